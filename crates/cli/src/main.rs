@@ -1,0 +1,2 @@
+//! The `cargo livepatch` command.
+fn main() {}

@@ -1,0 +1,60 @@
+//! What a livepatch dev server and a live process say to each other.
+//!
+//! The process dials the server and sends [`Hello`]; the server answers [`ToProcess::Welcome`] or
+//! [`ToProcess::Refused`]. From then on the server asks and the process answers, one answer per
+//! question, in order; only [`FromProcess::Log`] comes unasked.
+//!
+//! * One frame is a little-endian `u32` payload length, a kind byte, and the payload ([`frame`]).
+//! * Every integer is little-endian; lists and strings carry a `u32` count ([`codec`]). Every count
+//!   is checked against the bytes that are left before anything is allocated.
+//! * Equal [`PROTOCOL`] numbers mean equal layouts. The start of a hello (magic, number, token) never
+//!   changes, so that two that do not match can say so to each other.
+//!
+//! Whoever can speak this protocol runs code in the process: servers listen on a local socket that
+//! only its owner can open, and the process proves with a per-session [`Token`] that it was invited.
+
+pub mod codec;
+pub mod frame;
+mod hello;
+mod message;
+mod patch;
+
+pub use codec::{DecodeError, Wire};
+pub use hello::{Arch, BuildId, Hello, MAGIC, Origin, Os, Redirection, TlsReserve, Token};
+pub use message::{ApplyError, FromProcess, LogLevel, ToProcess};
+pub use patch::{
+    ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, MemoryWrite, Patch, Redirect, SlotSet, Stage, Times,
+    TlsInit, Trap, TrapTarget, WordStore,
+};
+
+/// The protocol this crate speaks. Raised whenever the layout of any message changes.
+pub const PROTOCOL: u32 = 1;
+
+/// A run-time address as it stands in a message: not yet checked against anything.
+///
+/// The receiver turns it into an address it may use with a check of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WireAddress(pub u64);
+
+impl std::fmt::Debug for WireAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl std::fmt::Display for WireAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+codec::wire_struct! {
+    /// A half-open range of run-time addresses, `start..end`.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct WireRange {
+        /// First address of the range.
+        pub start: WireAddress,
+        /// First address after the range.
+        pub end: WireAddress,
+    }
+}

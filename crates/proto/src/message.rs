@@ -1,0 +1,211 @@
+//! The two directions of the conversation.
+
+use crate::codec::wire_enum;
+use crate::frame::Message;
+use crate::{Hello, Patch, SlotSet, Times, WireAddress, WireRange};
+
+wire_enum! {
+    /// From the server to the process.
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    pub enum ToProcess {
+        /// The hello was accepted.
+        1 => Welcome,
+        /// The hello was not accepted; the connection ends.
+        2 => Refused {
+            /// Why.
+            reason: String,
+        },
+        /// Asks where the process finds these dynamic symbols (as `dlsym` in the global scope does).
+        3 => Resolve {
+            /// Mangled names.
+            names: Vec<String>,
+        },
+        /// Asks for the ranges that nothing is mapped in now.
+        4 => FreeRanges,
+        /// Applies a patch.
+        5 => Apply {
+            /// The patch.
+            patch: Patch,
+        },
+        /// Goes back to an earlier patch: only slots change.
+        6 => Rollback {
+            /// The patch to be at afterwards; 0 is the base build.
+            to: u32,
+            /// The patch the process must be at.
+            from: u32,
+            /// Where slots point from then on.
+            slots: Vec<SlotSet>,
+        },
+        /// Ends the conversation; the process goes on as it is.
+        7 => Goodbye,
+    }
+}
+
+wire_enum! {
+    /// From the process to the server.
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    pub enum FromProcess {
+        /// The first message.
+        1 => Hello {
+            /// Who speaks.
+            hello: Hello,
+        },
+        /// Answers [`ToProcess::Resolve`], in the order of the names.
+        2 => Resolved {
+            /// Where each is; none where the process does not have it.
+            addresses: Vec<Option<WireAddress>>,
+        },
+        /// Answers [`ToProcess::FreeRanges`].
+        3 => FreeRanges {
+            /// As in [`Hello::free_ranges`].
+            ranges: Vec<WireRange>,
+        },
+        /// Answers [`ToProcess::Apply`]: the patch is live.
+        4 => Applied {
+            /// Its number.
+            patch: u32,
+            /// How long it took.
+            times: Times,
+        },
+        /// Answers [`ToProcess::Rollback`].
+        5 => RolledBack {
+            /// The patch the process is at.
+            to: u32,
+        },
+        /// Answers [`ToProcess::Apply`] and [`ToProcess::Rollback`]: nothing was changed.
+        6 => Failed {
+            /// Why.
+            error: ApplyError,
+        },
+        /// Something worth saying.
+        7 => Log {
+            /// How bad it is.
+            level: LogLevel,
+            /// The text.
+            text: String,
+        },
+    }
+}
+
+impl Message for ToProcess {}
+impl Message for FromProcess {}
+
+wire_enum! {
+    /// How bad a log line is.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum LogLevel {
+        /// For the curious.
+        1 => Info,
+        /// Something does not work as well as it could.
+        2 => Warning,
+        /// Something does not work.
+        3 => Error,
+    }
+}
+
+wire_enum! {
+    /// Why a patch was not applied. Nothing of it is live then.
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    pub enum ApplyError {
+        /// The process runs another build.
+        1 => WrongBuild {
+            /// The build id of the process, in hexadecimal.
+            process: String,
+        },
+        /// The process is at another patch than the one this was made for.
+        2 => OutOfOrder {
+            /// Where the process is.
+            current: u32,
+            /// Where it would have to be.
+            predecessor: u32,
+        },
+        /// The dynamic linker did not take the image.
+        3 => ImageRejected {
+            /// What it said.
+            detail: String,
+        },
+        /// The image was put somewhere else than it was made for.
+        4 => ImagePlacedElsewhere {
+            /// The load bias it got.
+            bias: u64,
+            /// What is free now.
+            free_ranges: Vec<WireRange>,
+        },
+        /// An island's page is taken.
+        5 => IslandOccupied {
+            /// The page.
+            address: WireAddress,
+            /// What is free now.
+            free_ranges: Vec<WireRange>,
+        },
+        /// The code is not what the file says: a breakpoint, or another tool's hook.
+        6 => CodeDiffers {
+            /// Where.
+            address: WireAddress,
+            /// What the file has there.
+            expected: Vec<u8>,
+            /// What the process has there.
+            found: Vec<u8>,
+        },
+        /// An address is not where this kind of write may go.
+        7 => BadAddress {
+            /// The address.
+            address: WireAddress,
+            /// What it was for.
+            purpose: String,
+        },
+        /// A debugger is attached, which would swallow the traps that this patch needs.
+        8 => Traced {
+            /// The tracer's process id.
+            tracer: u32,
+        },
+        /// A thread blocks the trap signals that this patch needs.
+        9 => TrapsBlocked {
+            /// The thread's id.
+            thread: u32,
+        },
+        /// A system call failed.
+        10 => System {
+            /// Which.
+            call: String,
+            /// The `errno` it set.
+            errno: u32,
+        },
+        /// The message contradicts itself or the agent's limits.
+        11 => Invalid {
+            /// How.
+            detail: String,
+        },
+    }
+}
+
+impl std::fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::WrongBuild { process } => write!(f, "the process runs another build ({process})"),
+            Self::OutOfOrder { current, predecessor } => {
+                write!(f, "the process is at patch {current}, the patch was made for {predecessor}")
+            }
+            Self::ImageRejected { detail } => write!(f, "the dynamic linker refused the patch image: {detail}"),
+            Self::ImagePlacedElsewhere { bias, .. } => {
+                write!(f, "the dynamic linker put the patch image elsewhere (load bias {bias:#x})")
+            }
+            Self::IslandOccupied { address, .. } => write!(f, "the page {address} for an island is taken"),
+            Self::CodeDiffers { address, expected, found } => write!(
+                f,
+                "the code at {address} is not what the file has ({expected:02x?} expected, {found:02x?} found)"
+            ),
+            Self::BadAddress { address, purpose } => write!(f, "{address} cannot be {purpose}"),
+            Self::Traced { tracer } => {
+                write!(f, "a debugger (process {tracer}) is attached and would swallow the traps this patch needs")
+            }
+            Self::TrapsBlocked { thread } => write!(f, "thread {thread} blocks SIGTRAP or SIGILL"),
+            Self::System { call, errno } => {
+                write!(f, "{call}: {}", std::io::Error::from_raw_os_error(*errno as i32))
+            }
+            Self::Invalid { detail } => write!(f, "the patch is invalid: {detail}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
