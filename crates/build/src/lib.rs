@@ -1,1 +1,3 @@
-//! livepatch-build
+//! From a source edit to a patch: capture, rebuild, diff, resolve, place, write.
+
+pub mod session;
