@@ -1,7 +1,34 @@
 //! Reads and reasons about object files for live patching: bytes in, values out.
 //!
 //! Nothing here does I/O or touches memory that it was not given, so that all of it can be fuzzed.
+//!
+//! | module | answers |
+//! | --- | --- |
+//! | [`address`] | which kind of address is this? |
+//! | [`relocatable`] | what does this object define, refer to, and with which relocations? |
+//! | [`unwind`] | which unwind entries and landing pads belong to which function? |
+//! | [`compare`] | did this function or static change? |
+//! | [`relocation`] | what does this relocation do to these bytes? |
+//! | [`tls`] | how does this thread-local access become one with a constant offset? |
+//! | [`host`] | what does the running image define, and where? |
+//! | [`archive`] | which member of an archive defines this symbol? |
+//! | `entry` | how is this function’s entry redirected while threads run it? |
 
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod archive;
+pub mod compare;
+mod error;
+pub mod host;
+pub mod relocatable;
+pub mod relocation;
+pub mod tls;
+pub mod unwind;
+
+pub use error::ObjectError;
+
+/// A symbol's name as a person writes it: demangled, without the hash.
+pub fn demangle(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}

@@ -1,0 +1,352 @@
+//! The host: the linked image whose functions are patched. What it defines, and where.
+
+use crate::ObjectError;
+use crate::address::LinkAddress;
+use crate::relocatable::{Binding, SymbolKind};
+use hashbrown::HashTable;
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
+use object::LittleEndian as LE;
+use rustc_hash::FxBuildHasher;
+use std::hash::BuildHasher as _;
+use std::ops::Range;
+
+/// The host's thread-local segment (`PT_TLS`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TlsSegment {
+    /// Size in memory, in bytes.
+    pub size: u64,
+    /// Alignment in bytes, a power of two.
+    pub align: u64,
+    /// Its link-time address.
+    pub address: LinkAddress,
+}
+
+impl TlsSegment {
+    /// The offset from the thread pointer of the byte at `offset` in the segment, in the program itself
+    /// (local-exec, variant II: the block ends at the thread pointer).
+    pub fn tp_offset(&self, offset: u64) -> i64 {
+        let misaligned = self.address.0 & (self.align - 1);
+        let end = (self.size + misaligned).next_multiple_of(self.align) - misaligned;
+        offset.wrapping_sub(end).cast_signed()
+    }
+}
+
+/// A symbol that the host defines.
+#[derive(Clone, Debug)]
+pub struct HostSymbol {
+    name: Range<u32>,
+    file: Range<u32>,
+    /// Where; for thread-locals the offset in the TLS segment.
+    pub address: LinkAddress,
+    /// How long, in bytes.
+    pub size: u64,
+    /// Its type.
+    pub kind: SymbolKind,
+    /// Its binding.
+    pub binding: Binding,
+    /// Whether its value is absolute: the same in every process.
+    pub absolute: bool,
+}
+
+/// What a name stands for in the host.
+#[derive(Clone, Copy, Debug)]
+pub enum Lookup<'h> {
+    /// No definition.
+    Missing,
+    /// One, or several at one address.
+    Found(&'h HostSymbol),
+    /// Several, at different addresses.
+    Ambiguous,
+}
+
+/// A range of bytes in the file that the process has in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Segment {
+    address: LinkAddress,
+    /// Length in memory.
+    length: u64,
+    executable: bool,
+}
+
+/// The host image.
+pub struct Host {
+    code: Vec<(LinkAddress, Vec<u8>)>,
+    strings: Vec<u8>,
+    symbols: Vec<HostSymbol>,
+    by_name: HashTable<u32>,
+    /// Indices of function symbols, ascending by address.
+    functions: Vec<u32>,
+    segments: Vec<Segment>,
+    tls: Option<TlsSegment>,
+    entry: LinkAddress,
+    build_id: Vec<u8>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Host({} symbols)", self.symbols.len())
+    }
+}
+
+type Header = elf::FileHeader64<LE>;
+
+impl Host {
+    /// Reads a linked x86-64 image. Keeps its symbol table and code, not the rest.
+    pub fn parse(data: &[u8]) -> Result<Self, ObjectError> {
+        let fail = ObjectError::container("ELF image");
+        let header = Header::parse(data).map_err(&fail)?;
+        let endian = header.endian().map_err(&fail)?;
+        let linked = matches!(header.e_type(endian), elf::ET_DYN | elf::ET_EXEC);
+        if !linked || header.e_machine(endian) != elf::EM_X86_64 {
+            return Err(ObjectError::WrongKind {
+                needed: "a linked x86-64 image",
+                found: format!("ELF type {}, machine {}", header.e_type(endian), header.e_machine(endian)),
+            });
+        }
+        let mut host = Self {
+            code: Vec::new(),
+            strings: Vec::new(),
+            symbols: Vec::new(),
+            by_name: HashTable::new(),
+            functions: Vec::new(),
+            segments: Vec::new(),
+            tls: None,
+            entry: LinkAddress(header.e_entry(endian)),
+            build_id: Vec::new(),
+        };
+        host.read_segments(header, endian, data)?;
+        host.read_symbols(header, endian, data)?;
+        Ok(host)
+    }
+
+    /// The entry point: the anchor.
+    pub fn entry(&self) -> LinkAddress {
+        self.entry
+    }
+
+    /// The contents of the build-id note; empty when there is none.
+    pub fn build_id(&self) -> &[u8] {
+        &self.build_id
+    }
+
+    /// The thread-local segment.
+    pub fn tls(&self) -> Option<TlsSegment> {
+        self.tls
+    }
+
+    /// How many symbols there are.
+    pub fn symbol_count(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// The first and the last address of the image in memory, page boundaries not counted in.
+    pub fn extent(&self) -> Range<LinkAddress> {
+        let start = self.segments.iter().map(|s| s.address.0).min().unwrap_or(0);
+        let end = self.segments.iter().map(|s| s.address.0.saturating_add(s.length)).max().unwrap_or(0);
+        LinkAddress(start)..LinkAddress(end)
+    }
+
+    /// A symbol's name.
+    pub fn name(&self, symbol: &HostSymbol) -> &str {
+        self.text(&symbol.name)
+    }
+
+    /// Every definition of a name.
+    pub fn definitions<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h HostSymbol> {
+        self.by_name
+            .iter_hash(hash(name))
+            .filter_map(|&at| self.symbols.get(at as usize))
+            .filter(move |symbol| self.text(&symbol.name) == name)
+    }
+
+    /// The definition of a name, seen from a source file (`STT_FILE`): that file's own local symbol
+    /// first, then a global one, then the only local one there is.
+    pub fn lookup(&self, name: &str, file: &str) -> Lookup<'_> {
+        let own = |s: &&HostSymbol| s.binding == Binding::Local && self.text(&s.file) == file;
+        if !file.is_empty()
+            && let Lookup::Found(symbol) = one(self.definitions(name).filter(own))
+        {
+            return Lookup::Found(symbol);
+        }
+        match one(self.definitions(name).filter(|s| s.binding != Binding::Local)) {
+            Lookup::Missing => one(self.definitions(name)),
+            found => found,
+        }
+    }
+
+    /// `length` bytes of the image's code.
+    pub fn code(&self, at: LinkAddress, length: u64) -> Option<&[u8]> {
+        self.code.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(at.checked_since(*start)?).ok()?;
+            bytes.get(from..from.checked_add(usize::try_from(length).ok()?)?)
+        })
+    }
+
+    /// How many bytes there are from `at` to the next function's first byte, or to the end of the code.
+    pub fn room(&self, at: LinkAddress) -> u64 {
+        let next = self.functions.partition_point(|&f| self.symbols[f as usize].address <= at);
+        let next = self.functions.get(next).map(|&f| self.symbols[f as usize].address);
+        let end = self.code.iter().find_map(|(start, bytes)| {
+            let end = start.checked_add(bytes.len() as u64)?;
+            (*start <= at && at < end).then_some(end)
+        });
+        let limit = match (next, end) {
+            (Some(next), Some(end)) => next.min(end),
+            (None, Some(end)) => end,
+            _ => at,
+        };
+        limit.0 - at.0.min(limit.0)
+    }
+
+    /// The function whose code an address lies in.
+    pub fn function_at(&self, at: LinkAddress) -> Option<&HostSymbol> {
+        let after = self.functions.partition_point(|&f| self.symbols[f as usize].address <= at);
+        let symbol = &self.symbols[*self.functions.get(after.checked_sub(1)?)? as usize];
+        (at.checked_since(symbol.address)? < symbol.size.max(1)).then_some(symbol)
+    }
+
+    fn text(&self, range: &Range<u32>) -> &str {
+        let bytes = &self.strings[range.start as usize..range.end as usize];
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    fn read_segments(&mut self, header: &Header, endian: LE, data: &[u8]) -> Result<(), ObjectError> {
+        let fail = ObjectError::container("ELF image");
+        for segment in header.program_headers(endian, data).map_err(&fail)? {
+            let address = LinkAddress(segment.p_vaddr(endian));
+            let length = segment.p_memsz(endian);
+            match segment.p_type(endian) {
+                elf::PT_LOAD => {
+                    let executable = segment.p_flags(endian) & elf::PF_X != 0;
+                    if executable {
+                        let bytes = segment
+                            .data(endian, data)
+                            .map_err(|()| ObjectError::Inconsistent { what: "a program header" })?;
+                        self.code.push((address, bytes.to_vec()));
+                    }
+                    self.segments.push(Segment { address, length, executable });
+                }
+                elf::PT_TLS => {
+                    let align = segment.p_align(endian).max(1);
+                    if !align.is_power_of_two() || length > 1 << 40 {
+                        return Err(ObjectError::Inconsistent { what: "the thread-local segment" });
+                    }
+                    self.tls = Some(TlsSegment { size: length, align, address });
+                }
+                elf::PT_NOTE => {
+                    let notes = segment.notes(endian, data).map_err(&fail)?;
+                    self.build_id = build_id(notes, endian).unwrap_or(std::mem::take(&mut self.build_id));
+                }
+                _ => {}
+            }
+        }
+        if self.segments.iter().all(|segment| !segment.executable) {
+            return Err(ObjectError::WrongKind { needed: "an image with code", found: "no code".into() });
+        }
+        Ok(())
+    }
+
+    fn read_symbols(&mut self, header: &Header, endian: LE, data: &[u8]) -> Result<(), ObjectError> {
+        let fail = ObjectError::container("symbol table");
+        let sections = header.sections(endian, data).map_err(&fail)?;
+        let table = sections.symbols(endian, data, elf::SHT_SYMTAB).map_err(&fail)?;
+        if table.is_empty() {
+            return Ok(());
+        }
+        let strings = sections.section(table.string_section()).map_err(&fail)?;
+        self.strings = strings.data(endian, data).map_err(&fail)?.to_vec();
+        let mut file = 0..0;
+        for symbol in table.symbols() {
+            let Ok(name) = name_range(&self.strings, symbol.st_name(endian)) else { continue };
+            if symbol.st_type() == elf::STT_FILE {
+                file = name;
+                continue;
+            }
+            let index = symbol.st_shndx(endian);
+            if index == elf::SHN_UNDEF || name.is_empty() || symbol.st_type() == elf::STT_SECTION {
+                continue;
+            }
+            let local = symbol.st_bind() == elf::STB_LOCAL;
+            self.symbols.push(HostSymbol {
+                file: if local { file.clone() } else { 0..0 },
+                name,
+                address: LinkAddress(symbol.st_value(endian)),
+                size: symbol.st_size(endian),
+                kind: kind(symbol.st_type()),
+                binding: match symbol.st_bind() {
+                    elf::STB_LOCAL => Binding::Local,
+                    elf::STB_WEAK => Binding::Weak,
+                    _ => Binding::Global,
+                },
+                absolute: index == elf::SHN_ABS,
+            });
+        }
+        self.index()
+    }
+
+    fn index(&mut self) -> Result<(), ObjectError> {
+        let count = u32::try_from(self.symbols.len())
+            .map_err(|_| ObjectError::Inconsistent { what: "the symbol table's size" })?;
+        let (symbols, strings) = (&self.symbols, &self.strings);
+        let hash_of = |at: u32| {
+            let name = &symbols[at as usize].name;
+            let bytes = &strings[name.start as usize..name.end as usize];
+            hash(std::str::from_utf8(bytes).unwrap_or_default())
+        };
+        self.by_name = HashTable::with_capacity(symbols.len());
+        for at in 0..count {
+            self.by_name.insert_unique(hash_of(at), at, |&at| hash_of(at));
+        }
+        self.functions = (0..count)
+            .filter(|&at| {
+                let symbol = &symbols[at as usize];
+                matches!(symbol.kind, SymbolKind::Function | SymbolKind::IndirectFunction) && !symbol.absolute
+            })
+            .collect();
+        self.functions.sort_unstable_by_key(|&at| symbols[at as usize].address);
+        Ok(())
+    }
+}
+
+fn hash(name: &str) -> u64 {
+    FxBuildHasher.hash_one(name)
+}
+
+/// The only definition among `all`; definitions at one address count as one.
+fn one<'h>(mut all: impl Iterator<Item = &'h HostSymbol>) -> Lookup<'h> {
+    let Some(first) = all.next() else { return Lookup::Missing };
+    if all.all(|other| other.address == first.address && other.kind == first.kind) {
+        Lookup::Found(first)
+    } else {
+        Lookup::Ambiguous
+    }
+}
+
+fn kind(symbol_type: u8) -> SymbolKind {
+    match symbol_type {
+        elf::STT_FUNC => SymbolKind::Function,
+        elf::STT_OBJECT | elf::STT_COMMON => SymbolKind::Data,
+        elf::STT_TLS => SymbolKind::ThreadLocal,
+        elf::STT_GNU_IFUNC => SymbolKind::IndirectFunction,
+        _ => SymbolKind::None,
+    }
+}
+
+fn name_range(strings: &[u8], at: u32) -> Result<Range<u32>, ObjectError> {
+    let bad = || ObjectError::Inconsistent { what: "a symbol's name" };
+    let rest = strings.get(at as usize..).ok_or_else(bad)?;
+    let length = rest.iter().position(|&b| b == 0).ok_or_else(bad)?;
+    std::str::from_utf8(&rest[..length]).map_err(|_| ObjectError::NotUtf8 { what: "a symbol" })?;
+    Ok(at..at.checked_add(u32::try_from(length).map_err(|_| bad())?).ok_or_else(bad)?)
+}
+
+fn build_id(notes: Option<object::read::elf::NoteIterator<'_, Header>>, endian: LE) -> Option<Vec<u8>> {
+    let mut notes = notes?;
+    while let Ok(Some(note)) = notes.next() {
+        if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
+            return Some(note.desc().to_vec());
+        }
+    }
+    None
+}
