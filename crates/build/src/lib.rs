@@ -1,3 +1,0 @@
-//! From a source edit to a patch: capture, rebuild, diff, resolve, place, write.
-
-pub mod session;

@@ -1,0 +1,204 @@
+//! The pages of islands, slots and copies, and which of their bytes are in use.
+
+use super::space::Space;
+use livepatch_object::entry::x86_64::pun::Boundaries;
+use livepatch_proto::{IslandPage, WireAddress};
+use std::ops::Range;
+
+/// Address space that an arena takes at a time, in bytes. Its pages are mapped when they are needed.
+const CHUNK: u64 = 64 << 10;
+
+/// Room for things that can go anywhere, one behind the other.
+#[derive(Clone, Debug)]
+pub(super) struct Arena {
+    code: u8,
+    page_size: u64,
+    /// Where to look for memory first.
+    hints: [u64; 2],
+    bounds: Range<u64>,
+    /// What is left of the current chunk.
+    rest: Range<u64>,
+    /// Up to where the current chunk is mapped.
+    mapped: u64,
+}
+
+impl Arena {
+    /// `code` is as in [`IslandPage`]; memory comes from inside `bounds`, near the first of `hints` if possible.
+    pub(super) fn new(code: u8, page_size: u64, hints: [u64; 2], bounds: Range<u64>) -> Self {
+        Self { code, page_size, hints, bounds, rest: 0..0, mapped: 0 }
+    }
+
+    /// Takes `length` bytes at a multiple of `align` (a power of two); pages to map are added to `unsent`.
+    pub(super) fn take(
+        &mut self,
+        length: u64,
+        align: u64,
+        space: &mut Space,
+        unsent: &mut Vec<IslandPage>,
+    ) -> Option<u64> {
+        let mut at = self.rest.start.next_multiple_of(align);
+        if at + length > self.rest.end {
+            self.rest = self.chunk(length, space)?;
+            self.mapped = self.rest.start;
+            at = self.rest.start;
+        }
+        self.rest.start = at + length;
+        if self.rest.start > self.mapped {
+            let end = self.rest.start.next_multiple_of(self.page_size);
+            let page =
+                IslandPage { start: WireAddress(self.mapped), length: end - self.mapped, code: self.code };
+            unsent.push(page);
+            self.mapped = end;
+        }
+        Some(at)
+    }
+
+    fn chunk(&self, length: u64, space: &mut Space) -> Option<Range<u64>> {
+        let page = self.page_size;
+        let least = length.next_multiple_of(page);
+        let length = [CHUNK.max(least).next_multiple_of(page), least];
+        let at = length.into_iter().find_map(|length| {
+            let near = |hint: u64| {
+                let hint = hint.clamp(self.bounds.start, self.bounds.end);
+                let below = space.highest(length, page, self.bounds.start..hint);
+                below.or_else(|| space.lowest(length, page, hint..self.bounds.end))
+            };
+            let [below, above] = self.hints.map(near);
+            // Just above the host is where its heap grows: rather far above than there.
+            let at = below.filter(|&at| at < self.hints[0].saturating_add(length)).or(above).or(below)?;
+            Some(at..at + length)
+        })?;
+        space.take(at.clone());
+        Some(at)
+    }
+}
+
+/// An island that is looking for a place.
+pub(super) struct Wanted {
+    /// What the jump's displacement counts from.
+    pub(super) from: u64,
+    /// Which of the displacement's bytes have to trap.
+    pub(super) boundaries: Boundaries,
+    /// The island's length, in bytes.
+    pub(super) length: u64,
+}
+
+/// The pages that islands are in.
+#[derive(Clone, Debug)]
+pub(super) struct Code {
+    page_size: u64,
+    pages: Vec<Page>,
+}
+
+impl Code {
+    pub(super) fn new(page_size: u64) -> Self {
+        Self { page_size, pages: Vec::new() }
+    }
+
+    /// Finds a place in the pages there are, or opens another, which is added to `unsent`.
+    pub(super) fn take(
+        &mut self,
+        wanted: &Wanted,
+        space: &mut Space,
+        unsent: &mut Vec<IslandPage>,
+    ) -> Option<u64> {
+        for page in &mut self.pages {
+            if let Some(at) = page.place(wanted) {
+                page.take(at, wanted.length);
+                return Some(at);
+            }
+        }
+        let mut page = self.open(wanted, space)?;
+        let at = page.place(wanted)?;
+        page.take(at, wanted.length);
+        space.take(page.start..page.start + self.page_size);
+        unsent.push(IslandPage { start: WireAddress(page.start), length: self.page_size, code: 1 });
+        self.pages.push(page);
+        Some(at)
+    }
+
+    /// A free page that has a place for `wanted`.
+    fn open(&self, wanted: &Wanted, space: &Space) -> Option<Page> {
+        for &top in wanted.boundaries.choices(3) {
+            for &high in wanted.boundaries.choices(2) {
+                let base = i64::from(i32::from_le_bytes([0, 0, high, top]));
+                let Some(start) = wanted.from.checked_add_signed(base) else { continue };
+                if !space.touches(&(start..start.saturating_add(1 << 16))) {
+                    continue;
+                }
+                for &middle in wanted.boundaries.choices(1) {
+                    let page = start + (u64::from(middle) << 8) & !(self.page_size - 1);
+                    // The 256 bytes may begin in one page and end in the next.
+                    for page in [page, page + self.page_size] {
+                        let page = Page::new(page, self.page_size);
+                        if space.has(&page.range()) && page.place(wanted).is_some() {
+                            return Some(page);
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+/// A page of islands; one bit per byte that is in use.
+#[derive(Clone, Debug)]
+struct Page {
+    start: u64,
+    used: Vec<u64>,
+    free: u64,
+}
+
+impl Page {
+    fn new(start: u64, page_size: u64) -> Self {
+        Self { start, used: vec![0; (page_size / 64) as usize], free: page_size }
+    }
+
+    fn range(&self) -> Range<u64> {
+        self.start..self.start + self.used.len() as u64 * 64
+    }
+
+    /// A free place for an island that the jump can lead to.
+    fn place(&self, wanted: &Wanted) -> Option<u64> {
+        if self.free < wanted.length {
+            return None;
+        }
+        let lowest = i32::try_from(self.start.wrapping_sub(wanted.from).cast_signed()).ok()?;
+        let last = self.range().end - wanted.length;
+        let highest = i32::try_from(last.wrapping_sub(wanted.from).cast_signed()).ok()?;
+        (lowest >> 8..=highest >> 8).find_map(|block| {
+            let base = block << 8;
+            let bytes = base.to_le_bytes();
+            if (1..4).any(|index| !wanted.boundaries.allow_byte(index, bytes[index])) {
+                return None;
+            }
+            let place = |low: u8| {
+                let displacement = base | i32::from(low);
+                let at = wanted.from.wrapping_add_signed(displacement.into());
+                let inside = (lowest..=highest).contains(&displacement);
+                (inside && self.is_free(at - self.start, wanted.length)).then_some(at)
+            };
+            if wanted.boundaries.contains(1) {
+                wanted.boundaries.choices(0).iter().copied().find_map(place)
+            } else {
+                (0..=255).find_map(place)
+            }
+        })
+    }
+
+    /// Whether `length` bytes (at most 64) at `offset` are free.
+    fn is_free(&self, offset: u64, length: u64) -> bool {
+        let (word, bit) = ((offset / 64) as usize, offset % 64);
+        let low = self.used[word] >> bit;
+        let high = self.used.get(word + 1).map_or(0, |next| next.checked_shl(64 - bit as u32).unwrap_or(0));
+        (low | high) & ((1 << length) - 1) == 0
+    }
+
+    fn take(&mut self, at: u64, length: u64) {
+        for offset in at - self.start..at - self.start + length {
+            self.used[(offset / 64) as usize] |= 1 << (offset % 64);
+        }
+        self.free -= length;
+    }
+}

@@ -1,0 +1,150 @@
+//! Looks for branches that lead from a function's body back to its first instructions.
+
+use super::decode::{self, Kind, Piece};
+use super::{EntryError, Function, Hazards, JUMP};
+use crate::address::RuntimeAddress;
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+
+/// What [`find`] found.
+pub(super) struct Found {
+    /// Branches to the entry itself, from behind the copied instructions.
+    pub(super) branches: Vec<Piece>,
+    pub(super) hazards: Hazards,
+}
+
+/// Looks through the body behind `window`, the instructions that are copied.
+///
+/// Most bodies are not decoded at all: no branch can be where no bytes look like one.
+pub(super) fn find(function: &Function<'_>, window: &[Piece]) -> Result<Found, EntryError> {
+    let body = function.body().ok_or(EntryError::OutsideText)?;
+    let start = decode::end(window).min(body.len());
+    let mut found = Found { branches: Vec::new(), hazards: Hazards::default() };
+    for piece in window {
+        let target = target_of(&piece.kind).and_then(|target| target.checked_since(function.entry));
+        found.hazards.loop_head |= target == Some(0);
+        if let Some(target) = target.filter(|&target| target < JUMP as u64) {
+            refuse_middle(window, piece.offset, target as usize)?;
+        }
+    }
+    let direct = may_branch_back(body, start);
+    let indirect = !window.first().is_some_and(Piece::opens_frame) && may_jump_indirectly(body);
+    if direct || indirect {
+        sweep(function, body, window, direct, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Whether any bytes from `start` on look like a direct branch to one of the first bytes.
+fn may_branch_back(body: &[u8], start: usize) -> bool {
+    let long = |at: usize| {
+        let field = body.get(at..at + 4)?.try_into().ok()?;
+        Some(at as i64 + 4 + i64::from(i32::from_le_bytes(field)))
+    };
+    (start..body.len()).any(|at| {
+        let target = match body[at] {
+            0x70..=0x7F | 0xE0..=0xE3 | 0xEB => {
+                body.get(at + 1).map(|&field| at as i64 + 2 + i64::from(field.cast_signed()))
+            }
+            0xE9 => long(at + 1),
+            0x0F if body.get(at + 1).is_some_and(|opcode| opcode & 0xF0 == 0x80) => long(at + 2),
+            _ => None,
+        };
+        target.is_some_and(|target| (0..JUMP as i64).contains(&target))
+    })
+}
+
+/// Whether any bytes look like `FF /4`.
+fn may_jump_indirectly(body: &[u8]) -> bool {
+    body.windows(2).any(|pair| pair[0] == 0xFF && pair[1] >> 3 & 7 == 4)
+}
+
+/// Decodes the body from its start, as far as it can be decoded.
+fn sweep(
+    function: &Function<'_>,
+    body: &[u8],
+    window: &[Piece],
+    direct: bool,
+    found: &mut Found,
+) -> Result<(), EntryError> {
+    let opens_frame = window.first().is_some_and(Piece::opens_frame);
+    let mut decoder = Decoder::with_ip(64, body, function.entry.0, DecoderOptions::NONE);
+    let (mut instruction, mut previous) = (Instruction::default(), Instruction::default());
+    while decoder.can_decode() {
+        let offset = decoder.position();
+        decoder.decode_out(&mut instruction);
+        if instruction.is_invalid() {
+            found.hazards.unseen_loops |= direct || !opens_frame;
+            return Ok(());
+        }
+        let target = back_to(function, &instruction);
+        if let Some(target) = target.filter(|_| offset >= decode::end(window)) {
+            branch_back(function, body, window, (offset, target), found)?;
+        }
+        if !opens_frame && may_be_table_jump(&instruction, &previous) {
+            found.hazards.unseen_loops = true;
+        }
+        previous = instruction;
+    }
+    Ok(())
+}
+
+/// The offset among the first bytes that a direct branch leads to; calls are not branches.
+fn back_to(function: &Function<'_>, instruction: &Instruction) -> Option<usize> {
+    let branch = matches!(
+        instruction.flow_control(),
+        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch
+    );
+    let near = matches!(instruction.op0_kind(), OpKind::NearBranch64);
+    let target = instruction.near_branch64().checked_sub(function.entry.0)?;
+    (branch && near && target < JUMP as u64).then_some(target as usize)
+}
+
+fn branch_back(
+    function: &Function<'_>,
+    body: &[u8],
+    window: &[Piece],
+    (offset, target): (usize, usize),
+    found: &mut Found,
+) -> Result<(), EntryError> {
+    if target == 0 {
+        found.branches.push(decode::piece(&body[offset..], offset, function.entry)?);
+        found.hazards.loop_head = true;
+    }
+    refuse_middle(window, offset, target)
+}
+
+/// Refuses a branch into a copied instruction.
+fn refuse_middle(window: &[Piece], offset: usize, target: usize) -> Result<(), EntryError> {
+    if target < decode::end(window) && !window.iter().any(|piece| piece.offset == target) {
+        return Err(EntryError::IntoInstruction { offset, target });
+    }
+    Ok(())
+}
+
+/// Whether this may be the jump of a `match` or `switch`. Not if it goes through a fixed cell or a method
+/// table, or to a register that was just loaded from such: those are tail calls.
+fn may_be_table_jump(jump: &Instruction, previous: &Instruction) -> bool {
+    if jump.code() != Code::Jmp_rm64 {
+        return false;
+    }
+    let scattered = |instruction: &Instruction| instruction.memory_index() != Register::None;
+    match jump.op0_kind() {
+        OpKind::Register => {
+            let loaded = previous.mnemonic() == Mnemonic::Mov
+                && previous.op0_kind() == OpKind::Register
+                && previous.op0_register() == jump.op0_register()
+                && previous.op1_kind() == OpKind::Memory
+                && !scattered(previous);
+            !loaded
+        }
+        _ => scattered(jump),
+    }
+}
+
+/// Where a piece branches to, calls aside.
+fn target_of(kind: &Kind) -> Option<RuntimeAddress> {
+    match *kind {
+        Kind::Jump { target } | Kind::Branch { target, .. } | Kind::Short { target, .. } => Some(target),
+        Kind::Plain(_) | Kind::Call { .. } | Kind::IndirectCall { .. } => None,
+    }
+}
