@@ -1,4 +1,14 @@
 //! From a source edit to a patch: capture, rebuild, diff, resolve, place, write.
 
+pub mod archives;
+pub mod capture;
+pub mod diff;
 pub mod islands;
+pub mod live;
+pub mod objects;
+pub mod place;
+pub mod process;
+pub mod rebuild;
+pub mod resolve;
 pub mod session;
+pub mod write;

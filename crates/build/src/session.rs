@@ -1,8 +1,30 @@
-//! The state of a live-patching session: what is live, and what a rebuild changed of it.
+//! A live-patching session: what is live, what a rebuild changed of it, and the patches between the two.
+//!
+//! ```text
+//! open → (diff → prepare → link, once for each process → commit)* , rollback at any time
+//! ```
+//!
+//! Nothing here talks to a process: [`Session::link`] makes a message, and what comes of it is told with
+//! [`Session::commit`].
 
-use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{Hello, Patch, SlotSet};
-use std::path::PathBuf;
+use crate::archives::Archives;
+use crate::diff::{Diff, diff};
+use crate::islands::PlanError;
+use crate::live::{Commit, Live, Location, Module};
+use crate::objects::{CodegenUnit, Identity, LoadError, Object, read};
+use crate::place::Layout;
+use crate::process::{PlacedImage, Process, ProcessError, Slot};
+use crate::resolve::{Closure, Lookup, LookupError, Redirected, ResolveError, Sources, Target, resolve};
+use crate::write::{self, BIAS, Bind, HEADERS, IMAGE_ALIGN, WriteError};
+use livepatch_object::ObjectError;
+use livepatch_object::address::{LinkAddress, RuntimeAddress};
+use livepatch_object::demangle;
+use livepatch_object::entry::x86_64::Function;
+use livepatch_object::host::Host;
+use livepatch_object::relocation::RelocationError;
+use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, WireAddress};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
 
 /// Names one rustc invocation of the captured build: crate name + `-C extra-filename`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,4 +52,360 @@ pub struct BaseBuild {
     pub crates: Vec<CrateObjects>,
     /// Archives and shared objects of the captured link, in link order.
     pub link_inputs: Vec<PathBuf>,
+}
+
+/// A session cannot begin.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// A file of the base build cannot be read.
+    #[error("the captured build cannot be read")]
+    Load(#[from] LoadError),
+    /// The program has no symbol table.
+    #[error("{} has no symbol table (.symtab)", .0.display())]
+    Stripped(PathBuf),
+    /// The program has no build id.
+    #[error("{} has no build id", .0.display())]
+    NoBuildId(PathBuf),
+    /// Patch images cannot be put anywhere.
+    #[error("cannot create {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A patch cannot be made.
+#[derive(Debug, Error)]
+pub enum PatchError {
+    /// A rebuilt object cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Something is not found.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The image cannot be laid out.
+    #[error("the patch cannot be laid out")]
+    Layout(#[from] RelocationError),
+    /// The image cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The process cannot take it.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The process could not be asked.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A function's entry cannot be redirected.
+    #[error("`{name}` cannot be redirected")]
+    Redirect {
+        /// The function, demangled.
+        name: String,
+        /// Why.
+        source: PlanError,
+    },
+    /// A function's live code cannot be found.
+    #[error("the live code of `{0}` cannot be found")]
+    NoCode(String),
+    /// The image's file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A patch that is ready to be linked for processes.
+#[derive(Debug)]
+pub struct Draft {
+    /// Its number.
+    pub number: u32,
+    /// The patch that processes must be at.
+    pub predecessor: u32,
+    diff: Diff,
+    closure: Closure,
+    layout: Layout,
+}
+
+impl Draft {
+    /// The redirected functions, demangled, each once: those that do something else first.
+    pub fn functions(&self) -> Vec<String> {
+        let lines_only = |name: &str| {
+            let mut all = self.diff.changed.iter().filter(|c| c.new.object.image.name(c.new.symbol) == name);
+            all.all(|change| change.lines_only)
+        };
+        let mut names: Vec<_> =
+            self.closure.redirected.iter().map(|r| (lines_only(&r.name), demangle(&r.name))).collect();
+        names.sort();
+        names.dedup();
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// How many of the redirected functions differ only in line numbers of panic messages.
+    pub fn lines_only(&self) -> usize {
+        self.diff.changed.iter().filter(|change| change.lines_only).count()
+    }
+
+    /// Functions and statics that the patch brings, demangled.
+    pub fn brought(&self) -> Vec<String> {
+        self.closure.brought.iter().map(|(name, ..)| demangle(&name.symbol)).collect()
+    }
+
+    /// What the user should know.
+    pub fn notes(&self) -> &[String] {
+        &self.diff.notes
+    }
+
+    /// Whether no callers of anything in the process would see a difference.
+    pub fn is_empty(&self) -> bool {
+        self.closure.redirected.is_empty()
+    }
+}
+
+/// A patch for one process.
+#[derive(Debug)]
+pub struct Linked {
+    /// The message.
+    pub patch: Patch,
+    /// The process once the patch is applied.
+    pub process: Process,
+    /// The image's file.
+    pub image: PathBuf,
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    host: Host,
+    live: Live,
+    archives: Archives,
+    folder: PathBuf,
+    highest: u32,
+    current: u32,
+    tls_reserve_used: u64,
+}
+
+impl Session {
+    /// Reads the base build. Patch images go into `folder`.
+    pub fn open(base: &BaseBuild, folder: &Path) -> Result<Self, OpenError> {
+        let bytes = read(&base.host)?;
+        let bad = |source: ObjectError| LoadError::Object { path: base.host.clone(), source };
+        let host = Host::parse(&bytes).map_err(bad)?;
+        if host.symbol_count() == 0 {
+            return Err(OpenError::Stripped(base.host.clone()));
+        }
+        if host.build_id().is_empty() {
+            return Err(OpenError::NoBuildId(base.host.clone()));
+        }
+        let mut live = Live::default();
+        for krate in &base.crates {
+            for path in &krate.objects {
+                let unit = CodegenUnit::of(&krate.unit, path);
+                live.insert_base(unit, Identity::of(path)?, Object::load(path)?);
+            }
+        }
+        std::fs::create_dir_all(folder)
+            .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
+        let archives = Archives::new(&base.link_inputs);
+        let folder = folder.to_owned();
+        Ok(Self { host, live, archives, folder, highest: 0, current: 0, tls_reserve_used: 0 })
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The patch that processes are at.
+    pub fn current(&self) -> u32 {
+        self.current
+    }
+
+    /// What a rebuild changed of what is live.
+    pub fn diff(&self, rebuilt: &[CrateObjects]) -> Result<Diff, PatchError> {
+        Ok(diff(&self.live, rebuilt)?)
+    }
+
+    /// Finds all that the patch must hold, and lays it out. The process is only asked for symbols.
+    pub fn prepare(&mut self, diff: Diff, process: &Process, lookup: &mut dyn Lookup) -> Result<Draft, PatchError> {
+        let sources = Sources {
+            host: &self.host,
+            live: &self.live,
+            archives: &mut self.archives,
+            process: lookup,
+            tls_reserve: process.tls_reserve(),
+            tls_reserve_used: self.tls_reserve_used,
+        };
+        let closure = resolve(sources, &diff)?;
+        let layout = Layout::new(&closure, HEADERS)?;
+        Ok(Draft { number: self.highest + 1, predecessor: self.current, diff, closure, layout })
+    }
+
+    /// Links a patch for one process: the image's file is written, the message made.
+    pub fn link(&self, draft: &Draft, process: &Process, lookup: &mut dyn Lookup) -> Result<Linked, PatchError> {
+        let mut after = process.clone();
+        let length = draft.layout.length();
+        let base = after.take_image_range(length, IMAGE_ALIGN)?;
+        let addresses = lookup.addresses(&draft.closure.process_names)?;
+        let bind = Bind::new(&draft.closure, &draft.layout, process, base, &addresses);
+        let file = write::write(&draft.closure, &draft.layout, &bind)?;
+        let path = self.folder.join(format!("patch-{}-{}.so", draft.number, process.pid));
+        std::fs::write(&path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
+        after.set_image(draft.number, PlacedImage { start: base, length, path: path.clone() });
+        after.current = draft.number;
+
+        let mut patch = Patch {
+            number: draft.number,
+            predecessor: draft.predecessor,
+            build_id: BuildId(self.host.build_id().to_vec()),
+            image: Some(Image {
+                source: ImageSource::Path {
+                    path: path.to_string_lossy().into_owned(),
+                    length: file.len() as u64,
+                },
+                bias: BIAS,
+                start: WireAddress(base.0),
+                length,
+            }),
+            island_pages: Vec::new(),
+            island_writes: Vec::new(),
+            traps: Vec::new(),
+            tls: Vec::new(),
+            slots: Vec::new(),
+            redirects: Vec::new(),
+        };
+        for redirected in &draft.closure.redirected {
+            self.redirect(draft, redirected, &mut after, &mut patch)?;
+        }
+        Ok(Linked { patch, process: after, image: path })
+    }
+
+    /// Points a function's slot at its new body; plans the slot if the function has none yet.
+    fn redirect(
+        &self,
+        draft: &Draft,
+        redirected: &Redirected,
+        process: &mut Process,
+        patch: &mut Patch,
+    ) -> Result<(), PatchError> {
+        let body = process
+            .address(body_location(draft, redirected))
+            .ok_or_else(|| PatchError::NoCode(demangle(&redirected.name)))?;
+        let slot = match process.slot(redirected.entry) {
+            Some(slot) => slot,
+            None => self.plan_slot(redirected, process, patch)?,
+        };
+        patch.slots.push(SlotSet { slot: slot.at, target: WireAddress(body.0) });
+        Ok(())
+    }
+
+    fn plan_slot(
+        &self,
+        redirected: &Redirected,
+        process: &mut Process,
+        patch: &mut Patch,
+    ) -> Result<Slot, PatchError> {
+        let name = || demangle(&redirected.name);
+        let no_code = || PatchError::NoCode(name());
+        let entry = process.address(redirected.entry).ok_or_else(no_code)?;
+        let plan = match redirected.entry.module {
+            Module::Host => {
+                let link = LinkAddress(redirected.entry.position);
+                let size = self.host.function_at(link).map(|function| function.size).ok_or_else(no_code)?;
+                let (text, offset) = self.host.code(link).ok_or_else(no_code)?;
+                let padding = self.host.room(link).saturating_sub(size);
+                let (size, padding) = (to_usize(size), to_usize(padding));
+                process.islands.plan(&Function { entry, text, offset, size, padding })
+            }
+            Module::Patch(number) => {
+                let (text, offset, size) = self
+                    .patch_code(process, number, redirected.entry.position)
+                    .ok_or_else(no_code)?;
+                process.islands.plan(&Function { entry, text: &text, offset, size, padding: 0 })
+            }
+            Module::TlsReserve => return Err(no_code()),
+        };
+        let plan = plan.map_err(|source| PatchError::Redirect { name: name(), source })?;
+        patch.island_pages.extend(plan.pages);
+        patch.island_writes.extend(plan.writes);
+        patch.traps.extend(plan.traps);
+        patch.redirects.push(plan.redirect);
+        let slot = Slot { at: plan.slot, original: plan.original };
+        process.set_slot(redirected.entry, slot);
+        Ok(slot)
+    }
+
+    /// The code of an earlier patch's image, as it is in its file: the bytes, the position in them, the
+    /// function's size.
+    fn patch_code(&self, process: &Process, number: u32, position: u64) -> Option<(Vec<u8>, usize, usize)> {
+        let image = process.image(number)?;
+        let host = Host::parse(&std::fs::read(&image.path).ok()?).ok()?;
+        let link = RuntimeAddress(image.start.0.checked_sub(BIAS)?).checked_add(position)?;
+        let size = host.function_at(LinkAddress(link.0))?.size;
+        let (text, offset) = host.code(LinkAddress(link.0))?;
+        Some((text.to_vec(), offset, to_usize(size)))
+    }
+
+    /// The patch is applied in the processes.
+    pub fn commit(&mut self, draft: Draft) {
+        let place = |target: &Target| match *target {
+            Target::Part(part, offset) => Some(Location {
+                module: Module::Patch(draft.number),
+                position: draft.layout.parts[part.0] + offset.0,
+            }),
+            Target::ReserveTls(position) => Some(Location { module: Module::TlsReserve, position }),
+            _ => None,
+        };
+        let brought = draft.closure.brought.iter();
+        let brought =
+            brought.filter_map(|(name, target, entity)| Some((name.clone(), place(target)?, entity.clone())));
+        let bodies = draft.closure.redirected.iter().map(|r| (r.entry, body_location(&draft, r)));
+        let commit = Commit {
+            patch: draft.number,
+            brought: brought.collect(),
+            bodies: bodies.collect(),
+            units: draft.diff.units.clone(),
+        };
+        self.live.commit(commit);
+        self.highest = draft.number;
+        self.current = draft.number;
+        self.tls_reserve_used = draft.closure.tls_reserve_used;
+    }
+
+    /// A rebuild changed nothing that runs: its objects are what is live from now on.
+    pub fn accept(&mut self, diff: Diff) {
+        let patch = self.current;
+        self.live.commit(Commit { patch, units: diff.units, brought: Vec::new(), bodies: Vec::new() });
+    }
+
+    /// Where the slots of a process must point for it to be at an earlier patch.
+    pub fn rollback_slots(&self, process: &Process, to: u32) -> Vec<SlotSet> {
+        let slots = self.live.bodies_at(to).filter_map(|(entry, body)| {
+            let slot = process.slot(entry)?;
+            let target = match body {
+                Some(body) => WireAddress(process.address(body)?.0),
+                None => slot.original,
+            };
+            Some(SlotSet { slot: slot.at, target })
+        });
+        slots.collect()
+    }
+
+    /// The processes are at an earlier patch.
+    pub fn commit_rollback(&mut self, to: u32) {
+        self.live.revert_to(to);
+        self.current = to;
+    }
+}
+
+fn body_location(draft: &Draft, redirected: &Redirected) -> Location {
+    let (part, offset) = redirected.body;
+    Location { module: Module::Patch(draft.number), position: draft.layout.parts[part.0] + offset.0 }
+}
+
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }

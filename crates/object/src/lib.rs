@@ -12,13 +12,14 @@
 //! | [`tls`] | how does this thread-local access become one with a constant offset? |
 //! | [`host`] | what does the running image define, and where? |
 //! | [`archive`] | which member of an archive defines this symbol? |
-//! | `entry` | how is this function’s entry redirected while threads run it? |
+//! | [`entry`] | how is this function’s entry redirected while threads run it? |
 
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod archive;
 pub mod compare;
+pub mod entry;
 mod error;
 pub mod host;
 pub mod relocatable;

@@ -1,0 +1,195 @@
+//! What a rebuild changed: by function and static, not by codegen unit.
+
+use crate::live::{Entity, Live};
+use crate::objects::{CodegenUnit, Identity, LoadError, Object};
+use crate::session::CrateObjects;
+use livepatch_object::compare::{Comparer, Referent, Strictness, referent};
+use livepatch_object::demangle;
+use livepatch_object::relocatable::{Place, Relocatable, SectionId, SectionKind, SymbolId};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+/// A function whose code is to be replaced.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Its new version.
+    pub new: Entity,
+    /// Whether only line numbers in panic locations differ.
+    pub lines_only: bool,
+}
+
+/// What a rebuild changed.
+#[derive(Clone, Debug, Default)]
+pub struct Diff {
+    /// Functions that exist in the process and have new code.
+    pub changed: Vec<Change>,
+    /// Read-only statics with a new value, by symbol name.
+    pub replaced: FxHashSet<Box<str>>,
+    /// Objects that become live with the patch.
+    pub units: Vec<(CodegenUnit, Identity, Arc<Object>)>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+    /// Why the program must be restarted for this edit to be sound.
+    pub restart: Option<String>,
+}
+
+impl Diff {
+    /// Whether the process needs no change.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.restart.is_none()
+    }
+}
+
+/// Compares rebuilt crates with what is live.
+pub fn diff(live: &Live, rebuilt: &[CrateObjects]) -> Result<Diff, LoadError> {
+    let mut diff = Diff { units: changed_units(live, rebuilt)?, ..Diff::default() };
+    let units = std::mem::take(&mut diff.units);
+    for (_, _, object) in &units {
+        compare_object(live, object, &mut diff);
+    }
+    diff.units = units;
+    if !diff.replaced.is_empty() {
+        add_readers(live, &mut diff);
+    }
+    let main_of = |name: &str| rebuilt.iter().any(|c| name == format!("{}::main", c.crate_name));
+    if diff.changed.iter().any(|c| !c.lines_only && main_of(&demangle(name_of(&c.new)))) {
+        diff.notes.push(
+            "`main` is running and is entered only once: its new body takes effect at the next start".into(),
+        );
+    }
+    Ok(diff)
+}
+
+fn name_of(entity: &Entity) -> &str {
+    entity.object.image.name(entity.symbol)
+}
+
+/// The objects that are not what is live.
+fn changed_units(
+    live: &Live,
+    rebuilt: &[CrateObjects],
+) -> Result<Vec<(CodegenUnit, Identity, Arc<Object>)>, LoadError> {
+    let mut changed = Vec::new();
+    for krate in rebuilt {
+        for path in &krate.objects {
+            let unit = CodegenUnit::of(&krate.unit, path);
+            let identity = Identity::of(path)?;
+            if !live.is_live(&unit, &identity) {
+                changed.push((unit, identity, Object::load(path)?));
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// One comparer per pair of objects: what it found out about private constants is used again.
+struct Comparers<'o> {
+    new: &'o Arc<Object>,
+    exact: FxHashMap<*const Object, Comparer<'o>>,
+    loose: FxHashMap<*const Object, Comparer<'o>>,
+}
+
+impl<'o> Comparers<'o> {
+    fn same(&mut self, old: &'o Entity, old_section: SectionId, section: SectionId, loose: bool) -> bool {
+        let (map, strictness) = if loose {
+            (&mut self.loose, Strictness::IgnoreLocations)
+        } else {
+            (&mut self.exact, Strictness::Exact)
+        };
+        map.entry(Arc::as_ptr(&old.object))
+            .or_insert_with(|| Comparer::new(&old.object.image, &self.new.image, strictness))
+            .same_function((old_section, &old.object.unwind), (section, &self.new.unwind))
+    }
+}
+
+fn compare_object(live: &Live, object: &Arc<Object>, diff: &mut Diff) {
+    let image = &object.image;
+    let mut comparers = Comparers { new: object, exact: FxHashMap::default(), loose: FxHashMap::default() };
+    for symbol in object.definitions() {
+        let Place::Section(section) = image.symbol(symbol).place else { continue };
+        let name = image.name(symbol);
+        let Some(old) = live.entity(name, object.scope(symbol)) else { continue };
+        let Place::Section(old_section) = old.object.image.symbol(old.symbol).place else { continue };
+        let kind = image.section(section).kind;
+        let same = comparers.same(old, old_section, section, false);
+        match kind {
+            _ if same => {}
+            SectionKind::Text => {
+                let lines_only = comparers.same(old, old_section, section, true);
+                let new = Entity { object: object.clone(), symbol };
+                diff.changed.push(Change { new, lines_only });
+            }
+            SectionKind::ReadOnly => {
+                diff.replaced.insert(name.into());
+            }
+            SectionKind::Constructors => {
+                diff.notes.push(format!("`{}` has run already and is not run again", demangle(name)));
+            }
+            _ => compare_storage(old, object, symbol, diff),
+        }
+    }
+}
+
+/// A static or thread-local that the program writes: its live value is kept.
+fn compare_storage(old: &Entity, object: &Arc<Object>, symbol: SymbolId, diff: &mut Diff) {
+    let (before, after) = (old.object.image.symbol(old.symbol).size, object.image.symbol(symbol).size);
+    let name = demangle(object.image.name(symbol));
+    if before != after {
+        diff.restart.get_or_insert(format!("`{name}`: {before} → {after} bytes"));
+    } else if !name.starts_with("DW.ref.") {
+        diff.notes.push(format!("`{name}` has a new initial value; its live value is kept"));
+    }
+}
+
+/// Read-only statics that changed: whoever reads them becomes a changed function, with the new value.
+fn add_readers(live: &Live, diff: &mut Diff) {
+    let constants = &diff.replaced;
+    let replaced: FxHashSet<&CodegenUnit> = diff.units.iter().map(|(unit, ..)| unit).collect();
+    let unchanged = live.objects().filter(|(unit, _)| !replaced.contains(unit)).map(|(_, object)| object);
+    let known: FxHashSet<(*const Object, SymbolId)> =
+        diff.changed.iter().map(|c| (Arc::as_ptr(&c.new.object), c.new.symbol)).collect();
+    let mut readers = Vec::new();
+    for object in unchanged.chain(diff.units.iter().map(|(_, _, object)| object)) {
+        let image = &object.image;
+        if !image.symbols().any(|(id, _)| constants.contains(image.name(id))) {
+            continue;
+        }
+        let mut reads = Reads { image, constants, memo: FxHashMap::default() };
+        for symbol in object.definitions() {
+            let Place::Section(section) = image.symbol(symbol).place else { continue };
+            let exists = live.entity(image.name(symbol), object.scope(symbol)).is_some();
+            if exists
+                && image.section(section).kind == SectionKind::Text
+                && !known.contains(&(Arc::as_ptr(object), symbol))
+                && reads.reaches(section)
+            {
+                readers.push(Change { new: Entity { object: object.clone(), symbol }, lines_only: false });
+            }
+        }
+    }
+    diff.changed.extend(readers);
+}
+
+/// Which sections refer to one of some names, through private constants too.
+struct Reads<'o> {
+    image: &'o Relocatable,
+    constants: &'o FxHashSet<Box<str>>,
+    memo: FxHashMap<SectionId, bool>,
+}
+
+impl Reads<'_> {
+    fn reaches(&mut self, section: SectionId) -> bool {
+        if let Some(&known) = self.memo.get(&section) {
+            return known;
+        }
+        self.memo.insert(section, false);
+        let image = self.image;
+        let found = image.relocations(section).iter().any(|relocation| match referent(image, relocation) {
+            Referent::Named { symbol, .. } => self.constants.contains(image.name(symbol)),
+            Referent::Content { section, .. } => self.reaches(section),
+            Referent::Absolute { .. } => false,
+        });
+        self.memo.insert(section, found);
+        found
+    }
+}

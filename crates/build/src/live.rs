@@ -1,0 +1,207 @@
+//! What is live: the code that runs now, by name, and where each name is for ever.
+
+use crate::objects::{CodegenUnit, Identity, Object};
+use livepatch_object::relocatable::SymbolId;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// An image of the process, or storage in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Module {
+    /// The host; positions are link-time addresses.
+    Host,
+    /// The image of a patch; positions are offsets from its first byte.
+    Patch(u32),
+    /// The agent's thread-local reserve; positions are offsets in it.
+    TlsReserve,
+}
+
+/// Where something is, in every process of the session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Location {
+    /// The image.
+    pub module: Module,
+    /// The position in it.
+    pub position: u64,
+}
+
+/// A name, and the codegen unit that scopes it unless it is known everywhere.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Name {
+    /// As in the symbol table.
+    pub symbol: Box<str>,
+    /// The codegen unit, for local symbols.
+    pub scope: Option<Box<str>>,
+}
+
+impl Name {
+    /// The name of a symbol.
+    pub fn of(object: &Object, id: SymbolId) -> Self {
+        Self { symbol: object.image.name(id).into(), scope: object.scope(id).map(Into::into) }
+    }
+}
+
+/// A function or static as it is in an object.
+#[derive(Clone, Debug)]
+pub struct Entity {
+    /// The object.
+    pub object: Arc<Object>,
+    /// Its symbol there.
+    pub symbol: SymbolId,
+}
+
+/// The live version of every codegen unit, function and static of the captured crates.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    units: FxHashMap<CodegenUnit, (Identity, Arc<Object>)>,
+    /// By symbol name: one entry per scope. Names that an edit removed stay: their code still runs for
+    /// those who call it.
+    entities: FxHashMap<Box<str>, Vec<Entity>>,
+    /// Where names are that patches brought.
+    brought: FxHashMap<Name, (Location, Entity)>,
+    /// The bodies of redirected functions, by where their callers arrive: patch number and place.
+    bodies: FxHashMap<Location, Vec<(u32, Location)>>,
+    /// How to take each patch back.
+    journal: Vec<(u32, Vec<Undo>)>,
+}
+
+/// What a patch changes of what is live.
+#[derive(Debug)]
+pub struct Commit {
+    /// The patch.
+    pub patch: u32,
+    /// Objects that are the live version of their codegen units from now on.
+    pub units: Vec<(CodegenUnit, Identity, Arc<Object>)>,
+    /// Names that the patch brought, where, and as what.
+    pub brought: Vec<(Name, Location, Entity)>,
+    /// Where callers arrive, and the body that they get from now on.
+    pub bodies: Vec<(Location, Location)>,
+}
+
+/// One step of taking a patch back.
+#[derive(Clone, Debug)]
+enum Undo {
+    Unit(CodegenUnit, Option<(Identity, Arc<Object>)>),
+    Entities(Box<str>, Vec<Entity>),
+    Brought(Name, Option<(Location, Entity)>),
+}
+
+impl Live {
+    /// Makes an object of the base build the live version of its codegen unit.
+    pub fn insert_base(&mut self, unit: CodegenUnit, identity: Identity, object: Arc<Object>) {
+        self.insert_unit(unit, identity, object, &mut Vec::new());
+    }
+
+    /// Makes a patch live: its objects, the names it brought, the bodies that callers get.
+    pub fn commit(&mut self, change: Commit) {
+        let mut undo = Vec::new();
+        for (unit, identity, object) in change.units {
+            self.insert_unit(unit, identity, object, &mut undo);
+        }
+        for (name, location, entity) in change.brought {
+            undo.push(Undo::Brought(name.clone(), self.brought.get(&name).cloned()));
+            self.brought.insert(name, (location, entity));
+        }
+        for (entry, body) in change.bodies {
+            self.bodies.entry(entry).or_default().push((change.patch, body));
+        }
+        self.journal.push((change.patch, undo));
+    }
+
+    /// Goes back to what was live at an earlier patch.
+    ///
+    /// What later patches brought stays where it is: the next patch that needs such a name finds it there,
+    /// as it was when it was brought.
+    pub fn revert_to(&mut self, patch: u32) {
+        while let Some((number, undo)) = self.journal.pop_if(|(number, _)| *number > patch) {
+            let mut kept = Vec::new();
+            for step in undo.into_iter().rev() {
+                self.undo(step, &mut kept);
+            }
+            for entity in kept {
+                self.insert_entity(entity, &mut Vec::new());
+            }
+            for bodies in self.bodies.values_mut() {
+                bodies.retain(|&(at, _)| at != number);
+            }
+        }
+    }
+
+    fn undo(&mut self, step: Undo, kept: &mut Vec<Entity>) {
+        match step {
+            Undo::Unit(unit, Some(old)) => {
+                self.units.insert(unit, old);
+            }
+            Undo::Unit(unit, None) => {
+                self.units.remove(&unit);
+            }
+            Undo::Entities(name, old) => {
+                self.entities.insert(name, old);
+            }
+            Undo::Brought(name, Some(old)) => {
+                self.brought.insert(name, old);
+            }
+            Undo::Brought(name, None) => {
+                // Its place is for ever. The code there is what the patch brought, so that is its live
+                // version again; steps are undone in reverse, entities after names, so it is set later.
+                if let Some((_, entity)) = self.brought.get(&name).cloned() {
+                    kept.push(entity);
+                }
+            }
+        }
+    }
+
+    fn insert_unit(&mut self, unit: CodegenUnit, identity: Identity, object: Arc<Object>, undo: &mut Vec<Undo>) {
+        for symbol in object.definitions() {
+            let entity = Entity { object: object.clone(), symbol };
+            self.insert_entity(entity, undo);
+        }
+        let old = self.units.insert(unit.clone(), (identity, object));
+        undo.push(Undo::Unit(unit, old));
+    }
+
+    fn insert_entity(&mut self, entity: Entity, undo: &mut Vec<Undo>) {
+        let name = entity.object.image.name(entity.symbol);
+        let scope = entity.object.scope(entity.symbol);
+        let all = self.entities.entry(name.into()).or_default();
+        undo.push(Undo::Entities(name.into(), all.clone()));
+        match all.iter_mut().find(|other| other.object.scope(other.symbol) == scope) {
+            Some(other) => *other = entity,
+            None => all.push(entity),
+        }
+    }
+
+    /// Whether an object file is the live version of its codegen unit.
+    pub fn is_live(&self, unit: &CodegenUnit, identity: &Identity) -> bool {
+        self.units.get(unit).is_some_and(|(live, _)| live == identity)
+    }
+
+    /// All live objects.
+    pub fn objects(&self) -> impl Iterator<Item = (&CodegenUnit, &Arc<Object>)> {
+        self.units.iter().map(|(unit, (_, object))| (unit, object))
+    }
+
+    /// The live version of a name, seen from an object: the object's own local one, else one known
+    /// everywhere, else the only one there is.
+    pub fn entity(&self, name: &str, scope: Option<&str>) -> Option<&Entity> {
+        let all = self.entities.get(name)?;
+        let scoped = |wanted: Option<&str>| all.iter().find(|e| e.object.scope(e.symbol) == wanted);
+        scoped(scope).or_else(|| scoped(None)).or(match all.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        })
+    }
+
+    /// Where a name is that a patch brought.
+    pub fn brought(&self, name: &Name) -> Option<Location> {
+        self.brought.get(name).map(|(location, _)| *location)
+    }
+
+    /// Every entry that was ever redirected, and the body that its callers get at a patch; none is the
+    /// original.
+    pub fn bodies_at(&self, patch: u32) -> impl Iterator<Item = (Location, Option<Location>)> {
+        self.bodies.iter().map(move |(&entry, bodies)| {
+            (entry, bodies.iter().rev().find(|(number, _)| *number <= patch).map(|&(_, body)| body))
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Objects of codegen units, read once and shared.
+
+use crate::session::UnitId;
+use livepatch_object::ObjectError;
+use livepatch_object::relocatable::{Binding, Place, Relocatable, SymbolId, SymbolKind};
+use livepatch_object::unwind::Unwind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// An object with what is needed to compare and link it.
+#[derive(Debug)]
+pub struct Object {
+    /// Its tables.
+    pub image: Relocatable,
+    /// Its unwind entries.
+    pub unwind: Unwind,
+    /// Where it comes from, for messages.
+    pub origin: PathBuf,
+}
+
+impl Object {
+    /// Reads an object from its bytes.
+    pub fn parse(bytes: Arc<[u8]>, origin: &Path) -> Result<Arc<Self>, LoadError> {
+        let bad = |source| LoadError::Object { path: origin.to_owned(), source };
+        let image = Relocatable::parse(bytes).map_err(bad)?;
+        let unwind = Unwind::parse(&image).map_err(bad)?;
+        Ok(Arc::new(Self { image, unwind, origin: origin.to_owned() }))
+    }
+
+    /// Reads an object from a file.
+    pub fn load(path: &Path) -> Result<Arc<Self>, LoadError> {
+        Self::parse(read(path)?.into(), path)
+    }
+
+    /// The functions, variables and thread-locals that it defines under a name of their own.
+    pub fn definitions(&self) -> impl Iterator<Item = SymbolId> {
+        self.image.symbols().filter(|(id, symbol)| self.is_definition(*id, symbol.place)).map(|(id, _)| id)
+    }
+
+    fn is_definition(&self, id: SymbolId, place: Place) -> bool {
+        let symbol = self.image.symbol(id);
+        matches!(place, Place::Section(_))
+            && !matches!(symbol.kind, SymbolKind::Section | SymbolKind::File)
+            && livepatch_object::compare::is_named(&self.image, id)
+    }
+
+    /// The codegen unit (or source file) that scopes a symbol; none when it is known everywhere.
+    pub fn scope(&self, id: SymbolId) -> Option<&str> {
+        (self.image.symbol(id).binding == Binding::Local).then(|| self.image.file_name())
+    }
+}
+
+/// A codegen unit of a captured crate: the same across rebuilds.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct CodegenUnit {
+    /// The rustc invocation.
+    pub unit: UnitId,
+    /// The object's file stem.
+    pub name: String,
+}
+
+impl CodegenUnit {
+    /// The codegen unit that left an object file.
+    pub fn of(unit: &UnitId, object: &Path) -> Self {
+        let name = object.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { unit: unit.clone(), name }
+    }
+}
+
+/// What tells that a file's content is unchanged: rustc hard-links the objects it did not rebuild.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// The identity of the file at `path`.
+    pub fn of(path: &Path) -> Result<Self, LoadError> {
+        let data = std::fs::metadata(path)
+            .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        Ok(Self {
+            device: data.dev(),
+            inode: data.ino(),
+            size: data.size(),
+            changed: (data.mtime(), data.mtime_nsec()),
+        })
+    }
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
+}
+
+/// An object, archive or image could not be read.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{} is damaged or of another kind than expected", path.display())]
+    Object {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ObjectError,
+    },
+}

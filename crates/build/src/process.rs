@@ -1,0 +1,178 @@
+//! One process of the session: where its images, islands and slots are.
+
+use crate::islands::{Islands, PlanError};
+use crate::live::{Location, Module};
+use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
+use livepatch_object::host::Host;
+use livepatch_proto::{Hello, TlsReserve, WireAddress, WireRange};
+use rustc_hash::FxHashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A function of the process whose entry was redirected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// Where the slot is.
+    pub at: WireAddress,
+    /// The relocated original: what the slot points to when nothing replaces the function.
+    pub original: WireAddress,
+}
+
+/// Where a patch's image is.
+#[derive(Clone, Debug)]
+pub struct PlacedImage {
+    /// Its first byte in memory.
+    pub start: RuntimeAddress,
+    /// Its length in memory, in bytes.
+    pub length: u64,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// One process of the session.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// The patch it is at.
+    pub current: u32,
+    slide: Slide,
+    host: Range<RuntimeAddress>,
+    images: FxHashMap<u32, PlacedImage>,
+    slots: FxHashMap<Location, Slot>,
+    /// Its island space.
+    pub islands: Islands,
+    tls_reserve: Option<TlsReserve>,
+    host_tls_end: Option<livepatch_object::host::TlsSegment>,
+}
+
+/// A process cannot be patched.
+#[derive(Debug, Error)]
+pub enum ProcessError {
+    /// It does not run the host.
+    #[error("process {pid} runs another build: its build id is {theirs}, the captured one {ours}")]
+    WrongBuild {
+        /// The process.
+        pid: u32,
+        /// Its build id.
+        theirs: String,
+        /// The host's.
+        ours: String,
+    },
+    /// Its addresses make no sense.
+    #[error("process {pid} reports addresses that cannot be")]
+    BadAddresses {
+        /// The process.
+        pid: u32,
+    },
+    /// It cannot be redirected.
+    #[error("process {pid} cannot have its functions redirected: {reason}")]
+    NoRedirection {
+        /// The process.
+        pid: u32,
+        /// Why.
+        reason: String,
+    },
+    /// No room near the host.
+    #[error("no room for the patch near the program")]
+    NoRoom,
+    /// A redirection could not be planned.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+impl Process {
+    /// A process that said hello: checked to run the host.
+    pub fn new(hello: &Hello, host: &Host) -> Result<Self, ProcessError> {
+        let pid = hello.pid;
+        if hello.build_id.0 != host.build_id() || host.build_id().is_empty() {
+            return Err(ProcessError::WrongBuild {
+                pid,
+                theirs: hello.build_id.to_string(),
+                ours: livepatch_proto::BuildId(host.build_id().to_vec()).to_string(),
+            });
+        }
+        if let livepatch_proto::Redirection::Unavailable { reason } = &hello.redirection {
+            return Err(ProcessError::NoRedirection { pid, reason: reason.clone() });
+        }
+        let slide = Slide::between(host.entry(), RuntimeAddress(hello.aslr_reference.0));
+        let extent = host.extent();
+        let bounds = slide.runtime(extent.start).zip(slide.runtime(extent.end));
+        let page = u64::from(hello.page_size);
+        let Some((start, end)) = bounds.filter(|(start, end)| start <= end && page == crate::place::PAGE) else {
+            return Err(ProcessError::BadAddresses { pid });
+        };
+        Ok(Self {
+            pid,
+            current: hello.current,
+            slide,
+            host: start..end,
+            images: FxHashMap::default(),
+            slots: FxHashMap::default(),
+            islands: Islands::new(page, start..end, &hello.free_ranges),
+            tls_reserve: hello.tls_reserve,
+            host_tls_end: host.tls(),
+        })
+    }
+
+    /// Where a location is in this process.
+    pub fn address(&self, location: Location) -> Option<RuntimeAddress> {
+        match location.module {
+            Module::Host => self.slide.runtime(LinkAddress(location.position)),
+            Module::Patch(number) => self.images.get(&number)?.start.checked_add(location.position),
+            Module::TlsReserve => None,
+        }
+    }
+
+    /// The offset from the thread pointer of a place in the host's thread-local segment.
+    pub fn host_tp_offset(&self, offset: u64) -> Option<i64> {
+        self.host_tls_end.map(|tls| tls.tp_offset(offset))
+    }
+
+    /// The offset from the thread pointer of a place in the agent's reserve.
+    pub fn reserve_tp_offset(&self, offset: u64) -> Option<i64> {
+        self.tls_reserve?.tp_offset.checked_add_unsigned(offset)
+    }
+
+    /// The size of the agent's reserve, in bytes.
+    pub fn tls_reserve(&self) -> u64 {
+        self.tls_reserve.map_or(0, |reserve| u64::from(reserve.size))
+    }
+
+    /// The slot of an entry that was redirected before.
+    pub fn slot(&self, entry: Location) -> Option<Slot> {
+        self.slots.get(&entry).copied()
+    }
+
+    /// Records the slot of an entry.
+    pub fn set_slot(&mut self, entry: Location, slot: Slot) {
+        self.slots.insert(entry, slot);
+    }
+
+    /// Takes room for an image of `length` bytes whose start is a multiple of `align`, with a page to
+    /// spare before and after it, within reach of the host and all images.
+    pub fn take_image_range(&mut self, length: u64, align: u64) -> Result<RuntimeAddress, ProcessError> {
+        let starts = self.images.values().map(|image| image.start);
+        let ends = self.images.values().filter_map(|image| image.start.checked_add(image.length));
+        let reach = starts.chain([self.host.start]).min().unwrap_or(self.host.start)
+            ..ends.chain([self.host.end]).max().unwrap_or(self.host.end);
+        let room = self.islands.take_image_range(length + 2 * align, align, reach);
+        room.and_then(|start| start.checked_add(align)).ok_or(ProcessError::NoRoom)
+    }
+
+    /// Records where a patch's image is.
+    pub fn set_image(&mut self, patch: u32, image: PlacedImage) {
+        self.images.insert(patch, image);
+    }
+
+    /// Where a patch's image is.
+    pub fn image(&self, patch: u32) -> Option<&PlacedImage> {
+        self.images.get(&patch)
+    }
+
+    /// Takes in what is free in the process now.
+    pub fn refresh(&mut self, free_ranges: &[WireRange]) {
+        self.islands.refresh(free_ranges);
+    }
+}

@@ -1,0 +1,482 @@
+//! From changed functions to everything a patch must hold, and where the rest is found.
+//!
+//! A patch holds the changed functions, their private constants and landing pads, and whatever they
+//! refer to that exists nowhere yet. For each name, in this order:
+//!
+//! 1. where an earlier patch brought it, 2. where the host has it, 3. in the new objects,
+//! 4. where the process has it (its libraries, as its own dynamic linker finds them),
+//! 5. in the archives of the captured link.
+//!
+//! Statics are names like any other, so they are the live ones.
+
+use crate::archives::Archives;
+use crate::diff::Diff;
+use crate::live::{Entity, Live, Location, Module, Name};
+use crate::objects::{LoadError, Object};
+use livepatch_object::address::{RuntimeAddress, SectionOffset};
+use livepatch_object::compare::{Referent, referent};
+use livepatch_object::demangle;
+use livepatch_object::host::{Host, HostSymbol, Lookup as HostLookup};
+use livepatch_object::relocatable::{Binding, Place, Relocation, SectionId, SectionKind, SymbolId, SymbolKind};
+use livepatch_object::unwind::relocations_within;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Asks a process where it has dynamic symbols.
+pub trait Lookup {
+    /// The address of each name; none where the process does not have it.
+    fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<RuntimeAddress>>, LookupError>;
+}
+
+/// The process could not be asked.
+#[derive(Debug, Error)]
+#[error("the process could not be asked for its symbols: {0}")]
+pub struct LookupError(pub String);
+
+/// Index into [`Closure::parts`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PartId(pub usize);
+
+/// A section of an object that becomes part of the patch image.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The object.
+    pub object: Arc<Object>,
+    /// Which of its sections.
+    pub section: SectionId,
+}
+
+/// What a name means to the code of a patch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Target {
+    /// A place in this patch.
+    Part(PartId, SectionOffset),
+    /// A place that is live already.
+    Live(Location),
+    /// A dynamic symbol of the process: index into [`Closure::process_names`].
+    Process(usize),
+    /// A fixed value: absolute symbols, and zero for weak ones that nothing defines.
+    Absolute(i64),
+    /// A thread-local of the host: offset in its TLS segment.
+    HostTls(u64),
+    /// A thread-local in the agent's reserve.
+    ReserveTls(u64),
+}
+
+/// A function whose callers get a new body.
+#[derive(Clone, Debug)]
+pub struct Redirected {
+    /// Where its callers arrive.
+    pub entry: Location,
+    /// Its new body.
+    pub body: (PartId, SectionOffset),
+    /// Its mangled name.
+    pub name: String,
+}
+
+/// All that a patch must hold.
+#[derive(Debug, Default)]
+pub struct Closure {
+    /// Sections, in order of discovery.
+    pub parts: Vec<Part>,
+    /// What each named symbol of each part's object means.
+    pub targets: FxHashMap<(*const Object, SymbolId), Target>,
+    /// Private constants: the part that holds a section.
+    pub sections: FxHashMap<(*const Object, SectionId), PartId>,
+    /// Dynamic symbols that the process has.
+    pub process_names: Vec<String>,
+    /// Functions to redirect.
+    pub redirected: Vec<Redirected>,
+    /// Names that go live with this patch.
+    pub brought: Vec<(Name, Target, Entity)>,
+    /// Bytes of the thread-local reserve that are in use afterwards.
+    pub tls_reserve_used: u64,
+}
+
+/// A patch cannot be resolved.
+#[derive(Debug, Error)]
+pub enum ResolveError {
+    /// Names that exist nowhere.
+    #[error("{}", unresolved_text(.0))]
+    Unresolved(Vec<Unresolved>),
+    /// A name has several definitions, and none of them is meant more than another.
+    #[error("`{name}`, needed by `{needed_by}`, has several definitions in the program")]
+    Ambiguous {
+        /// The name, demangled.
+        name: String,
+        /// Who needs it, demangled.
+        needed_by: String,
+    },
+    /// A new thread-local cannot be had while threads run.
+    #[error("the new thread-local `{name}` {why}")]
+    ThreadLocal {
+        /// Its name, demangled.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// An input could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The process could not be asked.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+}
+
+/// A name that exists nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The name, demangled.
+    pub name: String,
+    /// Who needs it, demangled.
+    pub needed_by: String,
+}
+
+fn unresolved_text(all: &[Unresolved]) -> String {
+    let lines = all.iter().map(|one| format!("`{}` (needed by `{}`)", one.name, one.needed_by));
+    format!("not found in the program, its libraries or its archives: {}", lines.collect::<Vec<_>>().join(", "))
+}
+
+/// What there is to resolve against.
+pub struct Sources<'s> {
+    /// The host.
+    pub host: &'s Host,
+    /// What is live.
+    pub live: &'s Live,
+    /// The archives of the captured link.
+    pub archives: &'s mut Archives,
+    /// The process.
+    pub process: &'s mut dyn Lookup,
+    /// Size of the agent's thread-local reserve, in bytes.
+    pub tls_reserve: u64,
+    /// How much of it earlier patches use.
+    pub tls_reserve_used: u64,
+}
+
+/// Finds all that a patch must hold.
+pub fn resolve<'s>(sources: Sources<'s>, diff: &'s Diff) -> Result<Closure, ResolveError> {
+    let mut resolver = Resolver::new(sources, diff);
+    for change in &diff.changed {
+        resolver.add_change(&change.new)?;
+    }
+    resolver.run()?;
+    Ok(resolver.closure)
+}
+
+struct Resolver<'s> {
+    sources: Sources<'s>,
+    /// Definitions in objects that this patch makes live.
+    newest: FxHashMap<&'s str, Vec<(&'s Arc<Object>, SymbolId)>>,
+    /// Read-only statics whose new version is to be used.
+    replaced: &'s FxHashSet<Box<str>>,
+    closure: Closure,
+    /// Parts whose references were not looked at yet.
+    queue: Vec<PartId>,
+    /// Names to ask the process for: which symbols mean them, and who needs them.
+    wanted: BTreeMap<String, Vec<(Arc<Object>, SymbolId, String)>>,
+    /// Whether an archive member is linked into the host, at least in part.
+    in_host: FxHashMap<*const Object, bool>,
+}
+
+impl<'s> Resolver<'s> {
+    fn new(sources: Sources<'s>, diff: &'s Diff) -> Self {
+        let mut newest: FxHashMap<&str, Vec<_>> = FxHashMap::default();
+        for (_, _, object) in &diff.units {
+            for symbol in object.definitions() {
+                newest.entry(object.image.name(symbol)).or_default().push((object, symbol));
+            }
+        }
+        let closure = Closure { tls_reserve_used: sources.tls_reserve_used, ..Closure::default() };
+        Self {
+            sources,
+            newest,
+            replaced: &diff.replaced,
+            closure,
+            queue: Vec::new(),
+            wanted: BTreeMap::new(),
+            in_host: FxHashMap::default(),
+        }
+    }
+
+    /// A changed function: its new body goes into the patch if its callers can arrive somewhere at all.
+    fn add_change(&mut self, new: &Entity) -> Result<(), ResolveError> {
+        let name = new.object.image.name(new.symbol).to_owned();
+        let Some(entry) = self.entry_of(&new.object, new.symbol)? else { return Ok(()) };
+        let Place::Section(section) = new.object.image.symbol(new.symbol).place else { return Ok(()) };
+        let part = self.add_part(&new.object, section);
+        let body = (part, new.object.image.symbol(new.symbol).offset);
+        self.closure.redirected.push(Redirected { entry, body, name });
+        Ok(())
+    }
+
+    /// Where callers of a function arrive; none when it is not in the process.
+    fn entry_of(&mut self, object: &Arc<Object>, symbol: SymbolId) -> Result<Option<Location>, ResolveError> {
+        match self.existing(object, symbol) {
+            Existing::Target(Target::Live(location)) => Ok(Some(location)),
+            Existing::Ambiguous => Err(self.ambiguous(object, symbol, "its callers")),
+            _ => Ok(None),
+        }
+    }
+
+    fn ambiguous(&self, object: &Object, symbol: SymbolId, needed_by: &str) -> ResolveError {
+        ResolveError::Ambiguous { name: demangle(object.image.name(symbol)), needed_by: needed_by.to_owned() }
+    }
+
+    fn run(&mut self) -> Result<(), ResolveError> {
+        loop {
+            while let Some(part) = self.queue.pop() {
+                self.visit(part)?;
+            }
+            if self.wanted.is_empty() {
+                return Ok(());
+            }
+            self.ask_process()?;
+        }
+    }
+
+    fn add_part(&mut self, object: &Arc<Object>, section: SectionId) -> PartId {
+        let key = (Arc::as_ptr(object), section);
+        if let Some(&part) = self.closure.sections.get(&key) {
+            return part;
+        }
+        let part = PartId(self.closure.parts.len());
+        self.closure.parts.push(Part { object: object.clone(), section });
+        self.closure.sections.insert(key, part);
+        self.queue.push(part);
+        part
+    }
+
+    /// Looks at everything a part refers to.
+    fn visit(&mut self, part: PartId) -> Result<(), ResolveError> {
+        let Part { object, section } = self.closure.parts[part.0].clone();
+        for relocation in object.image.relocations(section) {
+            self.reference(&object, relocation, section)?;
+        }
+        if let Some(unwind) = object.unwind.section {
+            for fde in object.unwind.fdes_in(section) {
+                if let Some((pads, _)) = fde.landing_pads {
+                    self.add_part(&object, pads);
+                }
+                let cie = &object.unwind.cies[fde.cie];
+                for relocation in relocations_within(&object.image, unwind, &cie.range) {
+                    self.reference(&object, relocation, section)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reference(
+        &mut self,
+        object: &Arc<Object>,
+        relocation: &Relocation,
+        from: SectionId,
+    ) -> Result<(), ResolveError> {
+        match referent(&object.image, relocation) {
+            Referent::Absolute { .. } => {}
+            Referent::Content { section, .. } => {
+                self.add_part(object, section);
+            }
+            // `__tls_get_addr` is only called by sequences that are rewritten.
+            Referent::Named { symbol, .. } if object.image.name(symbol) == "__tls_get_addr" => {}
+            // The null symbol: a relocation that needs none.
+            Referent::Named { symbol: SymbolId(0), .. } => {}
+            Referent::Named { symbol, .. } => self.named(object, symbol, from)?,
+        }
+        Ok(())
+    }
+
+    fn named(&mut self, object: &Arc<Object>, symbol: SymbolId, from: SectionId) -> Result<(), ResolveError> {
+        let key = (Arc::as_ptr(object), symbol);
+        if self.closure.targets.contains_key(&key) {
+            return Ok(());
+        }
+        let needed_by = needed_by(object, from);
+        let existing = self.existing(object, symbol);
+        let target = match existing {
+            Existing::Target(target) => target,
+            Existing::Ambiguous if self.is_own_function(object, symbol) => {
+                // One of several private copies of a function: the patch has its own.
+                self.define(object, symbol)?
+            }
+            Existing::Ambiguous => return Err(self.ambiguous(object, symbol, &needed_by)),
+            Existing::Missing => match self.newest_definition(object, symbol) {
+                Some((object, symbol)) => self.define(&object, symbol)?,
+                None => {
+                    let name = object.image.name(symbol).to_owned();
+                    self.wanted.entry(name).or_default().push((object.clone(), symbol, needed_by));
+                    return Ok(());
+                }
+            },
+        };
+        self.closure.targets.insert(key, target);
+        Ok(())
+    }
+
+    fn is_own_function(&self, object: &Object, symbol: SymbolId) -> bool {
+        match object.image.symbol(symbol).place {
+            Place::Section(section) => object.image.section(section).kind == SectionKind::Text,
+            _ => false,
+        }
+    }
+
+    /// What a symbol means in what is live already.
+    fn existing(&mut self, object: &Arc<Object>, symbol: SymbolId) -> Existing {
+        let name = object.image.name(symbol);
+        if self.replaced.contains(name) && self.newest_definition(object, symbol).is_some() {
+            return Existing::Missing;
+        }
+        if let Some(location) = self.sources.live.brought(&Name::of(object, symbol)) {
+            return Existing::Target(match location.module {
+                Module::TlsReserve => Target::ReserveTls(location.position),
+                Module::Host | Module::Patch(_) => Target::Live(location),
+            });
+        }
+        let scope = object.scope(symbol);
+        // Rust's local names have a hash, so one of another codegen unit is the same thing moved. Others
+        // mean something in their own file only, and only if that file is in the host at all.
+        let hashed = name.starts_with("_ZN") || name.starts_with("_R");
+        if scope.is_some() && !hashed && !self.is_in_host(object) {
+            return Existing::Missing;
+        }
+        match self.sources.host.lookup(name, scope.unwrap_or("")) {
+            HostLookup::Missing => Existing::Missing,
+            HostLookup::Ambiguous => Existing::Ambiguous,
+            HostLookup::Found(found) => Existing::Target(in_host(found)),
+        }
+    }
+
+    fn is_in_host(&mut self, object: &Arc<Object>) -> bool {
+        let host = self.sources.host;
+        *self.in_host.entry(Arc::as_ptr(object)).or_insert_with(|| {
+            object.definitions().any(|symbol| {
+                object.scope(symbol).is_none() && host.definitions(object.image.name(symbol)).next().is_some()
+            })
+        })
+    }
+
+    /// The newest definition of a name among the captured crates: the object's own, else one of the
+    /// objects that this patch makes live, else one that is live but was never needed in the process.
+    fn newest_definition(&self, object: &Arc<Object>, symbol: SymbolId) -> Option<(Arc<Object>, SymbolId)> {
+        if matches!(object.image.symbol(symbol).place, Place::Section(_)) {
+            return Some((object.clone(), symbol));
+        }
+        let name = object.image.name(symbol);
+        let visible = |object: &Object, symbol| object.scope(symbol).is_none();
+        if let Some(all) = self.newest.get(name) {
+            let found = all.iter().find(|(object, symbol)| visible(object, *symbol));
+            if let Some(&(object, symbol)) = found {
+                return Some((object.clone(), symbol));
+            }
+        }
+        let entity = self.sources.live.entity(name, None)?;
+        visible(&entity.object, entity.symbol).then(|| (entity.object.clone(), entity.symbol))
+    }
+
+    /// Takes a definition into the patch: its name goes live there.
+    fn define(&mut self, object: &Arc<Object>, symbol: SymbolId) -> Result<Target, ResolveError> {
+        let definition = object.image.symbol(symbol);
+        let Place::Section(section) = definition.place else {
+            return Ok(Target::Absolute(definition.offset.0.cast_signed()));
+        };
+        let key = (Arc::as_ptr(object), symbol);
+        if let Some(&known) = self.closure.targets.get(&key) {
+            return Ok(known);
+        }
+        let target = match object.image.section(section).kind {
+            SectionKind::TlsBss | SectionKind::TlsData => self.define_thread_local(object, symbol, section)?,
+            _ => Target::Part(self.add_part(object, section), definition.offset),
+        };
+        self.closure.targets.insert(key, target);
+        let entity = Entity { object: object.clone(), symbol };
+        self.closure.brought.push((Name::of(object, symbol), target, entity));
+        Ok(target)
+    }
+
+    /// A new thread-local gets a place in the agent's reserve, which is zero in every thread.
+    fn define_thread_local(
+        &mut self,
+        object: &Object,
+        symbol: SymbolId,
+        section: SectionId,
+    ) -> Result<Target, ResolveError> {
+        let header = object.image.section(section);
+        let refuse = |why| {
+            let name = demangle(object.image.name(symbol));
+            Err(ResolveError::ThreadLocal { name, why })
+        };
+        let zero = object.image.data(section).iter().all(|&byte| byte == 0);
+        if !zero || !object.image.relocations(section).is_empty() {
+            return refuse("does not start as zero, which threads that run already cannot be given");
+        }
+        let start = self.closure.tls_reserve_used.checked_next_multiple_of(header.align);
+        let end = start.and_then(|start| start.checked_add(header.size));
+        match (start, end) {
+            (Some(start), Some(end)) if end <= self.sources.tls_reserve && header.align <= 64 => {
+                self.closure.tls_reserve_used = end;
+                let offset = start + object.image.symbol(symbol).offset.0;
+                Ok(Target::ReserveTls(offset))
+            }
+            _ => refuse("does not fit what the agent holds in reserve for new thread-locals"),
+        }
+    }
+
+    /// Resolves the wanted names: first in the process, then in the archives.
+    fn ask_process(&mut self) -> Result<(), ResolveError> {
+        let wanted = std::mem::take(&mut self.wanted);
+        let names: Vec<String> = wanted.keys().cloned().collect();
+        let addresses = self.sources.process.addresses(&names)?;
+        if addresses.len() != names.len() {
+            return Err(LookupError(format!("{} answers to {} names", addresses.len(), names.len())).into());
+        }
+        let mut unresolved = Vec::new();
+        for ((name, users), address) in wanted.into_iter().zip(addresses) {
+            let weak = users.iter().all(|(o, s, _)| o.image.symbol(*s).binding == Binding::Weak);
+            let target = if address.is_some() {
+                self.closure.process_names.push(name);
+                Target::Process(self.closure.process_names.len() - 1)
+            } else if let Some(object) = self.sources.archives.find(&name)? {
+                let mut all = object.definitions();
+                let Some(symbol) =
+                    all.find(|&s| object.image.name(s) == name && object.scope(s).is_none())
+                else {
+                    continue;
+                };
+                self.define(&object, symbol)?
+            } else if weak {
+                Target::Absolute(0)
+            } else {
+                let needed_by = users.first().map(|user| user.2.clone()).unwrap_or_default();
+                unresolved.push(Unresolved { name: demangle(&name), needed_by });
+                continue;
+            };
+            for (object, symbol, _) in users {
+                self.closure.targets.insert((Arc::as_ptr(&object), symbol), target);
+            }
+        }
+        if unresolved.is_empty() { Ok(()) } else { Err(ResolveError::Unresolved(unresolved)) }
+    }
+}
+
+/// What a symbol means in what is live already.
+enum Existing {
+    Target(Target),
+    Ambiguous,
+    Missing,
+}
+
+fn in_host(symbol: &HostSymbol) -> Target {
+    match symbol.kind {
+        SymbolKind::ThreadLocal => Target::HostTls(symbol.address.0),
+        _ if symbol.absolute => Target::Absolute(symbol.address.0.cast_signed()),
+        _ => Target::Live(Location { module: Module::Host, position: symbol.address.0 }),
+    }
+}
+
+/// Who refers to something: the function or constant whose section it is.
+fn needed_by(object: &Object, section: SectionId) -> String {
+    let mut symbols = object.image.symbols_in(section).map(|symbol| object.image.name(symbol));
+    demangle(symbols.next().unwrap_or_else(|| object.image.section_name(section)))
+}

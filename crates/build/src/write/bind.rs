@@ -1,0 +1,86 @@
+//! What targets are in one process.
+
+use super::{BIAS, WriteError};
+use crate::place::{Cell, Layout};
+use crate::process::Process;
+use crate::resolve::{Closure, Target};
+use livepatch_object::address::{LinkAddress, RuntimeAddress};
+use livepatch_object::demangle;
+
+/// Everything that turns a target into a number.
+#[derive(Debug)]
+pub struct Bind<'b> {
+    closure: &'b Closure,
+    layout: &'b Layout,
+    process: &'b Process,
+    base: RuntimeAddress,
+    /// Addresses of [`Closure::process_names`].
+    process_addresses: &'b [Option<RuntimeAddress>],
+}
+
+impl<'b> Bind<'b> {
+    /// Binds a patch to `process`, its image starting at `base`.
+    pub fn new(
+        closure: &'b Closure,
+        layout: &'b Layout,
+        process: &'b Process,
+        base: RuntimeAddress,
+        process_addresses: &'b [Option<RuntimeAddress>],
+    ) -> Self {
+        Self { closure, layout, process, base, process_addresses }
+    }
+
+    /// The run-time address of an offset in the image.
+    pub fn runtime(&self, offset: u64) -> RuntimeAddress {
+        RuntimeAddress(self.base.0.wrapping_add(offset))
+    }
+
+    /// The link-time address of the image's first byte.
+    pub fn link_base(&self) -> LinkAddress {
+        LinkAddress(self.base.0.wrapping_sub(BIAS))
+    }
+
+    /// The address (or fixed value) of a target.
+    pub fn address(&self, target: Target) -> Result<u64, WriteError> {
+        match target {
+            Target::Part(part, offset) => {
+                let start = self.layout.parts.get(part.0).ok_or(WriteError::Inconsistent("a part's place"))?;
+                Ok(self.runtime(start.wrapping_add(offset.0)).0)
+            }
+            Target::Live(location) => {
+                let address = self.process.address(location);
+                Ok(address.ok_or(WriteError::Inconsistent("a location without its image"))?.0)
+            }
+            Target::Process(name) => {
+                let address = self.process_addresses.get(name).copied().flatten();
+                Ok(address.ok_or_else(|| self.absent(name))?.0)
+            }
+            Target::Absolute(value) => Ok(value.cast_unsigned()),
+            Target::HostTls(_) | Target::ReserveTls(_) => {
+                Err(WriteError::Inconsistent("a thread-local used as if it had one address"))
+            }
+        }
+    }
+
+    /// The offset of a thread-local from the thread pointer.
+    pub fn tp_offset(&self, target: Target) -> Result<i64, WriteError> {
+        let offset = match target {
+            Target::HostTls(offset) => self.process.host_tp_offset(offset),
+            Target::ReserveTls(offset) => self.process.reserve_tp_offset(offset),
+            _ => None,
+        };
+        offset.ok_or(WriteError::Inconsistent("a thread-local outside the program"))
+    }
+
+    /// What a cell holds.
+    pub fn cell(&self, cell: Cell) -> Result<u64, WriteError> {
+        match cell {
+            Cell::Address(target) => self.address(target),
+            Cell::ThreadOffset(target) => self.tp_offset(target).map(i64::cast_unsigned),
+        }
+    }
+
+    fn absent(&self, name: usize) -> WriteError {
+        WriteError::Absent(self.closure.process_names.get(name).map(|name| demangle(name)).unwrap_or_default())
+    }
+}
