@@ -1,0 +1,83 @@
+//! x86-64: traps are `int3` (`CC`) and an invalid opcode (`06`); redirection is `E9 rel32`.
+
+use std::ffi::{c_int, c_void};
+
+/// `int3`.
+pub(crate) const BREAKPOINT: u8 = 0xcc;
+/// `push es`, which 64-bit mode does not have.
+pub(crate) const INVALID: u8 = 0x06;
+
+/// The address of the instruction whose trap raised `signal`.
+///
+/// # Safety
+/// `context` must be the third argument of a signal handler that is running.
+pub(crate) unsafe fn trap_address(signal: c_int, context: *mut c_void) -> u64 {
+    // SAFETY: the caller's promise: the kernel put a `ucontext_t` there.
+    let ip = unsafe { (&(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs)[libc::REG_RIP as usize] };
+    // `int3` is one byte long and reported behind itself.
+    (ip as u64).wrapping_sub(u64::from(signal == libc::SIGTRAP))
+}
+
+/// Has the interrupted thread go on at `address` once the signal handler returns.
+///
+/// # Safety
+/// As for [`trap_address`]; and `address` must be where the thread can go on with the registers it has.
+pub(crate) unsafe fn continue_at(context: *mut c_void, address: u64) {
+    // SAFETY: the caller's promise: the kernel put a `ucontext_t` there, which this handler alone uses.
+    unsafe {
+        (&mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs)[libc::REG_RIP as usize] = address as i64;
+    }
+}
+
+/// The first word of code that jumps from `from` to `to`, where `old` was.
+pub(crate) fn jump_word(old: u64, from: u64, to: u64) -> Option<u64> {
+    let distance = i32::try_from(to.wrapping_sub(from).wrapping_sub(5).cast_signed()).ok()?;
+    let mut bytes = old.to_le_bytes();
+    bytes[0] = 0xe9;
+    bytes[1..5].copy_from_slice(&distance.to_le_bytes());
+    Some(u64::from_le_bytes(bytes))
+}
+
+/// The word `old` with its first byte replaced.
+pub(crate) fn with_first_byte(old: u64, byte: u8) -> u64 {
+    (old & !0xff) | u64::from(byte)
+}
+
+// A page of its own, so that the self-test makes no other code writable.
+std::arch::global_asm!(
+    ".pushsection .text.livepatch_self_test, \"ax\", @progbits",
+    ".balign 4096",
+    ".globl livepatch_self_test_original",
+    ".hidden livepatch_self_test_original",
+    "livepatch_self_test_original:",
+    "mov eax, 1",
+    "ret",
+    ".balign 64",
+    ".globl livepatch_self_test_replacement",
+    ".hidden livepatch_self_test_replacement",
+    "livepatch_self_test_replacement:",
+    "mov eax, 2",
+    "ret",
+    ".balign 4096",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    safe fn livepatch_self_test_original() -> u64;
+    safe fn livepatch_self_test_replacement() -> u64;
+}
+
+/// Calls the self-test's function: it returns 1 until it is redirected.
+pub(crate) fn call_self_test() -> u64 {
+    livepatch_self_test_original()
+}
+
+/// Where the self-test's function begins: 8-byte aligned, alone on its page but for the replacement.
+pub(crate) fn self_test_entry() -> u64 {
+    livepatch_self_test_original as *const () as u64
+}
+
+/// Where the function begins that returns 2.
+pub(crate) fn self_test_replacement() -> u64 {
+    livepatch_self_test_replacement as *const () as u64
+}

@@ -1,0 +1,86 @@
+//! Loading a patch image where it was made for.
+
+use super::address::Span;
+use super::loader::{self, LoadedImage};
+use super::{free_ranges, state};
+use livepatch_proto::{ApplyError, Image, ImageSource};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Loads `image`, or leaves nothing behind.
+pub(crate) fn load(image: &Image) -> Result<LoadedImage, ApplyError> {
+    let declared = Span::new(image.start.0, image.length)
+        .ok_or_else(|| ApplyError::BadAddress { address: image.start, purpose: "the start of an image".into() })?;
+    let loaded = state::while_loading(|| open(&image.source))?;
+    match check_placement(&loaded, image.bias, declared) {
+        Ok(()) => Ok(loaded),
+        Err(error) => {
+            close(loaded);
+            // Only now is the place free again where the image was put.
+            Err(match error {
+                ApplyError::ImagePlacedElsewhere { bias, .. } => {
+                    ApplyError::ImagePlacedElsewhere { bias, free_ranges: free_ranges::free_ranges() }
+                }
+                other => other,
+            })
+        }
+    }
+}
+
+/// Unloads an image whose patch did not go live.
+pub(crate) fn close(image: LoadedImage) {
+    state::while_loading(|| image.close());
+}
+
+fn open(source: &ImageSource) -> Result<LoadedImage, ApplyError> {
+    static UNIQUE: AtomicU32 = AtomicU32::new(1);
+    match source {
+        ImageSource::Path { path, length } => {
+            let found = std::fs::metadata(path).map_err(|error| rejected(format!("{path}: {error}")))?.len();
+            if found != *length {
+                return Err(rejected(format!("{path} is {found} bytes long, not {length}")));
+            }
+            LoadedImage::open(path)
+        }
+        ImageSource::Bytes { bytes, hash } => {
+            if fnv1a(bytes) != *hash {
+                return Err(rejected("it was damaged on the way".to_owned()));
+            }
+            loader::open_bytes(bytes, UNIQUE.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+}
+
+fn check_placement(loaded: &LoadedImage, bias: u64, declared: Span) -> Result<(), ApplyError> {
+    let found = loaded.placement()?;
+    if found.bias != bias {
+        return Err(ApplyError::ImagePlacedElsewhere { bias: found.bias, free_ranges: Vec::new() });
+    }
+    if found.span.pages() != declared.pages() {
+        return Err(rejected(format!(
+            "it takes {:#x}..{:#x} instead of {:#x}..{:#x}",
+            found.span.start(),
+            found.span.end(),
+            declared.start(),
+            declared.end()
+        )));
+    }
+    Ok(())
+}
+
+fn rejected(detail: String) -> ApplyError {
+    ApplyError::ImageRejected { detail }
+}
+
+/// FNV-1a, 64 bits.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn hashes_as_published() {
+        assert_eq!(super::fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(super::fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+}

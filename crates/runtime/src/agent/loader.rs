@@ -1,0 +1,274 @@
+//! The dynamic linker: what it has loaded, and loading patch images through it.
+
+use super::address::{CodeSegment, Span};
+use super::memory::system;
+use livepatch_proto::{ApplyError, WireAddress};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A loaded module, seen while the dynamic linker holds its list still.
+pub(crate) struct Module<'a> {
+    /// Run-time address minus link-time address.
+    pub(crate) bias: u64,
+    headers: &'a [libc::Elf64_Phdr],
+    /// How often modules were loaded and unloaded so far.
+    pub(crate) generation: (u64, u64),
+    /// Where this thread's instance of the module's thread-local block is; 0 if there is none.
+    pub(crate) tls_block: u64,
+}
+
+impl Module<'_> {
+    fn segments(&self, kind: u32) -> impl Iterator<Item = (Span, &libc::Elf64_Phdr)> {
+        self.headers
+            .iter()
+            .filter(move |header| header.p_type == kind)
+            .filter_map(|header| Some((Span::new(self.bias.wrapping_add(header.p_vaddr), header.p_memsz)?, header)))
+    }
+
+    /// From the first mapped byte to the last.
+    pub(crate) fn span(&self) -> Option<Span> {
+        self.segments(libc::PT_LOAD).map(|(span, _)| span).reduce(Span::through)
+    }
+
+    /// Whether an address is in one of its segments.
+    pub(crate) fn contains(&self, address: u64) -> bool {
+        Span::new(address, 1)
+            .is_some_and(|at| self.segments(libc::PT_LOAD).any(|(span, _)| span.contains(at)))
+    }
+
+    /// Segments that can be read and executed.
+    pub(crate) fn code(&self) -> impl Iterator<Item = CodeSegment> {
+        self.segments(libc::PT_LOAD)
+            .filter(|(_, header)| header.p_flags & libc::PF_X != 0 && header.p_flags & libc::PF_R != 0)
+            .map(|(span, header)| CodeSegment { span, writable: header.p_flags & libc::PF_W != 0 })
+    }
+
+    /// The initial contents of its thread-locals.
+    pub(crate) fn tls_image(&self) -> Option<Span> {
+        let (_, header) = self.segments(libc::PT_TLS).next()?;
+        Span::new(self.bias.wrapping_add(header.p_vaddr), header.p_filesz)
+    }
+
+    /// What is made read-only after relocation.
+    pub(crate) fn relro(&self) -> Option<Span> {
+        self.segments(libc::PT_GNU_RELRO).next().map(|(span, _)| span)
+    }
+
+    /// Where its dynamic section is.
+    fn dynamic(&self) -> Option<u64> {
+        self.segments(libc::PT_DYNAMIC).next().map(|(span, _)| span.start())
+    }
+
+    /// The contents of its note segments, with their alignments.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.segments(libc::PT_NOTE).filter(|(span, header)| {
+            header.p_filesz == header.p_memsz && self.segments(libc::PT_LOAD).any(|(load, _)| load.contains(*span))
+        })
+        .map(|(span, header)| {
+            // SAFETY: the notes lie in a loaded segment of this module, which stays loaded while the
+            // dynamic linker holds its list; notes are read-only data.
+            let bytes = unsafe { std::slice::from_raw_parts(span.start() as *const u8, span.length() as usize) };
+            (bytes, header.p_align)
+        })
+    }
+}
+
+/// Shows every loaded module to `visit`, the main program first, until it breaks.
+pub(crate) fn visit_modules<B>(mut visit: impl FnMut(&Module<'_>) -> ControlFlow<B>) -> Option<B> {
+    let mut found = None;
+    let mut each = |module: &Module<'_>| match visit(module) {
+        ControlFlow::Continue(()) => true,
+        ControlFlow::Break(value) => {
+            found = Some(value);
+            false
+        }
+    };
+    let mut each: &mut dyn FnMut(&Module<'_>) -> bool = &mut each;
+    // SAFETY: `shown` gets the very pointer it expects, which lives until `dl_iterate_phdr` returns.
+    unsafe { libc::dl_iterate_phdr(Some(shown), (&raw mut each).cast()) };
+    found
+}
+
+extern "C" fn shown(info: *mut libc::dl_phdr_info, _size: usize, each: *mut c_void) -> c_int {
+    // SAFETY: glibc passes a filled-in record, valid during this call, and the pointer from above.
+    let (info, each) = unsafe { (&*info, &mut *each.cast::<&mut dyn FnMut(&Module<'_>) -> bool>()) };
+    let headers = if info.dlpi_phdr.is_null() {
+        &[]
+    } else {
+        // SAFETY: `dlpi_phdr` points to `dlpi_phnum` program headers of a module that stays loaded
+        // during this call.
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) }
+    };
+    let module = Module {
+        bias: info.dlpi_addr,
+        headers,
+        generation: (info.dlpi_adds, info.dlpi_subs),
+        tls_block: info.dlpi_tls_data as u64,
+    };
+    // A panic must not pass through the C library's frames.
+    match catch_unwind(AssertUnwindSafe(|| each(&module))) {
+        Ok(true) => 0,
+        Ok(false) | Err(_) => 1,
+    }
+}
+
+/// How often modules were loaded and unloaded so far.
+pub(crate) fn generation() -> (u64, u64) {
+    visit_modules(|module| ControlFlow::Break(module.generation)).unwrap_or_default()
+}
+
+/// From the first to the last mapped byte of the main program.
+pub(crate) fn host_span() -> Option<Span> {
+    visit_modules(|module| ControlFlow::Break(module.span())).flatten()
+}
+
+/// An image that the dynamic linker loaded for a patch.
+#[derive(Debug)]
+pub(crate) struct LoadedImage {
+    handle: *mut c_void,
+}
+
+/// Where an image came to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Placement {
+    /// Its load bias.
+    pub(crate) bias: u64,
+    /// From its first to its last mapped byte.
+    pub(crate) span: Span,
+}
+
+/// The public start of glibc's `struct link_map` (link.h).
+#[repr(C)]
+struct LinkMap {
+    l_addr: u64,
+    l_name: *const libc::c_char,
+    l_ld: *const c_void,
+}
+
+impl LoadedImage {
+    /// Loads the image at `path`, which must not be loaded yet.
+    pub(crate) fn open(path: &str) -> Result<Self, ApplyError> {
+        let rejected = |detail: String| ApplyError::ImageRejected { detail };
+        let name = CString::new(path).map_err(|_| rejected("a path with a zero byte".to_owned()))?;
+        let before = generation().0;
+        // SAFETY: loading runs the image's initialisers; images of patches have none, and what the
+        // server sends as a patch it means to run here.
+        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        if handle.is_null() {
+            return Err(rejected(last_error()));
+        }
+        let image = Self { handle };
+        if generation().0 == before {
+            image.close();
+            return Err(rejected("this file is loaded already".to_owned()));
+        }
+        Ok(image)
+    }
+
+    /// Unloads the image.
+    pub(crate) fn close(self) {
+        // SAFETY: the handle came from `dlopen` and is used no more; nothing points into the image,
+        // since its patch did not go live.
+        unsafe { libc::dlclose(self.handle) };
+    }
+
+    /// Where the image is.
+    pub(crate) fn placement(&self) -> Result<Placement, ApplyError> {
+        let mut map: *const LinkMap = std::ptr::null();
+        // SAFETY: RTLD_DI_LINKMAP stores one pointer to where it is told.
+        let done = unsafe { libc::dlinfo(self.handle, libc::RTLD_DI_LINKMAP, (&raw mut map).cast()) };
+        if done != 0 || map.is_null() {
+            return Err(ApplyError::ImageRejected { detail: last_error() });
+        }
+        // SAFETY: the link map of an open handle stays where it is; these two fields never change.
+        let (bias, dynamic) = unsafe { ((*map).l_addr, (*map).l_ld as u64) };
+        visit_modules(|module| {
+            if module.bias == bias && module.dynamic() == Some(dynamic) {
+                return ControlFlow::Break(module.span());
+            }
+            ControlFlow::Continue(())
+        })
+        .flatten()
+        .map(|span| Placement { bias, span })
+        .ok_or_else(|| ApplyError::ImageRejected { detail: "its program headers are not listed".to_owned() })
+    }
+}
+
+/// Takes what `dlopen` or `dlsym` last complained about in this thread.
+fn last_error() -> String {
+    // SAFETY: `dlerror` returns null or a string that stays until this thread's next dl* call.
+    unsafe {
+        let text = libc::dlerror();
+        if text.is_null() { "no reason given".to_owned() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+    }
+}
+
+/// Where the global scope has a function or an object of that name. Indirect functions are resolved.
+pub(crate) fn resolve(name: &str) -> Option<WireAddress> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: `dlsym` only reads the name; resolvers of indirect functions may run at any time.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64;
+    if address == 0 {
+        return None;
+    }
+    // The address of a thread-local would be this thread's, in no module: worth nothing to others.
+    visit_modules(|module| {
+        if module.contains(address) { ControlFlow::Break(WireAddress(address)) } else { ControlFlow::Continue(()) }
+    })
+}
+
+/// The path by which the dynamic linker knows the agent.
+pub(crate) fn own_path() -> Option<CString> {
+    // SAFETY: `Dl_info` is plain data for which all zeros is a value; `dladdr` fills it in.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        let found = libc::dladdr(own_path as *const c_void, &raw mut info);
+        (found != 0 && !info.dli_fname.is_null()).then(|| CStr::from_ptr(info.dli_fname).to_owned())
+    }
+}
+
+/// Writes bytes to a fresh anonymous file and loads it.
+pub(crate) fn open_bytes(bytes: &[u8], unique: u32) -> Result<LoadedImage, ApplyError> {
+    use std::io::Write as _;
+    use std::os::fd::{AsRawFd as _, FromRawFd as _};
+    // SAFETY: the name is NUL-terminated; a descriptor that is returned is owned by nobody else.
+    let mut file = unsafe {
+        let fd = libc::memfd_create(c"livepatch".as_ptr(), libc::MFD_CLOEXEC);
+        if fd < 0 {
+            return Err(system("memfd_create"));
+        }
+        std::fs::File::from_raw_fd(fd)
+    };
+    file.write_all(bytes).map_err(|_| system("write"))?;
+    LoadedImage::open(&unique_path(file.as_raw_fd(), unique))
+}
+
+/// A path of descriptor `fd` that no earlier image had: the dynamic linker takes equal names for the
+/// same file, and descriptor numbers come again. `/` and `/./` mean the same to the kernel.
+fn unique_path(fd: c_int, unique: u32) -> String {
+    let digits: String = (0..u32::BITS - unique.leading_zeros())
+        .map(|bit| if unique >> bit & 1 == 1 { "./" } else { "/" })
+        .collect();
+    format!("/proc/self/fd/{digits}{fd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_unique() {
+        let paths: std::collections::HashSet<_> = (1..5000).map(|n| unique_path(7, n)).collect();
+        assert_eq!(paths.len(), 4999);
+    }
+
+    #[test]
+    fn finds_itself_and_functions() {
+        let host = host_span().expect("a main program");
+        assert!(host.contains(Span::new(host_span as usize as u64, 1).expect("an address")));
+        assert!(resolve("malloc").is_some());
+        assert_eq!(resolve("no_such_function_anywhere"), None);
+        assert_eq!(resolve("errno"), None, "a thread-local has no one address");
+    }
+}

@@ -1,0 +1,208 @@
+//! Mapping, reading and writing memory that other threads may be executing.
+//!
+//! Every function takes addresses that passed a check in [`super::address`]; none takes a number from
+//! a message.
+
+use super::address::{CodeAddress, CodeWord, Island, IslandAddress, IslandKind, PAGE, SlotAddress, Span, Target};
+use livepatch_proto::ApplyError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An island's pages could not be mapped.
+#[derive(Debug)]
+pub(crate) enum MapError {
+    /// Something else is there.
+    Occupied,
+    /// The system call failed otherwise.
+    System(ApplyError),
+}
+
+/// What a page allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protection {
+    Read,
+    ReadWrite,
+    ReadExecute,
+    All,
+}
+
+impl Protection {
+    fn bits(self) -> i32 {
+        match self {
+            Self::Read => libc::PROT_READ,
+            Self::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+            Self::ReadExecute => libc::PROT_READ | libc::PROT_EXEC,
+            Self::All => libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+        }
+    }
+}
+
+/// The error that the last system call left in `errno`.
+pub(crate) fn system(call: &str) -> ApplyError {
+    let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    ApplyError::System { call: call.to_owned(), errno: errno.unsigned_abs() }
+}
+
+/// Maps fresh, zeroed, writable pages where nothing is mapped.
+pub(crate) fn map_island(island: Island) -> Result<(), MapError> {
+    let (start, length) = (island.span.start() as *mut libc::c_void, island.span.length() as usize);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: MAP_FIXED_NOREPLACE never replaces a mapping, so no memory that anyone uses changes.
+    let got = unsafe { libc::mmap(start, length, Protection::ReadWrite.bits(), flags, -1, 0) };
+    if got == libc::MAP_FAILED {
+        return Err(match std::io::Error::last_os_error().raw_os_error() {
+            Some(libc::EEXIST) => MapError::Occupied,
+            _ => MapError::System(system("mmap")),
+        });
+    }
+    if got != start {
+        // Kernels before 4.17 take the address as a hint only.
+        // SAFETY: the mapping was made above and nobody knows of it.
+        unsafe { libc::munmap(got, length) };
+        return Err(MapError::Occupied);
+    }
+    Ok(())
+}
+
+/// Unmaps an island that nothing points to: one of a patch that did not go live.
+pub(crate) fn unmap_island(island: Island) {
+    // SAFETY: `map_island` made this mapping for the same transaction, which is being undone before
+    // any code, slot or trap outside the island pointed into it.
+    unsafe { libc::munmap(island.span.start() as *mut libc::c_void, island.span.length() as usize) };
+}
+
+/// Changes what whole pages allow.
+pub(crate) fn protect(pages: Span, protection: Protection) -> Result<(), ApplyError> {
+    debug_assert_eq!(pages, pages.pages());
+    let (start, length) = (pages.start() as *mut libc::c_void, pages.length() as usize);
+    // SAFETY: callers pass pages of checked segments and islands and never take away an access that
+    // those were mapped with, so nothing that works now stops working.
+    match unsafe { libc::mprotect(start, length, protection.bits()) } {
+        0 => Ok(()),
+        _ => Err(system("mprotect")),
+    }
+}
+
+/// Reads live code.
+pub(crate) fn read_code(at: CodeAddress) -> Vec<u8> {
+    read(at.span())
+}
+
+/// Reads from an island.
+pub(crate) fn read_island(at: IslandAddress) -> Vec<u8> {
+    read(at.span())
+}
+
+fn read(span: Span) -> Vec<u8> {
+    // SAFETY: both callers pass checked addresses: readable segments of loaded modules and islands,
+    // both mapped as long as anyone may patch them. Volatile, since other tools may write there.
+    (span.start()..span.end()).map(|at| unsafe { (at as *const u8).read_volatile() }).collect()
+}
+
+/// Writes to an island, of this patch (`fresh`) or of an earlier one whose other bytes are in use.
+///
+/// The bytes written must be bytes that no thread uses yet, which is the server's promise.
+pub(crate) fn write_island(at: IslandAddress, bytes: &[u8], fresh: bool) -> Result<(), ApplyError> {
+    let closed = at.kind() == IslandKind::Code && !fresh;
+    if closed {
+        // Never without execution: threads may be on the same page.
+        protect(at.span().pages(), Protection::All)?;
+    }
+    for (address, &byte) in (at.span().start()..at.span().end()).zip(bytes) {
+        // SAFETY: an island is mapped for as long as the process lives or its transaction is open; it
+        // is writable now; `zip` keeps to the checked range.
+        unsafe { (address as *mut u8).write_volatile(byte) };
+    }
+    if closed { protect(at.span().pages(), Protection::ReadExecute) } else { Ok(()) }
+}
+
+/// Points a slot somewhere else. Whoever reads the new target sees all that was written before.
+pub(crate) fn store_slot(slot: SlotAddress, target: Target) {
+    // SAFETY: a checked slot is 8-byte aligned in a read-write island page, which stays mapped; all
+    // accesses to slots are whole and aligned: this one, the trap handler's, and the islands' jumps.
+    unsafe { AtomicU64::from_ptr(slot.get() as *mut u64) }.store(target.get(), Ordering::Release);
+}
+
+/// Where a slot points. Safe in a signal handler.
+///
+/// # Safety
+/// `slot` must be the address of a slot that was checked and whose island stays mapped.
+pub(crate) unsafe fn load_slot(slot: u64) -> u64 {
+    // SAFETY: the caller's promise; see `store_slot` for the other accesses.
+    unsafe { AtomicU64::from_ptr(slot as *mut u64) }.load(Ordering::Acquire)
+}
+
+/// Pages of code, and whether they are meant to be writable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CodePages {
+    /// Whole pages of one segment.
+    pub(crate) span: Span,
+    /// From the segment's program header.
+    pub(crate) writable: bool,
+}
+
+/// Code pages that can be written for the moment. They are as they were once this is dropped.
+#[derive(Debug)]
+pub(crate) struct WritableCode {
+    open: Vec<CodePages>,
+}
+
+impl WritableCode {
+    /// Makes `pages` writable, all or none. They stay executable throughout: threads run there.
+    pub(crate) fn open(pages: &[CodePages]) -> Result<Self, ApplyError> {
+        let mut code = Self { open: Vec::with_capacity(pages.len()) };
+        for &run in pages {
+            protect(run.span, Protection::All)?;
+            code.open.push(run);
+        }
+        Ok(code)
+    }
+
+    fn covers(&self, at: Span) -> bool {
+        let after = self.open.partition_point(|run| run.span.start() <= at.start());
+        self.open[..after].last().is_some_and(|run| run.span.contains(at))
+    }
+
+    /// Writes the bytes of `new` that `mask` selects, with one aligned 8-byte store.
+    pub(crate) fn store_word(&self, at: CodeWord, new: u64, mask: u64) {
+        assert!(self.covers(at.address().span()), "a word outside the opened pages");
+        // SAFETY: the word is aligned and lies in pages that `open` made writable. Threads execute
+        // these bytes; each sees all of the old word or all of the new one. The agent is the only
+        // writer, so nothing is lost between the load and the store.
+        let word = unsafe { AtomicU64::from_ptr(at.address().span().start() as *mut u64) };
+        let old = word.load(Ordering::Relaxed);
+        word.store((old & !mask) | (new & mask), Ordering::Release);
+    }
+
+    /// Writes one byte.
+    pub(crate) fn store_byte(&self, at: CodeAddress, byte: u8) {
+        assert!(self.covers(at.span()), "a byte outside the opened pages");
+        // SAFETY: the byte lies in pages that `open` made writable; a one-byte store cannot tear.
+        unsafe { (at.span().start() as *mut u8).write_volatile(byte) };
+    }
+
+    /// Gives the pages back what they allowed.
+    pub(crate) fn close(mut self) -> Result<(), ApplyError> {
+        self.restore()
+    }
+
+    fn restore(&mut self) -> Result<(), ApplyError> {
+        let mut result = Ok(());
+        for run in self.open.drain(..).filter(|run| !run.writable) {
+            result = result.and(protect(run.span, Protection::ReadExecute));
+        }
+        result
+    }
+}
+
+impl Drop for WritableCode {
+    fn drop(&mut self) {
+        // Pages that stay writable are no reason to fail: nothing depends on it.
+        drop(self.restore());
+    }
+}
+
+/// Asserts what [`PAGE`] says.
+pub(crate) fn page_size_is_expected() -> bool {
+    // SAFETY: `sysconf` only reads.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.unsigned_abs() == PAGE
+}

@@ -1,0 +1,37 @@
+//! The agent: waits in a program for patches and applies them.
+//!
+//! * [`constructor`] runs before the program: invitation, signal handlers, self-test, thread.
+//! * [`serve`] is the thread: one answer per question of the server.
+//! * [`plan`] turns a patch into checked values, [`transaction`] carries them out or undoes them.
+//! * What can go wrong in unsafe ways is in leaves named for the hazard: [`memory`], [`membarrier`],
+//!   [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`].
+//!
+//! What the agent never does: write to the program's output, spawn a process, send a signal to a
+//! thread of the program, keep a descriptor open across `exec`, or anything at all uninvited.
+
+mod address;
+mod callbacks;
+mod connection;
+mod constructor;
+mod entry;
+mod environment;
+mod fork_lock;
+mod free_ranges;
+mod hello;
+mod image;
+#[cfg(feature = "agent")]
+mod interpose;
+mod loader;
+mod membarrier;
+mod memory;
+mod plan;
+mod process_status;
+mod self_test;
+mod serve;
+mod signals;
+mod state;
+mod thread;
+mod tls;
+mod transaction;
+mod trap_table;
+mod undo;

@@ -1,0 +1,214 @@
+//! From a patch as it was sent to what will be done: checks, no effects.
+//!
+//! In two halves, since what the second refers to is there only once the first has passed and the
+//! image is loaded.
+
+use super::address::{
+    CodeAddress, CodeWord, Ground, Island, IslandAddress, SlotAddress, Span, Target, check_island,
+};
+use super::memory::CodePages;
+use super::tls;
+use super::trap_table::Continuation;
+use livepatch_proto::{ApplyError, Patch, Redirect, SlotSet, Stage, Trap, TrapTarget};
+
+/// Pages of a segment this far apart are opened in one system call: cheaper than two.
+const BRIDGED: u64 = 64 * super::address::PAGE;
+
+/// One store to live code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Store {
+    /// The bytes that `mask` selects.
+    Word { at: CodeWord, new: u64, mask: u64 },
+    Byte { at: CodeAddress, byte: u8 },
+}
+
+impl Store {
+    fn address(self) -> CodeAddress {
+        match self {
+            Self::Word { at, .. } => at.address(),
+            Self::Byte { at, .. } => at,
+        }
+    }
+}
+
+/// How live code will be changed.
+#[derive(Default, Debug)]
+pub(crate) struct CodeChange {
+    /// Stores by stage; all cores are synchronized after each.
+    pub(crate) stages: Vec<Vec<Store>>,
+    /// The pages they are on, ascending.
+    pub(crate) pages: Vec<CodePages>,
+    /// Whether trapping opcodes replace opcodes that threads may come to meanwhile.
+    pub(crate) traps: bool,
+    /// Whether a function passes through stages in which its entry traps.
+    pub(crate) bytes: bool,
+}
+
+/// Checks redirections against the code as it is, which `read` reads.
+///
+/// Bytes that a redirection does not expect anything of are not changed, even where they share a word
+/// with ones that are: they may be a neighbour's entry.
+pub(crate) fn plan_code(
+    redirects: &[Redirect],
+    ground: &Ground,
+    read: impl Fn(CodeAddress) -> Vec<u8>,
+) -> Result<CodeChange, ApplyError> {
+    let mut change = CodeChange::default();
+    let mut windows = Vec::with_capacity(redirects.len());
+    for redirect in redirects {
+        CodeAddress::check(redirect.entry, 1, ground, "redirected: no loaded code is there")?;
+        let known = check_expected(redirect, ground, &read)?;
+        let mut changed: Option<Span> = None;
+        for (index, stage) in redirect.stages.iter().enumerate() {
+            if change.stages.len() <= index {
+                change.stages.push(Vec::new());
+            }
+            let stores = plan_stage(stage, &known, ground)?;
+            change.traps |= matches!(stage, Stage::Word { store } if store.traps != 0);
+            change.bytes |= matches!(stage, Stage::Bytes { .. });
+            for (store, window) in stores {
+                change.stages[index].push(store);
+                changed = Some(changed.map_or(window, |span| Span::through(span.min(window), span.max(window))));
+            }
+        }
+        windows.extend(changed);
+    }
+    windows.sort_unstable();
+    if let Some(pair) = windows.windows(2).find(|pair| pair[0].overlaps(pair[1])) {
+        return Err(invalid(format!("two redirections change {:#x}", pair[1].start())));
+    }
+    change.traps |= change.bytes;
+    change.pages = pages_of(change.stages.iter().flatten());
+    Ok(change)
+}
+
+/// The bytes of a redirection's function that are known, and are as they should be.
+fn check_expected(
+    redirect: &Redirect,
+    ground: &Ground,
+    read: &impl Fn(CodeAddress) -> Vec<u8>,
+) -> Result<Vec<(Span, Vec<u8>)>, ApplyError> {
+    let mut known = Vec::with_capacity(redirect.expected.len());
+    for expected in &redirect.expected {
+        let length = expected.bytes.len() as u64;
+        let at = CodeAddress::check(expected.at, length, ground, "compared: no loaded code is there")?;
+        let found = read(at);
+        if found != expected.bytes {
+            let expected_bytes = expected.bytes.clone();
+            return Err(ApplyError::CodeDiffers { address: expected.at, expected: expected_bytes, found });
+        }
+        known.push((at.span(), found));
+    }
+    Ok(known)
+}
+
+/// A stage's stores, each with the bytes from the first to the last that it changes.
+fn plan_stage(
+    stage: &Stage,
+    known: &[(Span, Vec<u8>)],
+    ground: &Ground,
+) -> Result<Vec<(Store, Span)>, ApplyError> {
+    let old = |at: u64| {
+        known.iter().find_map(|(span, bytes)| bytes.get(usize::try_from(at.checked_sub(span.start())?).ok()?).copied())
+    };
+    match stage {
+        Stage::Word { store } => {
+            let at = CodeWord::check(store.at, ground)?;
+            let mut mask = [0; 8];
+            let mut window: Option<Span> = None;
+            for ((address, mask), new) in (at.address().span().start()..).zip(&mut mask).zip(store.new.to_le_bytes()) {
+                let Some(old) = old(address) else { continue };
+                *mask = 0xff;
+                if old != new {
+                    let byte = Span::new(address, 1);
+                    window = window.zip(byte).map(|(window, byte)| window.through(byte)).or(byte);
+                }
+            }
+            let window = window.ok_or_else(|| invalid(format!("the store to {} changes nothing", store.at)))?;
+            Ok(vec![(Store::Word { at, new: store.new, mask: u64::from_le_bytes(mask) }, window)])
+        }
+        Stage::Bytes { writes } => writes
+            .iter()
+            .map(|write| {
+                let at = CodeAddress::check(write.at, 1, ground, "changed: no loaded code is there")?;
+                if old(write.at.0).is_none() {
+                    return Err(invalid(format!("what was at {} is not said", write.at)));
+                }
+                Ok((Store::Byte { at, byte: write.byte }, at.span()))
+            })
+            .collect(),
+    }
+}
+
+/// The pages that stores are on; joined where it takes fewer system calls.
+fn pages_of<'a>(stores: impl Iterator<Item = &'a Store>) -> Vec<CodePages> {
+    let mut touched: Vec<_> =
+        stores.map(|store| (store.address().span().pages(), store.address().segment())).collect();
+    touched.sort_unstable_by_key(|&(span, _)| span);
+    touched.dedup_by(|(next, segment), (previous, before)| {
+        let joined = segment == before && next.start() <= previous.end() + BRIDGED;
+        if joined {
+            *previous = previous.through(*next);
+        }
+        joined
+    });
+    touched.into_iter().map(|(span, segment)| CodePages { span, writable: segment.writable }).collect()
+}
+
+/// Islands that a patch brings. Whether their pages are free is for the kernel to say.
+pub(crate) fn plan_islands(patch: &Patch) -> Result<Vec<Island>, ApplyError> {
+    let islands = patch.island_pages.iter().map(check_island).collect::<Result<Vec<_>, _>>()?;
+    disjoint(islands.iter().map(|island| island.span))?;
+    Ok(islands)
+}
+
+/// What is written and pointed where, once the image is loaded and the islands are mapped.
+#[derive(Debug)]
+pub(crate) struct Links<'a> {
+    pub(crate) writes: Vec<(IslandAddress, &'a [u8])>,
+    pub(crate) traps: Vec<(u64, Continuation)>,
+    pub(crate) slots: Vec<(SlotAddress, Target)>,
+}
+
+/// Checks what a patch writes to islands and tables. `ground` has its image and its islands.
+pub(crate) fn plan_links<'a>(patch: &'a Patch, ground: &Ground) -> Result<Links<'a>, ApplyError> {
+    patch.tls.iter().try_for_each(tls::check)?;
+    let writes = patch
+        .island_writes
+        .iter()
+        .map(|write| {
+            let at = IslandAddress::check(write.at, write.bytes.len() as u64, ground)?;
+            Ok((at, write.bytes.as_slice()))
+        })
+        .collect::<Result<Vec<_>, ApplyError>>()?;
+    disjoint(writes.iter().map(|(at, _)| at.span()))?;
+    let traps = patch.traps.iter().map(|trap| plan_trap(trap, ground)).collect::<Result<_, _>>()?;
+    Ok(Links { writes, traps, slots: plan_slots(&patch.slots, ground)? })
+}
+
+fn plan_trap(trap: &Trap, ground: &Ground) -> Result<(u64, Continuation), ApplyError> {
+    let at = CodeAddress::check(trap.at, 1, ground, "a place to trap: no loaded code is there")?;
+    let to = match trap.target {
+        TrapTarget::Address { address } => Continuation::Address(Target::check(address, ground)?.get()),
+        TrapTarget::Slot { slot } => Continuation::Slot(SlotAddress::check(slot, ground)?.get()),
+    };
+    Ok((at.span().start(), to))
+}
+
+/// Checks where slots will point.
+pub(crate) fn plan_slots(slots: &[SlotSet], ground: &Ground) -> Result<Vec<(SlotAddress, Target)>, ApplyError> {
+    slots.iter().map(|set| Ok((SlotAddress::check(set.slot, ground)?, Target::check(set.target, ground)?))).collect()
+}
+
+fn disjoint(spans: impl Iterator<Item = Span>) -> Result<(), ApplyError> {
+    let mut spans: Vec<_> = spans.collect();
+    spans.sort_unstable();
+    match spans.windows(2).find(|pair| pair[0].overlaps(pair[1])) {
+        Some(pair) => Err(invalid(format!("{:#x} is said twice", pair[1].start()))),
+        None => Ok(()),
+    }
+}
+
+fn invalid(detail: String) -> ApplyError {
+    ApplyError::Invalid { detail }
+}

@@ -1,0 +1,58 @@
+//! Redirects a function of the agent's own, once, before any code of the program is touched.
+
+use super::address::{CodeWord, Ground};
+use super::memory::{CodePages, WritableCode, page_size_is_expected, read_code};
+use super::trap_table::{Continuation, TRAPS};
+use super::{entry, loader, membarrier, process_status};
+use livepatch_proto::{ApplyError, Redirection, WireAddress};
+use std::ops::ControlFlow;
+
+/// Finds out whether functions of this process can be redirected.
+///
+/// `ready` is how preparing for it went: membarrier and the signal handlers.
+pub(crate) fn run(ready: Result<(), ApplyError>) -> Redirection {
+    let outcome = ready.map_err(|error| error.to_string()).and_then(|()| redirect());
+    match outcome {
+        Ok(()) => Redirection::Entry,
+        Err(reason) => Redirection::Unavailable { reason },
+    }
+}
+
+fn redirect() -> Result<(), String> {
+    if !page_size_is_expected() {
+        return Err("pages of another size than 4096 bytes".to_owned());
+    }
+    let start = entry::self_test_entry();
+    let ground = loader::visit_modules(|module| {
+        if !module.contains(start) {
+            return ControlFlow::Continue(());
+        }
+        ControlFlow::Break(Ground::new(module.code().collect(), Vec::new()))
+    })
+    .unwrap_or_default();
+    let text = |error: ApplyError| error.to_string();
+    let word = CodeWord::check(WireAddress(start), &ground).map_err(text)?;
+    let pages = CodePages { span: word.address().span().pages(), writable: false };
+    let old = read_code(word.address()).try_into().map(u64::from_le_bytes).map_err(|_| "no word to test with")?;
+    let code = WritableCode::open(&[pages]).map_err(text)?;
+    let try_word = |what: &str, new: u64, expected: u64| {
+        code.store_word(word, new, u64::MAX);
+        membarrier::synchronize().map_err(text)?;
+        match entry::call_self_test() {
+            got if got == expected => Ok(()),
+            got => Err(format!("{what}: {got} instead of {expected}")),
+        }
+    };
+    try_word("unchanged", old, 1)?;
+    // A tracer would stop at the trap. Patches that need traps are refused as long as there is one.
+    if process_status::tracer() == 0 {
+        TRAPS.set(start, Some(Continuation::Address(entry::self_test_replacement())));
+        try_word("trap", entry::with_first_byte(old, entry::BREAKPOINT), 2)?;
+        try_word("invalid opcode", entry::with_first_byte(old, entry::INVALID), 2)?;
+        TRAPS.set(start, None);
+    }
+    let jump = entry::jump_word(old, start, entry::self_test_replacement()).ok_or("no jump reaches")?;
+    try_word("jump", jump, 2)?;
+    try_word("restored", old, 1)?;
+    code.close().map_err(text)
+}

@@ -1,0 +1,72 @@
+//! The agent's thread: dials the server and answers it until one of them ends.
+
+use super::connection::Connection;
+use super::state::{self, Session};
+use super::transaction::Patcher;
+use super::{callbacks, free_ranges, hello, loader};
+use livepatch_proto::frame::FrameError;
+use livepatch_proto::{ApplyError, FromProcess, LogLevel, Origin, Redirection, ToProcess};
+use std::time::Duration;
+
+/// What a forked child waits before it dials: most children run another program by then.
+const CHILD_DELAY: Duration = Duration::from_millis(100);
+
+/// The thread's work. When the server goes, the session is over: the process goes on as it is.
+pub(crate) fn run() {
+    let Some(session) = state::session() else { return };
+    if matches!(state::origin(), Origin::Forked { .. }) {
+        std::thread::sleep(CHILD_DELAY);
+    }
+    // Nobody to tell: the agent is silent where no server hears it.
+    drop(converse(session));
+}
+
+fn converse(session: &Session) -> Result<(), FrameError> {
+    let mut server = Connection::dial(&session.invitation.socket).map_err(FrameError::Io)?;
+    server.send(&FromProcess::Hello { hello: hello::hello(session) })?;
+    let ToProcess::Welcome = server.receive()? else { return Ok(()) };
+    if let Redirection::Unavailable { reason } = &session.redirection {
+        let text = format!("functions of this process cannot be redirected: {reason}");
+        server.send(&FromProcess::Log { level: LogLevel::Warning, text })?;
+    }
+    let mut patcher = Patcher::new();
+    loop {
+        let question = server.receive()?;
+        let before = state::current();
+        let Some(answer) = answer(question, &mut patcher, session) else { return Ok(()) };
+        server.send(&answer)?;
+        if state::current() != before {
+            callbacks::tell(state::current());
+        }
+    }
+}
+
+/// The answer to a question; none ends the conversation.
+fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Option<FromProcess> {
+    Some(match question {
+        ToProcess::Resolve { names } => {
+            FromProcess::Resolved { addresses: names.iter().map(|name| loader::resolve(name)).collect() }
+        }
+        ToProcess::FreeRanges => FromProcess::FreeRanges { ranges: free_ranges::free_ranges() },
+        ToProcess::Apply { patch } => {
+            match redirectable(session, patch.redirects.is_empty()).and_then(|()| patcher.apply(&patch)) {
+                Ok(times) => FromProcess::Applied { patch: patch.number, times },
+                Err(error) => FromProcess::Failed { error },
+            }
+        }
+        ToProcess::Rollback { to, from, slots } => match patcher.roll_back(from, to, &slots) {
+            Ok(()) => FromProcess::RolledBack { to },
+            Err(error) => FromProcess::Failed { error },
+        },
+        ToProcess::Welcome | ToProcess::Refused { .. } | ToProcess::Goodbye => return None,
+    })
+}
+
+fn redirectable(session: &Session, nothing_to_redirect: bool) -> Result<(), ApplyError> {
+    match &session.redirection {
+        Redirection::Unavailable { reason } if !nothing_to_redirect => {
+            Err(ApplyError::Invalid { detail: format!("functions cannot be redirected here: {reason}") })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,95 @@
+//! What outlives a patch, and a `fork`.
+
+use super::address::{Island, join};
+use super::environment::Invitation;
+use super::fork_lock::{ForkGuard, ForkLock};
+use livepatch_proto::{Origin, Redirection};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a patch changes.
+#[derive(Default)]
+pub(crate) struct Live {
+    /// Islands of all patches so far.
+    pub(crate) islands: Vec<Island>,
+}
+
+/// What the constructor found out, once.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Whom to dial.
+    pub(crate) invitation: Invitation,
+    /// The self-test's result.
+    pub(crate) redirection: Redirection,
+}
+
+static LIVE: ForkLock<Live> = ForkLock::new(Live { islands: Vec::new() });
+static CURRENT: AtomicU32 = AtomicU32::new(0);
+static PARENT: AtomicU32 = AtomicU32::new(0);
+static LOADING: AtomicBool = AtomicBool::new(false);
+static SESSION: OnceLock<Session> = OnceLock::new();
+
+/// The patch the process is at.
+pub(crate) fn current() -> u32 {
+    CURRENT.load(Ordering::Acquire)
+}
+
+/// How this process came to be.
+pub(crate) fn origin() -> Origin {
+    match PARENT.load(Ordering::Acquire) {
+        0 => Origin::Started,
+        parent => Origin::Forked { parent },
+    }
+}
+
+pub(crate) fn set_session(session: Session) {
+    // The constructor runs once.
+    drop(SESSION.set(session));
+}
+
+pub(crate) fn session() -> Option<&'static Session> {
+    SESSION.get()
+}
+
+/// Holds off `fork` and gives access to what a patch changes.
+pub(crate) fn lock() -> ForkGuard<'static, Live> {
+    LIVE.lock()
+}
+
+/// The commit's last store, under the lock.
+pub(crate) fn set_current(live: &mut Live, patch: u32, islands: &[Island]) {
+    live.islands.extend_from_slice(islands);
+    join(&mut live.islands);
+    CURRENT.store(patch, Ordering::Release);
+}
+
+/// Asks `fork` to wait a little while `work` keeps the dynamic linker busy, so that a child does not
+/// inherit its list half changed. Only a little: a library's constructor may fork.
+pub(crate) fn while_loading<T>(work: impl FnOnce() -> T) -> T {
+    LOADING.store(true, Ordering::SeqCst);
+    let value = work();
+    LOADING.store(false, Ordering::SeqCst);
+    value
+}
+
+/// Before a `fork`.
+pub(crate) fn hold() {
+    let begun = Instant::now();
+    while LOADING.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_millis(50) {
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    LIVE.acquire();
+}
+
+/// After a `fork`, in the parent.
+pub(crate) fn release() {
+    LIVE.release();
+}
+
+/// After a `fork`, in the child.
+pub(crate) fn release_in_child() {
+    LOADING.store(false, Ordering::SeqCst);
+    PARENT.store(std::os::unix::process::parent_id(), Ordering::Release);
+    LIVE.release();
+}

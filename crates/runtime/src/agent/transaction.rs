@@ -1,0 +1,218 @@
+//! A patch goes live as a whole or not at all.
+//!
+//! Everything that can fail comes before the first change that a thread of the program can notice, and
+//! is noted in an undo log. Then, with `fork` held off: slots, code, the patch's number.
+
+use super::address::{CodeSegment, Ground, Island, IslandAddress};
+use super::loader::LoadedImage;
+use super::memory::{self, MapError, Protection, WritableCode};
+use super::plan::{CodeChange, Links, Store, plan_code, plan_islands, plan_links, plan_slots};
+use super::trap_table::{Continuation, TRAPS};
+use super::undo::{Undo, UndoLog};
+use super::{free_ranges, hello, image, loader, membarrier, process_status, state, tls};
+use livepatch_proto::{ApplyError, BuildId, Patch, SlotSet, Times, TlsInit, WireAddress};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// Applies patches, one after the other.
+pub(crate) struct Patcher {
+    build_id: BuildId,
+    code: Vec<CodeSegment>,
+    generation: (u64, u64),
+}
+
+impl Patcher {
+    pub(crate) fn new() -> Self {
+        Self { build_id: hello::build_id(), code: Vec::new(), generation: (0, 0) }
+    }
+
+    /// Applies a patch. On an error nothing has changed.
+    pub(crate) fn apply(&mut self, patch: &Patch) -> Result<Times, ApplyError> {
+        let mut clock = Clock::start();
+        let mut undo = UndoLog::new();
+        check_order(patch.predecessor)?;
+        if patch.build_id != self.build_id {
+            return Err(ApplyError::WrongBuild { process: self.build_id.to_string() });
+        }
+        let change = plan_code(&patch.redirects, &self.ground(), memory::read_code)?;
+        check_traps(&change)?;
+        let islands = plan_islands(patch)?;
+        let check = clock.lap();
+
+        if let Some(image) = &patch.image {
+            undo.did(Done::Loaded(image::load(image)?));
+        }
+        let map = clock.lap();
+
+        let mut ground = self.ground();
+        ground.add_islands(&islands);
+        let links = plan_links(patch, &ground)?;
+        map_islands(&islands, &mut undo)?;
+        write_links(&links, &islands, &mut undo)?;
+        match tls::write(&patch.tls)? {
+            old if old.is_empty() => {}
+            old => undo.did(Done::Tls(old)),
+        }
+        let prepared = clock.lap();
+
+        commit(&change, &links, patch.number, &islands)?;
+        undo.keep();
+        let redirect = clock.lap();
+        Ok(Times { check, map, islands: prepared, redirect, total: clock.total() })
+    }
+
+    /// Goes back to an earlier patch. On an error nothing has changed.
+    pub(crate) fn roll_back(&mut self, from: u32, to: u32, slots: &[SlotSet]) -> Result<(), ApplyError> {
+        check_order(from)?;
+        let slots = plan_slots(slots, &self.ground())?;
+        let mut live = state::lock();
+        slots.iter().for_each(|&(slot, target)| memory::store_slot(slot, target));
+        state::set_current(&mut live, to, &[]);
+        Ok(())
+    }
+
+    /// What is loaded and mapped now.
+    fn ground(&mut self) -> Ground {
+        let generation = loader::generation();
+        if self.generation != generation {
+            self.code.clear();
+            loader::visit_modules::<()>(|module| {
+                self.code.extend(module.code());
+                ControlFlow::Continue(())
+            });
+            self.generation = generation;
+        }
+        Ground::new(self.code.clone(), state::lock().islands.clone())
+    }
+}
+
+fn check_order(predecessor: u32) -> Result<(), ApplyError> {
+    match state::current() {
+        current if current == predecessor => Ok(()),
+        current => Err(ApplyError::OutOfOrder { current, predecessor }),
+    }
+}
+
+/// Checks that the traps which a change needs would arrive.
+fn check_traps(change: &CodeChange) -> Result<(), ApplyError> {
+    if change.traps && let tracer @ 1.. = process_status::tracer() {
+        return Err(ApplyError::Traced { tracer });
+    }
+    if change.bytes && let Some(thread) = process_status::thread_that_blocks_traps() {
+        return Err(ApplyError::TrapsBlocked { thread });
+    }
+    Ok(())
+}
+
+fn map_islands(islands: &[Island], undo: &mut UndoLog<Done>) -> Result<(), ApplyError> {
+    for &island in islands {
+        memory::map_island(island).map_err(|error| match error {
+            MapError::Occupied => ApplyError::IslandOccupied {
+                address: WireAddress(island.span.start()),
+                free_ranges: free_ranges::free_ranges(),
+            },
+            MapError::System(error) => error,
+        })?;
+        undo.did(Done::Mapped(island));
+    }
+    Ok(())
+}
+
+/// Fills islands and the trap table. No thread of the program comes there before the commit.
+fn write_links(links: &Links<'_>, islands: &[Island], undo: &mut UndoLog<Done>) -> Result<(), ApplyError> {
+    use super::address::IslandKind;
+    let mut reused = false;
+    for &(at, bytes) in &links.writes {
+        let fresh = islands.iter().any(|island| island.span.contains(at.span()));
+        if !fresh {
+            reused |= at.kind() == IslandKind::Code;
+            undo.did(Done::Wrote(at, memory::read_island(at)));
+        }
+        memory::write_island(at, bytes, fresh)?;
+    }
+    for island in islands.iter().filter(|island| island.kind == IslandKind::Code) {
+        memory::protect(island.span, Protection::ReadExecute)?;
+    }
+    if reused {
+        // A core may have fetched these bytes together with a neighbour's.
+        membarrier::synchronize()?;
+    }
+    TRAPS.reserve(links.traps.len());
+    for &(at, to) in &links.traps {
+        undo.did(Done::Trap(at, TRAPS.set(at, Some(to))));
+    }
+    Ok(())
+}
+
+/// Makes the patch live.
+fn commit(change: &CodeChange, links: &Links<'_>, number: u32, islands: &[Island]) -> Result<(), ApplyError> {
+    let mut live = state::lock();
+    let code = WritableCode::open(&change.pages)?;
+    // Fails here or never.
+    membarrier::synchronize()?;
+    for &(slot, target) in &links.slots {
+        memory::store_slot(slot, target);
+    }
+    for stage in &change.stages {
+        for &store in stage {
+            match store {
+                Store::Word { at, new, mask } => code.store_word(at, new, mask),
+                Store::Byte { at, byte } => code.store_byte(at, byte),
+            }
+        }
+        // It did not fail above, so it does not here; there would be no way back either.
+        drop(membarrier::synchronize());
+    }
+    // Pages that stay writable work as well.
+    drop(code.close());
+    state::set_current(&mut live, number, islands);
+    Ok(())
+}
+
+/// What was done for a patch that is not live yet.
+enum Done {
+    Loaded(LoadedImage),
+    Mapped(Island),
+    Wrote(IslandAddress, Vec<u8>),
+    Trap(u64, Option<Continuation>),
+    Tls(Vec<TlsInit>),
+}
+
+impl Undo for Done {
+    fn undo(self) {
+        match self {
+            Self::Loaded(image) => image::close(image),
+            Self::Mapped(island) => memory::unmap_island(island),
+            Self::Wrote(at, old) => drop(memory::write_island(at, &old, false)),
+            Self::Trap(at, old) => drop(TRAPS.set(at, old)),
+            Self::Tls(old) => drop(tls::write(&old)),
+        }
+    }
+}
+
+/// Measures steps.
+struct Clock {
+    start: Instant,
+    last: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let now = Instant::now();
+        Self { start: now, last: now }
+    }
+
+    /// Nanoseconds since the last lap.
+    fn lap(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.last, Instant::now());
+        nanoseconds(before, self.last)
+    }
+
+    fn total(&self) -> u64 {
+        nanoseconds(self.start, self.last)
+    }
+}
+
+fn nanoseconds(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.duration_since(from).as_nanos()).unwrap_or(u64::MAX)
+}
