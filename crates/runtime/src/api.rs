@@ -7,9 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// nothing patches it.
 pub fn version() -> u32 {
     // SAFETY: the agent exports `livepatch_version` with this very signature, and is never unloaded.
-    find(c"livepatch_version").map_or(0, |symbol| unsafe {
-        std::mem::transmute::<*mut c_void, extern "C" fn() -> u32>(symbol)()
-    })
+    find(c"livepatch_version")
+        .map_or(0, |symbol| unsafe { std::mem::transmute::<*mut c_void, extern "C" fn() -> u32>(symbol)() })
 }
 
 /// Has `callback` called with [`version`] after every patch and every rollback.

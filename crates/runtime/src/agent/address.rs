@@ -285,7 +285,10 @@ mod tests {
         assert_eq!(Span::new(u64::MAX, 2), None);
         assert_eq!(Span::new(0x1000, 0), None);
         assert_eq!(Span::new(USER_END - 1, 2), None);
-        assert_eq!(Span::new(0x1fff, 2).expect("a range").pages(), Span::new(0x1000, 0x2000).expect("a range"));
+        assert_eq!(
+            Span::new(0x1fff, 2).expect("a range").pages(),
+            Span::new(0x1000, 0x2000).expect("a range")
+        );
     }
 
     #[test]

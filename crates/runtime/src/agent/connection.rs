@@ -45,7 +45,11 @@ impl Stream {
     }
 
     fn check(&self) -> io::Result<RawFd> {
-        if identity(self.fd) == Some(self.identity) { Ok(self.fd) } else { Err(io::ErrorKind::NotConnected.into()) }
+        if identity(self.fd) == Some(self.identity) {
+            Ok(self.fd)
+        } else {
+            Err(io::ErrorKind::NotConnected.into())
+        }
     }
 }
 

@@ -52,7 +52,10 @@ fn is_same_file(a: &OsStr, b: &OsStr) -> bool {
 /// picks; as it was where nothing is picked.
 fn without(list: &OsStr, is_own: impl Fn(&OsStr) -> bool) -> Vec<u8> {
     let entries = || {
-        list.as_bytes().split(|byte| matches!(byte, b':' | b' ')).filter(|entry| !entry.is_empty()).map(OsStr::from_bytes)
+        list.as_bytes()
+            .split(|byte| matches!(byte, b':' | b' '))
+            .filter(|entry| !entry.is_empty())
+            .map(OsStr::from_bytes)
     };
     if !entries().any(&is_own) {
         return list.as_bytes().to_vec();

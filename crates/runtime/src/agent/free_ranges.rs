@@ -77,16 +77,22 @@ mod tests {
 
     #[test]
     fn the_heap_keeps_its_room() {
-        assert_eq!(ranges(MAPS, 0x5555_5557_9000), [
-            (0x5555_5555_8000 - REACH, 0x5555_5555_3000),
-            (0x5555_5557_9000 + HEAP_ROOM, 0x5555_5555_4000 + REACH),
-        ]);
+        assert_eq!(
+            ranges(MAPS, 0x5555_5557_9000),
+            [
+                (0x5555_5555_8000 - REACH, 0x5555_5555_3000),
+                (0x5555_5557_9000 + HEAP_ROOM, 0x5555_5555_4000 + REACH),
+            ]
+        );
     }
 
     #[test]
     fn a_short_gap_is_shared_with_the_heap() {
         let maps = MAPS.replace("7ffff7d00000-", "555555779000-");
-        assert_eq!(ranges(&maps, 0x5555_5557_9000)[1], (0x5555_5567_9000 - 0x1000 + 0x800 & !0xfff, 0x5555_5577_8000));
+        assert_eq!(
+            ranges(&maps, 0x5555_5557_9000)[1],
+            (0x5555_5567_9000 - 0x1000 + 0x800 & !0xfff, 0x5555_5577_8000)
+        );
     }
 
     #[test]

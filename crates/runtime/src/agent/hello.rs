@@ -32,7 +32,9 @@ fn entry_point() -> WireAddress {
 /// The main program's build id; empty where it has none.
 pub(crate) fn build_id() -> BuildId {
     loader::visit_modules(|host| {
-        ControlFlow::Break(host.notes().find_map(|(notes, align)| find_build_id(notes, align)).map(<[u8]>::to_vec))
+        ControlFlow::Break(
+            host.notes().find_map(|(notes, align)| find_build_id(notes, align)).map(<[u8]>::to_vec),
+        )
     })
     .flatten()
     .map_or(BuildId(Vec::new()), BuildId)
@@ -59,7 +61,8 @@ mod tests {
     use super::*;
 
     fn note(kind: u32, descriptor: &[u8]) -> Vec<u8> {
-        let mut note = [4, descriptor.len() as u32, kind].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>();
+        let mut note =
+            [4, descriptor.len() as u32, kind].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>();
         note.extend_from_slice(b"GNU\0");
         note.extend_from_slice(descriptor);
         note.resize(note.len().next_multiple_of(4), 0);

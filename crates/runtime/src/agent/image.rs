@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Loads `image`, or leaves nothing behind.
 pub(crate) fn load(image: &Image) -> Result<LoadedImage, ApplyError> {
-    let declared = Span::new(image.start.0, image.length)
-        .ok_or_else(|| ApplyError::BadAddress { address: image.start, purpose: "the start of an image".into() })?;
+    let declared = Span::new(image.start.0, image.length).ok_or_else(|| ApplyError::BadAddress {
+        address: image.start,
+        purpose: "the start of an image".into(),
+    })?;
     let loaded = state::while_loading(|| open(&image.source))?;
     match check_placement(&loaded, image.bias, declared) {
         Ok(()) => Ok(loaded),
@@ -73,7 +75,9 @@ fn rejected(detail: String) -> ApplyError {
 
 /// FNV-1a, 64 bits.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -13,7 +13,11 @@ fn ours(signal: c_int) -> bool {
 /// # Safety
 /// As for sigaction(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+unsafe extern "C" fn sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
     if ours(signal) {
         // SAFETY: the caller's promise: null, or an action to read and one to write.
         unsafe { sigaction_of_trap(signal, new, old) };
@@ -58,7 +62,11 @@ unsafe fn sigaction_of_trap(signal: c_int, new: *const libc::sigaction, old: *mu
 /// # Safety
 /// As for sigaction(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+unsafe extern "C" fn __sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { sigaction(signal, new, old) }
 }
@@ -95,7 +103,11 @@ unsafe extern "C" fn sigprocmask(how: c_int, set: *const libc::sigset_t, old: *m
 /// # Safety
 /// As for pthread_sigmask(3).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+unsafe extern "C" fn pthread_sigmask(
+    how: c_int,
+    set: *const libc::sigset_t,
+    old: *mut libc::sigset_t,
+) -> c_int {
     // SAFETY: the address is that of the C library's function of this signature.
     let next: real::SigMask = unsafe { std::mem::transmute(real::PTHREAD_SIGMASK.address()) };
     // SAFETY: the caller's promise.
@@ -106,7 +118,12 @@ unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const libc::sigset_t, old
 ///
 /// # Safety
 /// As for `next`.
-unsafe fn masked(next: real::SigMask, how: c_int, set: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+unsafe fn masked(
+    next: real::SigMask,
+    how: c_int,
+    set: *const libc::sigset_t,
+    old: *mut libc::sigset_t,
+) -> c_int {
     if set.is_null() || how == libc::SIG_UNBLOCK || !active() {
         // SAFETY: the caller's promise.
         return unsafe { next(how, set, old) };

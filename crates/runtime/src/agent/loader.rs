@@ -20,10 +20,9 @@ pub(crate) struct Module<'a> {
 
 impl Module<'_> {
     fn segments(&self, kind: u32) -> impl Iterator<Item = (Span, &libc::Elf64_Phdr)> {
-        self.headers
-            .iter()
-            .filter(move |header| header.p_type == kind)
-            .filter_map(|header| Some((Span::new(self.bias.wrapping_add(header.p_vaddr), header.p_memsz)?, header)))
+        self.headers.iter().filter(move |header| header.p_type == kind).filter_map(|header| {
+            Some((Span::new(self.bias.wrapping_add(header.p_vaddr), header.p_memsz)?, header))
+        })
     }
 
     /// From the first mapped byte to the last.
@@ -62,15 +61,18 @@ impl Module<'_> {
 
     /// The contents of its note segments, with their alignments.
     pub(crate) fn notes(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        self.segments(libc::PT_NOTE).filter(|(span, header)| {
-            header.p_filesz == header.p_memsz && self.segments(libc::PT_LOAD).any(|(load, _)| load.contains(*span))
-        })
-        .map(|(span, header)| {
-            // SAFETY: the notes lie in a loaded segment of this module, which stays loaded while the
-            // dynamic linker holds its list; notes are read-only data.
-            let bytes = unsafe { std::slice::from_raw_parts(span.start() as *const u8, span.length() as usize) };
-            (bytes, header.p_align)
-        })
+        self.segments(libc::PT_NOTE)
+            .filter(|(span, header)| {
+                header.p_filesz == header.p_memsz
+                    && self.segments(libc::PT_LOAD).any(|(load, _)| load.contains(*span))
+            })
+            .map(|(span, header)| {
+                // SAFETY: the notes lie in a loaded segment of this module, which stays loaded while the
+                // dynamic linker holds its list; notes are read-only data.
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(span.start() as *const u8, span.length() as usize) };
+                (bytes, header.p_align)
+            })
     }
 }
 
@@ -200,7 +202,11 @@ fn last_error() -> String {
     // SAFETY: `dlerror` returns null or a string that stays until this thread's next dl* call.
     unsafe {
         let text = libc::dlerror();
-        if text.is_null() { "no reason given".to_owned() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+        if text.is_null() {
+            "no reason given".to_owned()
+        } else {
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        }
     }
 }
 
@@ -214,7 +220,11 @@ pub(crate) fn resolve(name: &str) -> Option<WireAddress> {
     }
     // The address of a thread-local would be this thread's, in no module: worth nothing to others.
     visit_modules(|module| {
-        if module.contains(address) { ControlFlow::Break(WireAddress(address)) } else { ControlFlow::Continue(()) }
+        if module.contains(address) {
+            ControlFlow::Break(WireAddress(address))
+        } else {
+            ControlFlow::Continue(())
+        }
     })
 }
 

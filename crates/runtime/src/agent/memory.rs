@@ -3,7 +3,9 @@
 //! Every function takes addresses that passed a check in [`super::address`]; none takes a number from
 //! a message.
 
-use super::address::{CodeAddress, CodeWord, Island, IslandAddress, IslandKind, PAGE, SlotAddress, Span, Target};
+use super::address::{
+    CodeAddress, CodeWord, Island, IslandAddress, IslandKind, PAGE, SlotAddress, Span, Target,
+};
 use livepatch_proto::ApplyError;
 use std::sync::atomic::{AtomicU64, Ordering};
 

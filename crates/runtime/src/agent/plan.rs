@@ -18,8 +18,15 @@ const BRIDGED: u64 = 64 * super::address::PAGE;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Store {
     /// The bytes that `mask` selects.
-    Word { at: CodeWord, new: u64, mask: u64 },
-    Byte { at: CodeAddress, byte: u8 },
+    Word {
+        at: CodeWord,
+        new: u64,
+        mask: u64,
+    },
+    Byte {
+        at: CodeAddress,
+        byte: u8,
+    },
 }
 
 impl Store {
@@ -68,7 +75,8 @@ pub(crate) fn plan_code(
             change.bytes |= matches!(stage, Stage::Bytes { .. });
             for (store, window) in stores {
                 change.stages[index].push(store);
-                changed = Some(changed.map_or(window, |span| Span::through(span.min(window), span.max(window))));
+                changed =
+                    Some(changed.map_or(window, |span| Span::through(span.min(window), span.max(window))));
             }
         }
         windows.extend(changed);
@@ -109,14 +117,18 @@ fn plan_stage(
     ground: &Ground,
 ) -> Result<Vec<(Store, Span)>, ApplyError> {
     let old = |at: u64| {
-        known.iter().find_map(|(span, bytes)| bytes.get(usize::try_from(at.checked_sub(span.start())?).ok()?).copied())
+        known.iter().find_map(|(span, bytes)| {
+            bytes.get(usize::try_from(at.checked_sub(span.start())?).ok()?).copied()
+        })
     };
     match stage {
         Stage::Word { store } => {
             let at = CodeWord::check(store.at, ground)?;
             let mut mask = [0; 8];
             let mut window: Option<Span> = None;
-            for ((address, mask), new) in (at.address().span().start()..).zip(&mut mask).zip(store.new.to_le_bytes()) {
+            for ((address, mask), new) in
+                (at.address().span().start()..).zip(&mut mask).zip(store.new.to_le_bytes())
+            {
                 let Some(old) = old(address) else { continue };
                 *mask = 0xff;
                 if old != new {
@@ -124,7 +136,8 @@ fn plan_stage(
                     window = window.zip(byte).map(|(window, byte)| window.through(byte)).or(byte);
                 }
             }
-            let window = window.ok_or_else(|| invalid(format!("the store to {} changes nothing", store.at)))?;
+            let window =
+                window.ok_or_else(|| invalid(format!("the store to {} changes nothing", store.at)))?;
             Ok(vec![(Store::Word { at, new: store.new, mask: u64::from_le_bytes(mask) }, window)])
         }
         Stage::Bytes { writes } => writes
@@ -196,8 +209,14 @@ fn plan_trap(trap: &Trap, ground: &Ground) -> Result<(u64, Continuation), ApplyE
 }
 
 /// Checks where slots will point.
-pub(crate) fn plan_slots(slots: &[SlotSet], ground: &Ground) -> Result<Vec<(SlotAddress, Target)>, ApplyError> {
-    slots.iter().map(|set| Ok((SlotAddress::check(set.slot, ground)?, Target::check(set.target, ground)?))).collect()
+pub(crate) fn plan_slots(
+    slots: &[SlotSet],
+    ground: &Ground,
+) -> Result<Vec<(SlotAddress, Target)>, ApplyError> {
+    slots
+        .iter()
+        .map(|set| Ok((SlotAddress::check(set.slot, ground)?, Target::check(set.target, ground)?)))
+        .collect()
 }
 
 fn disjoint(spans: impl Iterator<Item = Span>) -> Result<(), ApplyError> {

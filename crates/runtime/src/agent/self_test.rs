@@ -33,7 +33,8 @@ fn redirect() -> Result<(), String> {
     let text = |error: ApplyError| error.to_string();
     let word = CodeWord::check(WireAddress(start), &ground).map_err(text)?;
     let pages = CodePages { span: word.address().span().pages(), writable: false };
-    let old = read_code(word.address()).try_into().map(u64::from_le_bytes).map_err(|_| "no word to test with")?;
+    let old =
+        read_code(word.address()).try_into().map(u64::from_le_bytes).map_err(|_| "no word to test with")?;
     let code = WritableCode::open(&[pages]).map_err(text)?;
     let try_word = |what: &str, new: u64, expected: u64| {
         code.store_word(word, new, u64::MAX);

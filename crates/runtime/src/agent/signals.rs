@@ -176,7 +176,8 @@ fn pass_on(signal: c_int, synchronous: bool, info: *mut libc::siginfo_t, context
             // SAFETY: the program registered this address as a handler; one without SA_SIGINFO ignores
             // the second and third argument.
             unsafe {
-                let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = std::mem::transmute(handler);
+                let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+                    std::mem::transmute(handler);
                 handler(signal, info, context);
             }
         }
@@ -230,8 +231,10 @@ pub(crate) mod real {
         }
     }
 
-    pub(crate) type SigAction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
-    pub(crate) type SigMask = unsafe extern "C" fn(c_int, *const libc::sigset_t, *mut libc::sigset_t) -> c_int;
+    pub(crate) type SigAction =
+        unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
+    pub(crate) type SigMask =
+        unsafe extern "C" fn(c_int, *const libc::sigset_t, *mut libc::sigset_t) -> c_int;
     pub(crate) type Signal = unsafe extern "C" fn(c_int, libc::sighandler_t) -> libc::sighandler_t;
 
     pub(crate) static SIGACTION: Next = Next::new(c"sigaction");
@@ -246,7 +249,11 @@ pub(crate) mod real {
 
     /// # Safety
     /// As for the C library's `sigaction`.
-    pub(crate) unsafe fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    pub(crate) unsafe fn sigaction(
+        signal: c_int,
+        new: *const libc::sigaction,
+        old: *mut libc::sigaction,
+    ) -> c_int {
         // SAFETY: the address is that of the C library's function of this signature.
         let next: SigAction = unsafe { std::mem::transmute(SIGACTION.address()) };
         // SAFETY: the caller's promise.
@@ -255,7 +262,11 @@ pub(crate) mod real {
 
     /// # Safety
     /// As for the C library's `pthread_sigmask`.
-    pub(crate) unsafe fn pthread_sigmask(how: c_int, set: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+    pub(crate) unsafe fn pthread_sigmask(
+        how: c_int,
+        set: *const libc::sigset_t,
+        old: *mut libc::sigset_t,
+    ) -> c_int {
         // SAFETY: the address is that of the C library's function of this signature.
         let next: SigMask = unsafe { std::mem::transmute(PTHREAD_SIGMASK.address()) };
         // SAFETY: the caller's promise.

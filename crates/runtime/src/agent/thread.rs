@@ -27,8 +27,12 @@ fn start(work: fn()) -> bool {
         libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED);
         libc::pthread_attr_setstacksize(&raw mut attributes, STACK);
         let mut thread = 0;
-        let failed =
-            libc::pthread_create(&raw mut thread, &raw const attributes, main, work as *const () as *mut c_void);
+        let failed = libc::pthread_create(
+            &raw mut thread,
+            &raw const attributes,
+            main,
+            work as *const () as *mut c_void,
+        );
         libc::pthread_attr_destroy(&raw mut attributes);
         failed == 0
     }

@@ -4,8 +4,8 @@
 //! one constant offset from the thread pointer in every thread, old and new.
 
 use super::address::Span;
-use super::memory::{Protection, protect};
 use super::loader;
+use super::memory::{Protection, protect};
 use livepatch_proto::{ApplyError, TlsInit, TlsReserve};
 use std::arch::{asm, global_asm};
 use std::ops::ControlFlow;
@@ -63,7 +63,8 @@ fn image() -> Option<(Span, Option<Span>)> {
     let here = thread_pointer().wrapping_add_signed(reserve().tp_offset);
     loader::visit_modules(|module| {
         let distance = here.wrapping_sub(module.tls_block);
-        let Some(image) = module.tls_image().filter(|image| module.tls_block != 0 && distance < image.length())
+        let Some(image) =
+            module.tls_image().filter(|image| module.tls_block != 0 && distance < image.length())
         else {
             return ControlFlow::Continue(());
         };

@@ -95,10 +95,14 @@ fn check_order(predecessor: u32) -> Result<(), ApplyError> {
 
 /// Checks that the traps which a change needs would arrive.
 fn check_traps(change: &CodeChange) -> Result<(), ApplyError> {
-    if change.traps && let tracer @ 1.. = process_status::tracer() {
+    if change.traps
+        && let tracer @ 1.. = process_status::tracer()
+    {
         return Err(ApplyError::Traced { tracer });
     }
-    if change.bytes && let Some(thread) = process_status::thread_that_blocks_traps() {
+    if change.bytes
+        && let Some(thread) = process_status::thread_that_blocks_traps()
+    {
         return Err(ApplyError::TrapsBlocked { thread });
     }
     Ok(())
@@ -148,8 +152,6 @@ fn write_links(links: &Links<'_>, islands: &[Island], undo: &mut UndoLog<Done>) 
 fn commit(change: &CodeChange, links: &Links<'_>, number: u32, islands: &[Island]) -> Result<(), ApplyError> {
     let mut live = state::lock();
     let code = WritableCode::open(&change.pages)?;
-    // Fails here or never.
-    membarrier::synchronize()?;
     for &(slot, target) in &links.slots {
         memory::store_slot(slot, target);
     }
@@ -160,7 +162,7 @@ fn commit(change: &CodeChange, links: &Links<'_>, number: u32, islands: &[Island
                 Store::Byte { at, byte } => code.store_byte(at, byte),
             }
         }
-        // It did not fail above, so it does not here; there would be no way back either.
+        // It fails only unregistered (membarrier(2)), and then the self-test said so.
         drop(membarrier::synchronize());
     }
     // Pages that stay writable work as well.

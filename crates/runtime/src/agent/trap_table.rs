@@ -57,9 +57,9 @@ impl Table {
     fn find(&self, at: u64) -> Option<&Entry> {
         let hash = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let mask = self.entries.len() - 1;
-        (0..self.entries.len())
-            .map(|step| &self.entries[(hash as usize + step) & mask])
-            .find(|entry| matches!(entry.at.load(Ordering::Acquire), 0) || entry.at.load(Ordering::Relaxed) == at)
+        (0..self.entries.len()).map(|step| &self.entries[(hash as usize + step) & mask]).find(|entry| {
+            matches!(entry.at.load(Ordering::Acquire), 0) || entry.at.load(Ordering::Relaxed) == at
+        })
     }
 
     fn set(&self, at: u64, value: u64) -> u64 {

@@ -25,7 +25,8 @@ pub(crate) unsafe fn trap_address(signal: c_int, context: *mut c_void) -> u64 {
 pub(crate) unsafe fn continue_at(context: *mut c_void, address: u64) {
     // SAFETY: the caller's promise: the kernel put a `ucontext_t` there, which this handler alone uses.
     unsafe {
-        (&mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs)[libc::REG_RIP as usize] = address as i64;
+        (&mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs)[libc::REG_RIP as usize] =
+            address as i64;
     }
 }
 

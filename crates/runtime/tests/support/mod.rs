@@ -1,0 +1,241 @@
+//! Plays the server for a program that has the agent preloaded.
+
+#![allow(dead_code, reason = "every test uses a part of this")]
+#![allow(clippy::allow_attributes, reason = "`expect` would fail in the test that uses all of it")]
+
+pub(crate) mod redirect;
+
+use livepatch_proto::frame::{MAX_PAYLOAD, receive, send};
+use livepatch_proto::{ApplyError, FromProcess, Hello, Patch, SlotSet, Times, ToProcess, Token};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The agent as it ships, built once.
+pub(crate) fn agent() -> &'static Path {
+    static AGENT: OnceLock<PathBuf> = OnceLock::new();
+    AGENT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agent-target");
+        let built = Command::new(env!("CARGO"))
+            .args(["rustc", "--quiet", "--offline", "-p", "livepatch", "--features", "agent"])
+            .args(["--profile", "agent", "--crate-type", "cdylib"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CARGO_TARGET_DIR", &target)
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the agent does not build");
+        target.join("agent/liblivepatch.so")
+    })
+}
+
+/// Compiles the program to be patched; None, with a word why, where that is not possible.
+pub(crate) fn victim(options: &[&str]) -> Option<PathBuf> {
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = LOCK.lock();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/victims/victim.c");
+    let output =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("victim{}", options.concat().replace('=', "-")));
+    let modified = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    if modified(&output) > modified(&source) {
+        return Some(output);
+    }
+    // Tests run side by side in several processes: each compiles for itself, the last rename wins.
+    let fresh = output.with_extension(std::process::id().to_string());
+    compile(
+        Command::new("gcc")
+            .args(["-O1", "-pthread", "-Wl,--build-id", "-o"])
+            .arg(&fresh)
+            .arg(source)
+            .arg("-ldl")
+            .args(options),
+    )?;
+    std::fs::rename(&fresh, &output).expect("the victim can be renamed");
+    Some(output)
+}
+
+/// Runs a compiler; None, with a word why, where there is none.
+pub(crate) fn compile(command: &mut Command) -> Option<()> {
+    match command.output() {
+        Ok(done) => {
+            assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+            Some(())
+        }
+        Err(error) => {
+            eprintln!("skipped: {command:?}: {error}");
+            None
+        }
+    }
+}
+
+/// A folder that goes away with its owner.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("livepatch-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A program that runs with the agent, and the server's end of its conversation.
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    pub(crate) server: Server,
+    listener: UnixListener,
+    pub(crate) folder: Folder,
+}
+
+pub(crate) const TOKEN: [u8; 32] = [0xa5; 32];
+
+impl Program {
+    /// Starts the program as the dev server would, and welcomes it.
+    pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&victim(&[])?, |_| {})
+    }
+
+    pub(crate) fn start_with(program: &Path, more: impl FnOnce(&mut Command)) -> Option<Self> {
+        let folder = Folder::new();
+        let socket = folder.0.join("socket");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let mut command = Command::new(program);
+        command
+            .env("LIVEPATCH_SOCKET", &socket)
+            .env("LIVEPATCH_TOKEN", Token(TOKEN).to_hex())
+            .env("LD_PRELOAD", agent())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        more(&mut command);
+        let mut child = command.spawn().expect("the program starts");
+        let stdin = child.stdin.take().expect("a pipe");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let server = Server::accept(&listener, Duration::from_secs(10)).expect("the agent dials");
+        Some(Self { child, stdin, stdout, server, listener, folder })
+    }
+
+    /// Tells the program to do something; its answer in one line.
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        self.tell(command);
+        self.line()
+    }
+
+    pub(crate) fn tell(&mut self, command: &str) {
+        writeln!(self.stdin, "{command}").expect("the program listens");
+    }
+
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("the program answers");
+        line.trim_end().to_owned()
+    }
+
+    /// Tells the program to do something; its answer until a line with a dot.
+    pub(crate) fn ask_lines(&mut self, command: &str) -> Vec<String> {
+        self.tell(command);
+        std::iter::repeat_with(|| self.line()).take_while(|line| line != "." && !line.is_empty()).collect()
+    }
+
+    /// Waits for another process of the program to dial.
+    pub(crate) fn accept(&self, patience: Duration) -> Option<Server> {
+        Server::accept(&self.listener, patience)
+    }
+
+    /// Ends the program's input; how it then ended.
+    pub(crate) fn finish(self) -> ExitStatus {
+        let Self { mut child, stdin, server, .. } = self;
+        drop(stdin);
+        let status = child.wait().expect("the program ends");
+        drop(server);
+        status
+    }
+
+    /// How the program ended, which it does by itself.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("the program ends")
+    }
+}
+
+/// The server's end of a conversation.
+pub(crate) struct Server {
+    stream: UnixStream,
+    pub(crate) hello: Hello,
+}
+
+impl Server {
+    fn accept(listener: &UnixListener, patience: Duration) -> Option<Self> {
+        listener.set_nonblocking(true).expect("a socket option");
+        let begun = Instant::now();
+        let mut stream = loop {
+            match listener.accept() {
+                Ok((stream, _)) => break stream,
+                Err(_) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => return None,
+            }
+        };
+        stream.set_nonblocking(false).expect("a socket option");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+        let FromProcess::Hello { hello } = receive(&mut stream, MAX_PAYLOAD).expect("a message") else {
+            panic!("not a hello");
+        };
+        assert!(hello.token.matches(&Token(TOKEN)));
+        send(&mut stream, &ToProcess::Welcome).expect("the agent listens");
+        Some(Self { stream, hello })
+    }
+
+    pub(crate) fn ask(&mut self, question: &ToProcess) -> FromProcess {
+        send(&mut self.stream, question).expect("the agent listens");
+        loop {
+            match receive(&mut self.stream, MAX_PAYLOAD).expect("the agent answers") {
+                FromProcess::Log { level, text } => eprintln!("{level:?}: {text}"),
+                answer => return answer,
+            }
+        }
+    }
+
+    pub(crate) fn apply(&mut self, patch: Patch) -> Result<Times, ApplyError> {
+        let number = patch.number;
+        match self.ask(&ToProcess::Apply { patch }) {
+            FromProcess::Applied { patch, times } if patch == number => Ok(times),
+            FromProcess::Failed { error } => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn roll_back(&mut self, from: u32, to: u32, slots: Vec<SlotSet>) -> Result<(), ApplyError> {
+        match self.ask(&ToProcess::Rollback { to, from, slots }) {
+            FromProcess::RolledBack { to: now } if now == to => Ok(()),
+            FromProcess::Failed { error } => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An empty patch for this process.
+    pub(crate) fn patch(&self, number: u32) -> Patch {
+        Patch {
+            number,
+            predecessor: number - 1,
+            build_id: self.hello.build_id.clone(),
+            image: None,
+            island_pages: Vec::new(),
+            island_writes: Vec::new(),
+            traps: Vec::new(),
+            tls: Vec::new(),
+            slots: Vec::new(),
+            redirects: Vec::new(),
+        }
+    }
+}
