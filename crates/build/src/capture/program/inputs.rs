@@ -1,0 +1,164 @@
+//! Files whose changes only cargo can deal with: manifests, build scripts and what they asked to be
+//! watched, procedural macros.
+
+use super::{Folders, Unit, UnitKind, UnitRecord, dep_info, record};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a file is cargo's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CargoInput {
+    /// A package's or the workspace's manifest.
+    Manifest,
+    /// The source of a build script.
+    BuildScript {
+        /// The package.
+        package: String,
+    },
+    /// A file or folder that a build script reads.
+    BuildScriptInput {
+        /// The package.
+        package: String,
+    },
+    /// The source of a procedural macro, or of a library that one uses.
+    ProcMacro {
+        /// The crate.
+        crate_name: String,
+    },
+}
+
+impl CargoInput {
+    /// Says why a change of `path` needs cargo.
+    pub fn reason(&self, path: &Path) -> String {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        match self {
+            Self::Manifest => format!("{file} changed"),
+            Self::BuildScript { package } => format!("the build script of {package} changed ({file})"),
+            Self::BuildScriptInput { package } => {
+                format!("{file} changed, which the build script of {package} reads")
+            }
+            Self::ProcMacro { crate_name } => {
+                format!("the procedural macro crate {crate_name} changed ({file})")
+            }
+        }
+    }
+}
+
+/// All files of a program whose changes only cargo can deal with.
+#[derive(Clone, Default, Debug)]
+pub struct CargoInputs {
+    /// Single files, and folders in which every file counts.
+    pub paths: BTreeMap<PathBuf, CargoInput>,
+    /// Packages whose build script named no files: to cargo every file in the folder counts.
+    pub packages: BTreeMap<PathBuf, String>,
+}
+
+impl CargoInputs {
+    pub(super) fn of(folders: &Folders, units: &[Unit]) -> io::Result<Self> {
+        let mut inputs = Self::default();
+        for unit in units {
+            let folder = unit.record.manifest_dir.as_path();
+            inputs.paths.insert(folder.join("Cargo.toml"), CargoInput::Manifest);
+            inputs.add_build_script_output(&unit.record);
+        }
+        let records = others(folders)?;
+        let packages: BTreeSet<&Path> = units.iter().map(|unit| unit.record.manifest_dir.as_path()).collect();
+        let externs: BTreeSet<PathBuf> =
+            units.iter().flat_map(|unit| absolute_externs(&unit.record)).collect();
+        for record in &records {
+            match record.kind {
+                UnitKind::BuildScript if packages.contains(record.manifest_dir.as_path()) => {
+                    inputs.add_sources(record, &CargoInput::BuildScript { package: record.package.clone() });
+                    inputs.add_libraries(folders, record);
+                }
+                UnitKind::ProcMacro if externs.contains(&macro_output(record)) => {
+                    inputs.add_sources(
+                        record,
+                        &CargoInput::ProcMacro { crate_name: record.crate_name.clone() },
+                    );
+                    inputs.add_libraries(folders, record);
+                }
+                _ => {}
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// Why a change of `path` is cargo's, if it is.
+    pub fn find(&self, path: &Path) -> Option<&CargoInput> {
+        path.ancestors().find_map(|ancestor| {
+            self.paths
+                .get(ancestor)
+                .filter(|input| ancestor == path || matches!(input, CargoInput::BuildScriptInput { .. }))
+        })
+    }
+
+    fn add_sources(&mut self, record: &UnitRecord, input: &CargoInput) {
+        let cwd = record.cwd.as_path();
+        // Without the file cargo has not finished that unit, and has nothing to say about it.
+        for source in dep_info::read(&record.dep_info(), cwd).unwrap_or_default() {
+            self.paths.insert(source, input.clone());
+        }
+    }
+
+    /// Takes in captured libraries that a macro or a build script is made from.
+    fn add_libraries(&mut self, folders: &Folders, user: &UnitRecord) {
+        for path in absolute_externs(user) {
+            let Some(id) = path.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("lib")) else {
+                continue;
+            };
+            let id = crate::session::UnitId(id.to_owned());
+            let Some(library) = record::read_unit(&folders.unit_record(&id)) else { continue };
+            self.add_sources(&library, &CargoInput::ProcMacro { crate_name: library.crate_name.clone() });
+            self.add_libraries(folders, &library);
+        }
+    }
+
+    /// Reads what the package's build script printed: cargo keeps it beside `OUT_DIR`.
+    fn add_build_script_output(&mut self, record: &UnitRecord) {
+        let out_dir = record.environment.iter().find(|(name, _)| name.0 == "OUT_DIR").map(|(_, value)| value);
+        let Some(output) = out_dir.and_then(|dir| dir.as_path().parent()).map(|dir| dir.join("output"))
+        else {
+            return;
+        };
+        let Ok(output) = std::fs::read_to_string(output) else { return };
+        let folder = record.manifest_dir.as_path();
+        let mut says_when = false;
+        for line in output.lines() {
+            let Some(directive) = line.strip_prefix("cargo::").or_else(|| line.strip_prefix("cargo:")) else {
+                continue;
+            };
+            says_when |= directive.starts_with("rerun-if-");
+            if let Some(path) = directive.strip_prefix("rerun-if-changed=") {
+                let input = CargoInput::BuildScriptInput { package: record.package.clone() };
+                self.paths.entry(folder.join(path)).or_insert(input);
+            }
+        }
+        if !says_when {
+            self.packages.insert(folder.to_owned(), record.package.clone());
+        }
+    }
+}
+
+fn absolute_externs(record: &UnitRecord) -> Vec<PathBuf> {
+    record.arguments().externs().map(|path| record.cwd.as_path().join(path)).collect()
+}
+
+fn macro_output(record: &UnitRecord) -> PathBuf {
+    record.out_dir().join(format!("lib{}.so", record.unit().0))
+}
+
+/// The records of what is never patched.
+fn others(folders: &Folders) -> io::Result<Vec<UnitRecord>> {
+    let mut records = Vec::new();
+    for entry in std::fs::read_dir(folders.records())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".json") && !name.ends_with(".link.json") {
+            let record = record::read_unit(&path);
+            records.extend(record.filter(|r| matches!(r.kind, UnitKind::ProcMacro | UnitKind::BuildScript)));
+        }
+    }
+    Ok(records)
+}

@@ -1,0 +1,201 @@
+//! One run of rustc, as captured but for where its outputs go.
+
+use super::diagnostic::{self, Diagnostic, Line};
+use super::stub_library::stub_library;
+use super::{Options, RebuildError, State};
+use crate::capture::arguments::Arguments;
+use crate::capture::{NO_LINK_VARIABLE, write_atomically};
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Ends a rebuild early, from another thread.
+#[derive(Clone, Default, Debug)]
+pub struct Cancel {
+    state: Arc<Mutex<CancelState>>,
+}
+
+#[derive(Default, Debug)]
+struct CancelState {
+    cancelled: bool,
+    children: Vec<Option<Child>>,
+}
+
+impl Cancel {
+    /// Kills the compilers that run, and starts no more.
+    pub fn cancel(&self) {
+        let mut state = self.lock();
+        state.cancelled = true;
+        for child in state.children.iter_mut().flatten() {
+            let _ = child.kill();
+        }
+    }
+
+    /// Whether [`Cancel::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, CancelState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a child that [`Cancel::cancel`] can kill; none when that was called already.
+    fn spawn(&self, command: &mut Command) -> io::Result<Option<(usize, impl Read + use<>)>> {
+        let mut state = self.lock();
+        if state.cancelled {
+            return Ok(None);
+        }
+        let mut child = command.spawn()?;
+        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("rustc has no standard error"))?;
+        state.children.push(Some(child));
+        Ok(Some((state.children.len() - 1, stderr)))
+    }
+
+    /// Waits for a child that has closed its standard error: it ends at once.
+    fn wait(&self, index: usize) -> io::Result<ExitStatus> {
+        let child = self.lock().children.get_mut(index).and_then(Option::take);
+        child.ok_or_else(|| io::Error::other("the child was waited for twice"))?.wait()
+    }
+}
+
+/// Where a run finds and leaves things.
+pub(super) struct Places<'a> {
+    /// Where rustc writes.
+    pub(super) out: &'a Path,
+    /// Libraries of this rebuild, then those of earlier ones.
+    pub(super) libraries: &'a [PathBuf],
+    /// The latest library of each crate that has one of ours: `lib<unit>` and its path.
+    pub(super) latest: &'a [(String, PathBuf)],
+}
+
+/// Compiles a crate. Calls `metadata_ready` with the library that dependents can be compiled against
+/// as soon as that is known. Returns warnings.
+pub(super) fn compile(
+    state: &State,
+    places: &Places<'_>,
+    options: Options,
+    cancel: &Cancel,
+    mut metadata_ready: impl FnMut(PathBuf),
+) -> Result<Vec<Diagnostic>, RebuildError> {
+    let record = &state.unit.record;
+    let running = |source| io_error(format!("cannot run {}", record.rustc.0.display()), source);
+    let mut command = Command::new(&record.rustc.0);
+    command
+        .args(arguments(record.arguments(), places, options).as_slice())
+        .current_dir(record.cwd.as_path())
+        .env_clear()
+        .envs(record.environment.iter().map(|(name, value)| (&name.0, &value.0)))
+        .env(NO_LINK_VARIABLE, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let Some((child, stderr)) = cancel.spawn(&mut command).map_err(running)? else {
+        return Err(RebuildError::Cancelled);
+    };
+    let mut diagnostics = Vec::new();
+    for line in BufReader::new(stderr).lines() {
+        match diagnostic::parse(&line.map_err(running)?) {
+            Line::Diagnostic(diagnostic) => diagnostics.push(diagnostic),
+            Line::Metadata(path) => metadata_ready(make_stub(state, &path, places)?),
+            Line::Other => {}
+        }
+    }
+    let status = cancel.wait(child).map_err(running)?;
+    if cancel.is_cancelled() {
+        Err(RebuildError::Cancelled)
+    } else if status.success() {
+        Ok(diagnostics)
+    } else {
+        if !diagnostics.iter().any(Diagnostic::is_error) {
+            diagnostics.push(ended_silently(status));
+        }
+        Err(RebuildError::Compile(diagnostics))
+    }
+}
+
+fn ended_silently(status: ExitStatus) -> Diagnostic {
+    let message = format!("rustc ended with {status}");
+    Diagnostic {
+        level: "error".into(),
+        rendered: format!("error: {message}\n"),
+        message,
+        file: None,
+        line: None,
+    }
+}
+
+pub(super) fn io_error(doing: impl Into<String>, source: io::Error) -> RebuildError {
+    RebuildError::Io { doing: doing.into(), source }
+}
+
+/// The captured arguments with other places for outputs and for what was rebuilt before.
+///
+/// Everything that rustc hashes stays as it was, `--emit` included: otherwise it would throw its
+/// incremental state away, and the code would not be what the host was compiled to.
+fn arguments(captured: Arguments, places: &Places<'_>, options: Options) -> Arguments {
+    let mut arguments = captured;
+    for replaced in ["--out-dir", "--error-format", "--json", "--diagnostic-width", "--color"] {
+        arguments = arguments.without(replaced);
+    }
+    let json = if options.colour { "artifacts,diagnostic-rendered-ansi" } else { "artifacts" };
+    arguments = arguments.with("--error-format", "json").with("--json", json).with("--out-dir", places.out);
+    for folder in places.libraries {
+        let mut dependency = OsString::from("dependency=");
+        dependency.push(folder);
+        arguments = arguments.with("-L", dependency);
+    }
+    arguments.with_externs(|path| {
+        let stem = path.file_stem()?.to_str()?;
+        places.latest.iter().find(|(name, _)| name == stem).map(|(_, library)| library.clone())
+    })
+}
+
+fn make_stub(state: &State, metadata: &Path, places: &Places<'_>) -> Result<PathBuf, RebuildError> {
+    let path = places.out.join("stub").join(format!("lib{}.rlib", state.unit.id.0));
+    std::fs::read(metadata).and_then(|metadata| write_atomically(&path, &stub_library(&metadata))).map_err(
+        |source| io_error(format!("cannot keep the metadata of {}", state.unit.record.crate_name), source),
+    )?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn only_places_and_the_form_of_messages_change() {
+        let captured = "--crate-name b src/main.rs --error-format=json --json=artifacts,future-incompat \
+            --crate-type bin --emit=dep-info,link -C codegen-units=100000 --out-dir /t/deps \
+            -C incremental=/t/i --extern a=/t/deps/liba-1.rlib --extern c=/t/deps/libc-2.rlib -L dependency=/t/deps";
+        let captured = Arguments::from_expanded(captured.split_whitespace().map(OsString::from).collect());
+        let places = Places {
+            out: Path::new("/r/out-1"),
+            libraries: &["/r/out-1/stub".into(), "/r/libraries".into()],
+            latest: &[("liba-1".into(), "/r/out-1/stub/liba-1.rlib".into())],
+        };
+        let thin = arguments(captured, &places, Options { colour: true });
+        assert_eq!(thin.value("--emit"), Some(OsStr::new("dep-info,link")));
+        assert_eq!(thin.codegen("incremental"), Some(OsStr::new("/t/i")));
+        assert_eq!(thin.value("--out-dir"), Some(OsStr::new("/r/out-1")));
+        let externs: Vec<_> = thin.externs().collect();
+        assert_eq!(externs, [Path::new("/r/out-1/stub/liba-1.rlib"), Path::new("/t/deps/libc-2.rlib")]);
+        let folders: Vec<_> = thin.values("-L").collect();
+        assert_eq!(folders, ["dependency=/t/deps", "dependency=/r/out-1/stub", "dependency=/r/libraries"]);
+    }
+
+    #[test]
+    fn a_cancelled_child_is_killed_and_no_other_starts() {
+        let cancel = Cancel::default();
+        let mut command = Command::new("sleep");
+        command.arg("60").stderr(Stdio::piped());
+        let (child, mut stderr) = cancel.spawn(&mut command).unwrap().unwrap();
+        cancel.cancel();
+        stderr.read_to_end(&mut Vec::new()).unwrap();
+        assert!(!cancel.wait(child).unwrap().success());
+        assert!(cancel.spawn(&mut command).unwrap().is_none());
+    }
+}
