@@ -33,9 +33,9 @@ impl Archives {
     pub fn find(&mut self, name: &str) -> Result<Option<Arc<Object>>, LoadError> {
         for (archive, id) in self.candidates(name)? {
             let object = self.member(archive, id)?;
-            let defines = object.definitions().any(|symbol| {
-                object.image.name(symbol) == name && object.scope(symbol).is_none()
-            });
+            let defines = object
+                .definitions()
+                .any(|symbol| object.image.name(symbol) == name && object.scope(symbol).is_none());
             if defines {
                 return Ok(Some(object));
             }

@@ -108,7 +108,12 @@ fn compare_object(live: &Live, object: &Arc<Object>, diff: &mut Diff) {
     for symbol in object.definitions() {
         let Place::Section(section) = image.symbol(symbol).place else { continue };
         let name = image.name(symbol);
-        let Some(old) = live.entity(name, object.scope(symbol)) else { continue };
+        let Some(old) = live.entity(name, object.scope(symbol)) else {
+            if is_storage(image.section(section).kind) {
+                refuse_new_type(live, object, symbol, diff);
+            }
+            continue;
+        };
         let Place::Section(old_section) = old.object.image.symbol(old.symbol).place else { continue };
         let kind = image.section(section).kind;
         let same = comparers.same(old, old_section, section, false);
@@ -126,6 +131,28 @@ fn compare_object(live: &Live, object: &Arc<Object>, diff: &mut Diff) {
                 diff.notes.push(format!("`{}` has run already and is not run again", demangle(name)));
             }
             _ => compare_storage(old, object, symbol, diff),
+        }
+    }
+}
+
+fn is_storage(kind: SectionKind) -> bool {
+    use SectionKind::{Bss, Data, TlsBss, TlsData};
+    matches!(kind, Data | Bss | TlsData | TlsBss)
+}
+
+/// A new static whose path is that of a live one is the same static with another type: the hash in its
+/// name covers the type. Its live value cannot be kept.
+fn refuse_new_type(live: &Live, object: &Arc<Object>, symbol: SymbolId, diff: &mut Diff) {
+    let path = demangle(object.image.name(symbol));
+    let size = object.image.symbol(symbol).size;
+    for (_, old) in live.objects() {
+        for candidate in old.definitions() {
+            let known = old.image.symbol(candidate);
+            let Place::Section(section) = known.place else { continue };
+            if is_storage(old.image.section(section).kind) && demangle(old.image.name(candidate)) == path {
+                diff.restart
+                    .get_or_insert(format!("`{path}` changed its type: {} → {size} bytes", known.size));
+            }
         }
     }
 }
@@ -184,11 +211,12 @@ impl Reads<'_> {
         }
         self.memo.insert(section, false);
         let image = self.image;
-        let found = image.relocations(section).iter().any(|relocation| match referent(image, relocation) {
-            Referent::Named { symbol, .. } => self.constants.contains(image.name(symbol)),
-            Referent::Content { section, .. } => self.reaches(section),
-            Referent::Absolute { .. } => false,
-        });
+        let found =
+            image.relocations(section).iter().any(|relocation| match referent(image, section, relocation) {
+                Referent::Named { symbol, .. } => self.constants.contains(image.name(symbol)),
+                Referent::Content { section, .. } => self.reaches(section),
+                Referent::Interior { .. } | Referent::Absolute { .. } => false,
+            });
         self.memo.insert(section, found);
         found
     }

@@ -151,7 +151,13 @@ impl Live {
         }
     }
 
-    fn insert_unit(&mut self, unit: CodegenUnit, identity: Identity, object: Arc<Object>, undo: &mut Vec<Undo>) {
+    fn insert_unit(
+        &mut self,
+        unit: CodegenUnit,
+        identity: Identity,
+        object: Arc<Object>,
+        undo: &mut Vec<Undo>,
+    ) {
         for symbol in object.definitions() {
             let entity = Entity { object: object.clone(), symbol };
             self.insert_entity(entity, undo);

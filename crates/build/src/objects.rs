@@ -81,8 +81,8 @@ pub struct Identity {
 impl Identity {
     /// The identity of the file at `path`.
     pub fn of(path: &Path) -> Result<Self, LoadError> {
-        let data = std::fs::metadata(path)
-            .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        let data =
+            std::fs::metadata(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
         Ok(Self {
             device: data.dev(),
             inode: data.ino(),

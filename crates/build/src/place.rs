@@ -216,9 +216,9 @@ fn is_variable(kind: SectionKind) -> bool {
 /// What the relocation of a part refers to.
 pub fn target_of(closure: &Closure, part: &crate::resolve::Part, relocation: &Relocation) -> Option<Target> {
     let object = std::sync::Arc::as_ptr(&part.object);
-    match referent(&part.object.image, relocation) {
+    match referent(&part.object.image, part.section, relocation) {
         Referent::Named { symbol, .. } => closure.targets.get(&(object, symbol)).copied(),
-        Referent::Content { section, .. } => {
+        Referent::Content { section, .. } | Referent::Interior { section, .. } => {
             let part = closure.sections.get(&(object, section))?;
             Some(Target::Part(*part, livepatch_object::address::SectionOffset(0)))
         }

@@ -100,7 +100,8 @@ impl Process {
         let extent = host.extent();
         let bounds = slide.runtime(extent.start).zip(slide.runtime(extent.end));
         let page = u64::from(hello.page_size);
-        let Some((start, end)) = bounds.filter(|(start, end)| start <= end && page == crate::place::PAGE) else {
+        let Some((start, end)) = bounds.filter(|(start, end)| start <= end && page == crate::place::PAGE)
+        else {
             return Err(ProcessError::BadAddresses { pid });
         };
         Ok(Self {

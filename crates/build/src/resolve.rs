@@ -17,7 +17,9 @@ use livepatch_object::address::{RuntimeAddress, SectionOffset};
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::demangle;
 use livepatch_object::host::{Host, HostSymbol, Lookup as HostLookup};
-use livepatch_object::relocatable::{Binding, Place, Relocation, SectionId, SectionKind, SymbolId, SymbolKind};
+use livepatch_object::relocatable::{
+    Binding, Place, Relocation, SectionId, SectionKind, SymbolId, SymbolKind,
+};
 use livepatch_object::unwind::relocations_within;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
@@ -136,7 +138,10 @@ pub struct Unresolved {
 
 fn unresolved_text(all: &[Unresolved]) -> String {
     let lines = all.iter().map(|one| format!("`{}` (needed by `{}`)", one.name, one.needed_by));
-    format!("not found in the program, its libraries or its archives: {}", lines.collect::<Vec<_>>().join(", "))
+    format!(
+        "not found in the program, its libraries or its archives: {}",
+        lines.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// What there is to resolve against.
@@ -252,7 +257,7 @@ impl<'s> Resolver<'s> {
     fn visit(&mut self, part: PartId) -> Result<(), ResolveError> {
         let Part { object, section } = self.closure.parts[part.0].clone();
         for relocation in object.image.relocations(section) {
-            self.reference(&object, relocation, section)?;
+            self.reference(&object, section, relocation, section)?;
         }
         if let Some(unwind) = object.unwind.section {
             for fde in object.unwind.fdes_in(section) {
@@ -261,7 +266,7 @@ impl<'s> Resolver<'s> {
                 }
                 let cie = &object.unwind.cies[fde.cie];
                 for relocation in relocations_within(&object.image, unwind, &cie.range) {
-                    self.reference(&object, relocation, section)?;
+                    self.reference(&object, unwind, relocation, section)?;
                 }
             }
         }
@@ -271,12 +276,13 @@ impl<'s> Resolver<'s> {
     fn reference(
         &mut self,
         object: &Arc<Object>,
+        holder: SectionId,
         relocation: &Relocation,
         from: SectionId,
     ) -> Result<(), ResolveError> {
-        match referent(&object.image, relocation) {
+        match referent(&object.image, holder, relocation) {
             Referent::Absolute { .. } => {}
-            Referent::Content { section, .. } => {
+            Referent::Content { section, .. } | Referent::Interior { section, .. } => {
                 self.add_part(object, section);
             }
             // `__tls_get_addr` is only called by sequences that are rewritten.
@@ -386,7 +392,9 @@ impl<'s> Resolver<'s> {
             return Ok(known);
         }
         let target = match object.image.section(section).kind {
-            SectionKind::TlsBss | SectionKind::TlsData => self.define_thread_local(object, symbol, section)?,
+            SectionKind::TlsBss | SectionKind::TlsData => {
+                self.define_thread_local(object, symbol, section)?
+            }
             _ => Target::Part(self.add_part(object, section), definition.offset),
         };
         self.closure.targets.insert(key, target);
@@ -439,8 +447,7 @@ impl<'s> Resolver<'s> {
                 Target::Process(self.closure.process_names.len() - 1)
             } else if let Some(object) = self.sources.archives.find(&name)? {
                 let mut all = object.definitions();
-                let Some(symbol) =
-                    all.find(|&s| object.image.name(s) == name && object.scope(s).is_none())
+                let Some(symbol) = all.find(|&s| object.image.name(s) == name && object.scope(s).is_none())
                 else {
                     continue;
                 };

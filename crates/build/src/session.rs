@@ -230,7 +230,12 @@ impl Session {
     }
 
     /// Finds all that the patch must hold, and lays it out. The process is only asked for symbols.
-    pub fn prepare(&mut self, diff: Diff, process: &Process, lookup: &mut dyn Lookup) -> Result<Draft, PatchError> {
+    pub fn prepare(
+        &mut self,
+        diff: Diff,
+        process: &Process,
+        lookup: &mut dyn Lookup,
+    ) -> Result<Draft, PatchError> {
         let sources = Sources {
             host: &self.host,
             live: &self.live,
@@ -245,7 +250,12 @@ impl Session {
     }
 
     /// Links a patch for one process: the image's file is written, the message made.
-    pub fn link(&self, draft: &Draft, process: &Process, lookup: &mut dyn Lookup) -> Result<Linked, PatchError> {
+    pub fn link(
+        &self,
+        draft: &Draft,
+        process: &Process,
+        lookup: &mut dyn Lookup,
+    ) -> Result<Linked, PatchError> {
         let mut after = process.clone();
         let length = draft.layout.length();
         let base = after.take_image_range(length, IMAGE_ALIGN)?;
@@ -321,9 +331,8 @@ impl Session {
                 process.islands.plan(&Function { entry, text, offset, size, padding })
             }
             Module::Patch(number) => {
-                let (text, offset, size) = self
-                    .patch_code(process, number, redirected.entry.position)
-                    .ok_or_else(no_code)?;
+                let (text, offset, size) =
+                    self.patch_code(process, number, redirected.entry.position).ok_or_else(no_code)?;
                 process.islands.plan(&Function { entry, text: &text, offset, size, padding: 0 })
             }
             Module::TlsReserve => return Err(no_code()),

@@ -25,7 +25,10 @@ impl ArchiveIndex {
         let fail = ObjectError::container("archive");
         let archive = ArchiveFile::parse(data).map_err(&fail)?;
         if archive.is_thin() {
-            return Err(ObjectError::WrongKind { needed: "an archive with members", found: "a thin archive".into() });
+            return Err(ObjectError::WrongKind {
+                needed: "an archive with members",
+                found: "a thin archive".into(),
+            });
         }
         let mut entries = Vec::new();
         if let Some(symbols) = archive.symbols().map_err(&fail)? {

@@ -4,8 +4,10 @@
 //! same. What a reference means does not depend on where things stand in an object: named things are
 //! compared by name, private constants by their content, however deep ([`Referent`]).
 
-use crate::relocatable::{Binding, Place, Relocatable, Relocation, SectionId, SectionKind, SymbolId, SymbolKind};
-use crate::relocation::pc_bias;
+use crate::relocatable::{
+    Binding, Place, Relocatable, Relocation, SectionId, SectionKind, SymbolId, SymbolKind,
+};
+use crate::relocation::{Formula, howto, pc_bias};
 use crate::unwind::Unwind;
 use rustc_hash::FxHashMap;
 
@@ -23,6 +25,14 @@ pub enum Referent {
     /// A place in a private constant: `section + offset`, the offset as above.
     Content {
         /// The constant's section.
+        section: SectionId,
+        /// Bytes into it.
+        offset: i64,
+    },
+    /// A place inside a function's code, such as a jump table's target: `section + offset`, the offset as
+    /// above. It means this very copy of the function, not what the function's name means.
+    Interior {
+        /// The function's section.
         section: SectionId,
         /// Bytes into it.
         offset: i64,
@@ -51,22 +61,27 @@ pub fn is_named(object: &Relocatable, id: SymbolId) -> bool {
     }
 }
 
-/// What a relocation refers to.
-pub fn referent(object: &Relocatable, relocation: &Relocation) -> Referent {
+/// What a relocation in section `holder` refers to.
+pub fn referent(object: &Relocatable, holder: SectionId, relocation: &Relocation) -> Referent {
     let symbol = object.symbol(relocation.symbol);
     let section = match symbol.place {
         Place::Absolute => {
-            return Referent::Absolute { value: symbol.offset.0.cast_signed().wrapping_add(relocation.addend) };
+            return Referent::Absolute {
+                value: symbol.offset.0.cast_signed().wrapping_add(relocation.addend),
+            };
         }
         Place::Undefined | Place::Common => {
             return Referent::Named { symbol: relocation.symbol, offset: relocation.addend };
         }
         Place::Section(section) => section,
     };
+    let offset = symbol.offset.0.cast_signed().wrapping_add(relocation.addend);
+    if is_interior(object, holder, section, relocation, offset) {
+        return Referent::Interior { section, offset };
+    }
     if is_named(object, relocation.symbol) {
         return Referent::Named { symbol: relocation.symbol, offset: relocation.addend };
     }
-    let offset = symbol.offset.0.cast_signed().wrapping_add(relocation.addend);
     match covering_symbol(object, section, offset.wrapping_add(pc_bias(relocation))) {
         Some(symbol) => {
             let start = object.symbol(symbol).offset.0.cast_signed();
@@ -74,6 +89,31 @@ pub fn referent(object: &Relocatable, relocation: &Relocation) -> Referent {
         }
         None => Referent::Content { section, offset },
     }
+}
+
+/// Whether a reference to code means a place in this copy of it: unwind entries, jump tables (which hold
+/// distances), and whatever is not a function's first instruction.
+fn is_interior(
+    object: &Relocatable,
+    holder: SectionId,
+    section: SectionId,
+    relocation: &Relocation,
+    offset: i64,
+) -> bool {
+    if object.section(section).kind != SectionKind::Text {
+        return false;
+    }
+    let formula = howto(relocation.kind).map(|howto| howto.formula);
+    match object.section(holder).kind {
+        SectionKind::Text => {}
+        SectionKind::Unwind => return true,
+        _ if formula == Ok(Formula::Relative) => return true,
+        _ => {}
+    }
+    let target = offset.wrapping_add(pc_bias(relocation));
+    !object
+        .symbols_in(section)
+        .any(|s| object.symbol(s).offset.0.cast_signed() == target && is_named(object, s))
 }
 
 /// The last named symbol of a section that starts at or before an offset; the first one when the offset
@@ -163,14 +203,21 @@ impl<'o> Comparer<'o> {
         {
             (da, db) = (&da[..16], &db[..16]);
         }
-        da == db && ra.iter().zip(rb).all(|(a, b)| self.same_reference(a, b))
+        da == db && ra.iter().zip(rb).all(|(a, b)| self.same_reference((old, a), (new, b)))
     }
 
-    fn same_reference(&mut self, a: &Relocation, b: &Relocation) -> bool {
+    fn same_reference(
+        &mut self,
+        (old, a): (SectionId, &Relocation),
+        (new, b): (SectionId, &Relocation),
+    ) -> bool {
         if a.offset != b.offset || a.kind != b.kind {
             return false;
         }
-        match (referent(self.old, a), referent(self.new, b)) {
+        match (referent(self.old, old, a), referent(self.new, new, b)) {
+            (Referent::Interior { section: s, offset: i }, Referent::Interior { section: t, offset: j }) => {
+                i == j && first_name(self.old, s) == first_name(self.new, t)
+            }
             (Referent::Named { symbol: s, offset: i }, Referent::Named { symbol: t, offset: j }) => {
                 i == j && self.old.name(s) == self.new.name(t)
             }
@@ -186,6 +233,11 @@ impl<'o> Comparer<'o> {
             _ => false,
         }
     }
+}
+
+/// The name of the first thing in a section.
+fn first_name(object: &Relocatable, section: SectionId) -> Option<&str> {
+    object.symbols_in(section).find(|&s| is_named(object, s)).map(|s| object.name(s))
 }
 
 /// The piece of a mergeable section that an offset falls into, and how far into it.

@@ -4,9 +4,9 @@ use crate::ObjectError;
 use crate::address::LinkAddress;
 use crate::relocatable::{Binding, SymbolKind};
 use hashbrown::HashTable;
+use object::LittleEndian as LE;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
-use object::LittleEndian as LE;
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher as _;
 use std::ops::Range;
@@ -175,11 +175,11 @@ impl Host {
         }
     }
 
-    /// `length` bytes of the image's code.
-    pub fn code(&self, at: LinkAddress, length: u64) -> Option<&[u8]> {
+    /// The executable segment that an address is in, and how far into it the address is.
+    pub fn code(&self, at: LinkAddress) -> Option<(&[u8], usize)> {
         self.code.iter().find_map(|(start, bytes)| {
             let from = usize::try_from(at.checked_since(*start)?).ok()?;
-            bytes.get(from..from.checked_add(usize::try_from(length).ok()?)?)
+            (from < bytes.len()).then_some((bytes.as_slice(), from))
         })
     }
 

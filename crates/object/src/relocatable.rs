@@ -349,7 +349,9 @@ fn section_kind(name: &str, section_type: u32, flags: u64) -> SectionKind {
         return if debug { SectionKind::Debug } else { SectionKind::Other };
     }
     match section_type {
-        elf::SHT_INIT_ARRAY | elf::SHT_FINI_ARRAY | elf::SHT_PREINIT_ARRAY => return SectionKind::Constructors,
+        elf::SHT_INIT_ARRAY | elf::SHT_FINI_ARRAY | elf::SHT_PREINIT_ARRAY => {
+            return SectionKind::Constructors;
+        }
         elf::SHT_NOTE => return SectionKind::Other,
         _ if name.starts_with(".ctors") || name.starts_with(".dtors") => return SectionKind::Constructors,
         _ if name == ".eh_frame" => return SectionKind::Unwind,

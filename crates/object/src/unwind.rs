@@ -107,7 +107,11 @@ impl Unwind {
 }
 
 /// The relocations whose fields lie in a range of their section.
-pub fn relocations_within<'o>(object: &'o Relocatable, section: SectionId, range: &Range<usize>) -> &'o [Relocation] {
+pub fn relocations_within<'o>(
+    object: &'o Relocatable,
+    section: SectionId,
+    range: &Range<usize>,
+) -> &'o [Relocation] {
     let all = object.relocations(section);
     let start = all.partition_point(|r| (r.offset.0 as usize) < range.start);
     let end = all.partition_point(|r| (r.offset.0 as usize) < range.end);

@@ -44,7 +44,8 @@ impl<'b> Bind<'b> {
     pub fn address(&self, target: Target) -> Result<u64, WriteError> {
         match target {
             Target::Part(part, offset) => {
-                let start = self.layout.parts.get(part.0).ok_or(WriteError::Inconsistent("a part's place"))?;
+                let start =
+                    self.layout.parts.get(part.0).ok_or(WriteError::Inconsistent("a part's place"))?;
                 Ok(self.runtime(start.wrapping_add(offset.0)).0)
             }
             Target::Live(location) => {
@@ -81,6 +82,8 @@ impl<'b> Bind<'b> {
     }
 
     fn absent(&self, name: usize) -> WriteError {
-        WriteError::Absent(self.closure.process_names.get(name).map(|name| demangle(name)).unwrap_or_default())
+        WriteError::Absent(
+            self.closure.process_names.get(name).map(|name| demangle(name)).unwrap_or_default(),
+        )
     }
 }

@@ -92,9 +92,11 @@ impl ReferenceError {
             Self::Write(error) => error,
             Self::Relocation(source) => WriteError::Reference {
                 from: demangle(image.symbols_in(part.section).next().map_or("", |s| image.name(s))),
-                to: match referent(image, relocation) {
+                to: match referent(image, part.section, relocation) {
                     Referent::Named { symbol, .. } => demangle(image.name(symbol)),
-                    Referent::Content { section, .. } => image.section_name(section).to_owned(),
+                    Referent::Content { section, .. } | Referent::Interior { section, .. } => {
+                        image.section_name(section).to_owned()
+                    }
                     Referent::Absolute { value } => format!("{value:#x}"),
                 },
                 source,
@@ -119,9 +121,11 @@ pub(super) fn write_reference(
         return Ok(false);
     }
     let place = bind.runtime(start.wrapping_add(relocation.offset.0)).0;
-    let (target, addend) = match referent(&part.object.image, relocation) {
+    let (target, addend) = match referent(&part.object.image, part.section, relocation) {
         Referent::Absolute { value } => (Target::Absolute(value), 0),
-        Referent::Named { offset, .. } | Referent::Content { offset, .. } => {
+        Referent::Named { offset, .. }
+        | Referent::Content { offset, .. }
+        | Referent::Interior { offset, .. } => {
             let target = target_of(closure, part, relocation);
             (target.ok_or(WriteError::Inconsistent("a reference that was not resolved"))?, offset)
         }
@@ -137,10 +141,15 @@ pub(super) fn write_reference(
         Formula::CellRelative => relative(cell_address(layout, bind, Cell::Address(target))?),
         Formula::ThreadCellRelative => relative(cell_address(layout, bind, Cell::ThreadOffset(target))?),
         Formula::ThreadOffset | Formula::ThreadBlockOffset => bind.tp_offset(target)?.wrapping_add(addend),
-        Formula::ThreadGeneral | Formula::ThreadModule | Formula::ThreadDescriptor | Formula::ThreadDescriptorCall => {
+        Formula::ThreadGeneral
+        | Formula::ThreadModule
+        | Formula::ThreadDescriptor
+        | Formula::ThreadDescriptorCall => {
             return relax(bind, howto, target, relocation, addend, bytes);
         }
-        Formula::Size | Formula::None => return Err(RelocationError::Unsupported { kind: relocation.kind }.into()),
+        Formula::Size | Formula::None => {
+            return Err(RelocationError::Unsupported { kind: relocation.kind }.into());
+        }
     };
     howto.write(bytes, relocation.offset.0, value)?;
     Ok(false)

@@ -66,6 +66,7 @@ fn record(
     image: &mut [u8],
 ) -> Result<(), WriteError> {
     let Some(section) = part.object.unwind.section else { return Ok(()) };
+    let part = &Part { object: part.object.clone(), section };
     let bytes = image
         .get_mut(offset(at)..offset(at).saturating_add(range.len()))
         .ok_or(WriteError::Inconsistent("an unwind entry outside the image"))?;

@@ -20,8 +20,8 @@ mod frames;
 
 pub use bind::Bind;
 
-use crate::resolve::Closure;
 use crate::place::Layout;
+use crate::resolve::Closure;
 use livepatch_object::relocation::RelocationError;
 use thiserror::Error;
 

@@ -36,26 +36,42 @@ pub(super) fn find(function: &Function<'_>, window: &[Piece]) -> Result<Found, E
 
 /// Whether any bytes from `start` on look like a direct branch to one of the first bytes.
 fn may_branch_back(body: &[u8], start: usize) -> bool {
-    let long = |at: usize| {
-        let field = body.get(at..at + 4)?.try_into().ok()?;
-        Some(at as i64 + 4 + i64::from(i32::from_le_bytes(field)))
-    };
-    (start..body.len()).any(|at| {
-        let target = match body[at] {
-            0x70..=0x7F | 0xE0..=0xE3 | 0xEB => {
-                body.get(at + 1).map(|&field| at as i64 + 2 + i64::from(field.cast_signed()))
-            }
-            0xE9 => long(at + 1),
-            0x0F if body.get(at + 1).is_some_and(|opcode| opcode & 0xF0 == 0x80) => long(at + 2),
-            _ => None,
-        };
-        target.is_some_and(|target| (0..JUMP as i64).contains(&target))
-    })
+    let is_near = |distance: i64| (0..JUMP as i64).contains(&distance);
+    // An 8-bit displacement reaches back 128 bytes from behind itself.
+    let short = (start..body.len().min(JUMP + 130)).any(|at| {
+        let Some(&field) = body.get(at + 1) else { return false };
+        is_near(at as i64 + 2 + i64::from(field.cast_signed()))
+            && matches!(body[at], 0x70..=0x7F | 0xE0..=0xE3 | 0xEB)
+    });
+    // A 32-bit one has FF on top, if the body is shorter than 16 MiB.
+    let wide = body.len() >= 1 << 24;
+    short
+        || wide
+        || ones(body).any(|top| {
+            let Some([opcode @ .., a, b, c, d]) = body.get(start..=top) else { return false };
+            let displacement = i32::from_le_bytes([*a, *b, *c, *d]);
+            is_near(top as i64 + 1 + i64::from(displacement))
+                && matches!(opcode, [.., 0xE9] | [.., 0x0F, 0x80..=0x8F])
+        })
 }
 
 /// Whether any bytes look like `FF /4`.
 fn may_jump_indirectly(body: &[u8]) -> bool {
-    body.windows(2).any(|pair| pair[0] == 0xFF && pair[1] >> 3 & 7 == 4)
+    ones(body).any(|at| body.get(at + 1).is_some_and(|field| field >> 3 & 7 == 4))
+}
+
+/// Where `body` has bytes FF, eight bytes looked at at a time.
+fn ones(body: &[u8]) -> impl Iterator<Item = usize> {
+    const LOW: u64 = u64::MAX / 0xFF;
+    let has_ones = |chunk: &[u8]| {
+        let Ok(word) = chunk.try_into().map(u64::from_le_bytes) else { return true };
+        // A byte of the complement that is 0 borrows.
+        (!word).wrapping_sub(LOW) & word & (LOW << 7) != 0
+    };
+    body.chunks(8)
+        .enumerate()
+        .filter(move |(_, chunk)| has_ones(chunk))
+        .flat_map(|(index, chunk)| (index * 8..).zip(chunk).filter(|(_, byte)| **byte == 0xFF).map(|(at, _)| at))
 }
 
 /// Decodes the body from its start, as far as it can be decoded.

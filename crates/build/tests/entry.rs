@@ -1,0 +1,9 @@
+//! Entry redirection proved on real code: planned for every function of an executable, and carried out in a
+//! process of its own.
+
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+#[path = "entry/host.rs"]
+mod host;
+#[path = "entry/plans.rs"]
+mod plans;
