@@ -19,12 +19,11 @@ static FIRST: AtomicPtr<Callback> = AtomicPtr::new(std::ptr::null_mut());
 /// Called by name from `livepatch::on_patch`.
 #[cfg_attr(feature = "agent", unsafe(no_mangle))]
 extern "C" fn livepatch_on_patch(function: Function, data: *const c_void) {
-    let callback = Box::into_raw(Box::new(Callback { function, data, next: FIRST.load(Ordering::Relaxed) }));
-    // SAFETY: the box is leaked, and not shared before the exchange succeeds.
-    while let Err(first) =
-        FIRST.compare_exchange(unsafe { (*callback).next }, callback, Ordering::Release, Ordering::Relaxed)
-    {
-        // SAFETY: as above.
+    let mut first = FIRST.load(Ordering::Relaxed);
+    let callback = Box::into_raw(Box::new(Callback { function, data, next: first }));
+    while let Err(now_first) = FIRST.compare_exchange(first, callback, Ordering::Release, Ordering::Relaxed) {
+        first = now_first;
+        // SAFETY: the box is leaked, and nobody else knows it before an exchange succeeds.
         unsafe { (*callback).next = first };
     }
 }

@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn finds_itself_and_functions() {
         let host = host_span().expect("a main program");
-        assert!(host.contains(Span::new(host_span as usize as u64, 1).expect("an address")));
+        assert!(host.contains(Span::new(host_span as *const () as u64, 1).expect("an address")));
         assert!(resolve("malloc").is_some());
         assert_eq!(resolve("no_such_function_anywhere"), None);
         assert_eq!(resolve("errno"), None, "a thread-local has no one address");

@@ -57,7 +57,7 @@ impl Record {
                 mask: self.mask.load(Ordering::Relaxed),
             };
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.sequence.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
                 return wish;
             }
             std::hint::spin_loop();

@@ -51,14 +51,16 @@ mod tests {
     #[test]
     fn undoes_in_reverse_unless_kept() {
         let undone = RefCell::new(Vec::new());
-        for keep in [true, false] {
+        let log = || {
             let mut log = UndoLog::new();
             (1..=3).for_each(|n| log.did(Step(n, &undone)));
-            if keep {
-                log.keep();
-            }
-            assert_eq!(*undone.borrow(), if keep { vec![] } else { vec![3, 2, 1] });
-        }
+            log
+        };
+        log().keep();
+        // Kept steps are dropped, not undone.
+        assert_eq!(*undone.borrow(), []);
+        drop(log());
+        assert_eq!(*undone.borrow(), [3, 2, 1]);
     }
 
     #[test]

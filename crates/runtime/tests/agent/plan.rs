@@ -1,6 +1,6 @@
-//! Redirections by hand, for functions whose first bytes are known (see `victims/victim.c`).
+//! Redirections by hand, for functions whose first bytes are known (see `victim.c`).
 
-use super::{Program, Server};
+use crate::support::{Program, Server};
 use livepatch_proto::{
     ByteWrite, ExpectedBytes, IslandPage, MemoryWrite, Patch, Redirect, SlotSet, Stage, Trap, TrapTarget,
     WireAddress, WordStore,

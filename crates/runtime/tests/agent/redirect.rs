@@ -1,9 +1,7 @@
 //! Functions are redirected while threads call them.
 
-mod support;
-
-use support::Program;
-use support::redirect::{FIVE, PUSH_MOV, PUSHES, Plan, STRADDLE, SUB_RSP, Shape, Symbols, THREE};
+use crate::plan::{FIVE, PUSH_MOV, PUSHES, Plan, STRADDLE, SUB_RSP, Shape, Symbols, THREE};
+use crate::support::Program;
 
 const COPIES: u64 = 512;
 const STRIDE: u64 = 64;

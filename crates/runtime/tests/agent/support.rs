@@ -1,10 +1,5 @@
 //! Plays the server for a program that has the agent preloaded.
 
-#![allow(dead_code, reason = "every test uses a part of this")]
-#![allow(clippy::allow_attributes, reason = "`expect` would fail in the test that uses all of it")]
-
-pub(crate) mod redirect;
-
 use livepatch_proto::frame::{MAX_PAYLOAD, receive, send};
 use livepatch_proto::{ApplyError, FromProcess, Hello, Patch, SlotSet, Times, ToProcess, Token};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -36,7 +31,7 @@ pub(crate) fn agent() -> &'static Path {
 pub(crate) fn victim(options: &[&str]) -> Option<PathBuf> {
     static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one_at_a_time = LOCK.lock();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/victims/victim.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agent/victim.c");
     let output =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("victim{}", options.concat().replace('=', "-")));
     let modified = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
@@ -204,6 +199,11 @@ impl Server {
                 answer => return answer,
             }
         }
+    }
+
+    /// Ends the conversation without a word.
+    pub(crate) fn hang_up(&self) {
+        self.stream.shutdown(std::net::Shutdown::Both).expect("a socket");
     }
 
     pub(crate) fn apply(&mut self, patch: Patch) -> Result<Times, ApplyError> {

@@ -1,0 +1,89 @@
+//! What patching costs, printed; asserted with room for busy machines.
+
+use crate::plan::{PUSH_MOV, Plan, Symbols};
+use crate::support::{Program, agent, victim};
+
+/// One thousand functions in one patch, each on a page of its own.
+#[test]
+fn a_thousand_functions_at_once() {
+    let Some(victim) = victim(&["-DCOPIES=1001", "-DGAP=4096"]) else { return };
+    let Some(mut program) = Program::start_with(&victim, |_| {}) else { return };
+    let symbols = Symbols::of(&mut program);
+    let plan = Plan::new(PUSH_MOV, &symbols, &program.server, 1001, 64 + 4096);
+    let mut patch = program.server.patch(1);
+    patch.island_pages.clone_from(&plan.pages);
+    plan.add(&mut patch, 0..1, symbols.address("body2"));
+    let one = program.server.apply(patch).expect("the patch applies");
+    let mut patch = program.server.patch(2);
+    plan.add(&mut patch, 1..1001, symbols.address("body2"));
+    let many = program.server.apply(patch).expect("the patch applies");
+    assert_eq!(program.ask("call 1000 push_mov"), "2005");
+    println!("1 function: {one:?}\n1,000 functions: {many:?}");
+    assert!(one.total < 20_000_000 && many.total < 200_000_000);
+    assert!(program.finish().success());
+}
+
+/// What the agent keeps in memory: its own mappings, what a thread more takes, its tables.
+#[test]
+fn memory() {
+    let Some(victim) = victim(&[]) else { return };
+    let Some(mut program) = Program::start() else { return };
+    let file = std::fs::metadata(agent()).expect("the agent").len();
+    let with = resident(program.child.id());
+    let own = resident_of(program.child.id(), "liblivepatch");
+    let mut child = std::process::Command::new(victim)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let without = resident(child.id());
+    drop(child.stdin.take());
+    drop(child.wait());
+    println!(
+        "file {file} B; private memory {with} KiB with the agent, {without} KiB without; its image {own} KiB"
+    );
+    assert!(with.saturating_sub(without) < 1024);
+
+    let symbols = Symbols::of(&mut program);
+    let plan = Plan::new(PUSH_MOV, &symbols, &program.server, 1, 64);
+    let mut patch = program.server.patch(1);
+    patch.island_pages.clone_from(&plan.pages);
+    plan.add(&mut patch, 0..1, symbols.address("body2"));
+    program.server.apply(patch).expect("the patch applies");
+    let before = resident(program.child.id());
+    for number in 2..=1001 {
+        let mut patch = program.server.patch(number);
+        patch.slots.push(plan.set(0, symbols.address(if number % 2 == 0 { "body3" } else { "body2" })));
+        program.server.apply(patch).expect("the patch applies");
+    }
+    let after = resident(program.child.id());
+    println!("1,000 patches of one slot: {before} KiB before, {after} KiB after");
+    assert!(after.saturating_sub(before) <= 64);
+    assert!(program.finish().success());
+}
+
+/// Memory that is this process's alone, in KiB.
+fn resident(process: u32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("the program runs");
+    sum(&rollup, &["Private_Dirty:", "Private_Clean:"])
+}
+
+/// Resident memory of the mappings of a file, in KiB.
+fn resident_of(process: u32, name: &str) -> u64 {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/smaps")).expect("the program runs");
+    let mut inside = false;
+    let lines = maps.lines().filter(|line| {
+        if line.split(' ').next().is_some_and(|range| range.contains('-')) {
+            inside = line.contains(name);
+        }
+        inside
+    });
+    sum(&lines.collect::<Vec<_>>().join("\n"), &["Rss:"])
+}
+
+fn sum(text: &str, fields: &[&str]) -> u64 {
+    text.lines()
+        .filter(|line| fields.iter().any(|field| line.starts_with(field)))
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum()
+}

@@ -1,0 +1,14 @@
+//! The agent in a program that knows nothing of it, with a server played by these tests.
+
+#![expect(clippy::expect_used, reason = "how a test fails")]
+
+mod errors;
+mod figures;
+mod forks;
+mod images;
+mod plan;
+mod process;
+mod redirect;
+mod signals;
+mod support;
+mod thread_locals;
