@@ -1,7 +1,8 @@
 //! What is live: the code that runs now, by name, and where each name is for ever.
 
 use crate::objects::{CodegenUnit, Identity, Object};
-use livepatch_object::relocatable::SymbolId;
+use livepatch_object::compare::{Comparer, Strictness};
+use livepatch_object::relocatable::{Place, SymbolId};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -59,10 +60,44 @@ pub struct Live {
     entities: FxHashMap<Box<str>, Vec<Entity>>,
     /// Where names are that patches brought.
     brought: FxHashMap<Name, (Location, Entity)>,
-    /// The bodies of redirected functions, by where their callers arrive: patch number and place.
-    bodies: FxHashMap<Location, Vec<(u32, Location)>>,
+    /// The bodies of redirected functions, by where their callers arrive.
+    bodies: FxHashMap<Location, Bodies>,
+    /// Whether a patch ever replaced a read-only static: bodies of before may read the old one.
+    replaced_constants: bool,
     /// How to take each patch back.
     journal: Vec<(u32, Vec<Undo>)>,
+}
+
+/// A place that a slot can point to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// The code that was there first.
+    Original,
+    /// A place in a patch.
+    At(Location),
+}
+
+/// What the callers of a redirected function got so far.
+#[derive(Clone, Debug)]
+struct Bodies {
+    /// The code that was there first, if it is of a captured crate.
+    original: Option<Entity>,
+    /// Patch number, body, and the function as it was in the object: ascending by number.
+    later: Vec<(u32, Body, Entity)>,
+}
+
+/// How many earlier bodies a new one is compared with.
+const REMEMBERED: usize = 8;
+
+/// A function that a patch redirects.
+#[derive(Clone, Debug)]
+pub struct NewBody {
+    /// Where callers arrive.
+    pub entry: Location,
+    /// What they get.
+    pub body: Body,
+    /// That, as it is in the object.
+    pub entity: Entity,
 }
 
 /// What a patch changes of what is live.
@@ -74,8 +109,10 @@ pub struct Commit {
     pub units: Vec<(CodegenUnit, Identity, Arc<Object>)>,
     /// Names that the patch brought, where, and as what.
     pub brought: Vec<(Name, Location, Entity)>,
-    /// Where callers arrive, and the body that they get from now on.
-    pub bodies: Vec<(Location, Location)>,
+    /// The functions that it redirects.
+    pub bodies: Vec<NewBody>,
+    /// Whether it replaces read-only statics.
+    pub replaces_constants: bool,
 }
 
 /// One step of taking a patch back.
@@ -95,15 +132,20 @@ impl Live {
     /// Makes a patch live: its objects, the names it brought, the bodies that callers get.
     pub fn commit(&mut self, change: Commit) {
         let mut undo = Vec::new();
+        self.replaced_constants |= change.replaces_constants;
+        for NewBody { entry, body, entity } in change.bodies {
+            let old =
+                self.entity(entity.object.image.name(entity.symbol), entity.object.scope(entity.symbol));
+            let original = old.cloned();
+            let bodies = self.bodies.entry(entry).or_insert(Bodies { original, later: Vec::new() });
+            bodies.later.push((change.patch, body, entity));
+        }
         for (unit, identity, object) in change.units {
             self.insert_unit(unit, identity, object, &mut undo);
         }
         for (name, location, entity) in change.brought {
             undo.push(Undo::Brought(name.clone(), self.brought.get(&name).cloned()));
             self.brought.insert(name, (location, entity));
-        }
-        for (entry, body) in change.bodies {
-            self.bodies.entry(entry).or_default().push((change.patch, body));
         }
         self.journal.push((change.patch, undo));
     }
@@ -122,7 +164,7 @@ impl Live {
                 self.insert_entity(entity, &mut Vec::new());
             }
             for bodies in self.bodies.values_mut() {
-                bodies.retain(|&(at, _)| at != number);
+                bodies.later.retain(|&(at, ..)| at != number);
             }
         }
     }
@@ -203,11 +245,29 @@ impl Live {
         self.brought.get(name).map(|(location, _)| *location)
     }
 
-    /// Every entry that was ever redirected, and the body that its callers get at a patch; none is the
-    /// original.
-    pub fn bodies_at(&self, patch: u32) -> impl Iterator<Item = (Location, Option<Location>)> {
+    /// Every entry that was ever redirected, and the body that its callers get at a patch.
+    pub fn bodies_at(&self, patch: u32) -> impl Iterator<Item = (Location, Body)> {
         self.bodies.iter().map(move |(&entry, bodies)| {
-            (entry, bodies.iter().rev().find(|(number, _)| *number <= patch).map(|&(_, body)| body))
+            let at = bodies.later.iter().rev().find(|(number, ..)| *number <= patch);
+            (entry, at.map_or(Body::Original, |&(_, body, _)| body))
         })
     }
+
+    /// A body that callers of `entry` got before and that is the same as `new`: an edit taken back.
+    pub fn same_body(&self, entry: Location, new: &Entity) -> Option<Body> {
+        let bodies = self.bodies.get(&entry).filter(|_| !self.replaced_constants)?;
+        let original = bodies.original.iter().map(|entity| (Body::Original, entity));
+        let later = bodies.later.iter().rev().take(REMEMBERED).map(|(_, body, entity)| (*body, entity));
+        original.chain(later).find(|(_, old)| same(old, new)).map(|(body, _)| body)
+    }
+}
+
+fn same(old: &Entity, new: &Entity) -> bool {
+    let place = |entity: &Entity| match entity.object.image.symbol(entity.symbol).place {
+        Place::Section(section) => Some(section),
+        _ => None,
+    };
+    let Some((a, b)) = place(old).zip(place(new)) else { return false };
+    Comparer::new(&old.object.image, &new.object.image, Strictness::Exact)
+        .same_function((a, &old.object.unwind), (b, &new.object.unwind))
 }

@@ -11,7 +11,7 @@
 
 use crate::archives::Archives;
 use crate::diff::Diff;
-use crate::live::{Entity, Live, Location, Module, Name};
+use crate::live::{Body, Entity, Live, Location, Module, Name};
 use crate::objects::{LoadError, Object};
 use livepatch_object::address::{RuntimeAddress, SectionOffset};
 use livepatch_object::compare::{Referent, referent};
@@ -67,13 +67,24 @@ pub enum Target {
     ReserveTls(u64),
 }
 
+/// The body that callers of a function get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewCode {
+    /// One that this patch holds.
+    Part(PartId, SectionOffset),
+    /// One that they got before.
+    Earlier(Body),
+}
+
 /// A function whose callers get a new body.
 #[derive(Clone, Debug)]
 pub struct Redirected {
     /// Where its callers arrive.
     pub entry: Location,
     /// Its new body.
-    pub body: (PartId, SectionOffset),
+    pub body: NewCode,
+    /// The function as it is in its new object.
+    pub entity: Entity,
     /// Its mangled name.
     pub name: String,
 }
@@ -210,9 +221,15 @@ impl<'s> Resolver<'s> {
         let name = new.object.image.name(new.symbol).to_owned();
         let Some(entry) = self.entry_of(&new.object, new.symbol)? else { return Ok(()) };
         let Place::Section(section) = new.object.image.symbol(new.symbol).place else { return Ok(()) };
-        let part = self.add_part(&new.object, section);
-        let body = (part, new.object.image.symbol(new.symbol).offset);
-        self.closure.redirected.push(Redirected { entry, body, name });
+        let earlier = self.sources.live.same_body(entry, new).filter(|_| self.replaced.is_empty());
+        let body = match earlier {
+            Some(body) => NewCode::Earlier(body),
+            None => {
+                let offset = new.object.image.symbol(new.symbol).offset;
+                NewCode::Part(self.add_part(&new.object, section), offset)
+            }
+        };
+        self.closure.redirected.push(Redirected { entry, body, entity: new.clone(), name });
         Ok(())
     }
 

@@ -10,11 +10,13 @@
 use crate::archives::Archives;
 use crate::diff::{Diff, diff};
 use crate::islands::PlanError;
-use crate::live::{Commit, Live, Location, Module};
+use crate::live::{Body, Commit, Live, Location, Module, NewBody};
 use crate::objects::{CodegenUnit, Identity, LoadError, Object, read};
 use crate::place::Layout;
 use crate::process::{PlacedImage, Process, ProcessError, Slot};
-use crate::resolve::{Closure, Lookup, LookupError, Redirected, ResolveError, Sources, Target, resolve};
+use crate::resolve::{
+    Closure, Lookup, LookupError, NewCode, Redirected, ResolveError, Sources, Target, resolve,
+};
 use crate::write::{self, BIAS, Bind, HEADERS, IMAGE_ALIGN, WriteError};
 use livepatch_object::ObjectError;
 use livepatch_object::address::{LinkAddress, RuntimeAddress};
@@ -172,8 +174,8 @@ pub struct Linked {
     pub patch: Patch,
     /// The process once the patch is applied.
     pub process: Process,
-    /// The image's file.
-    pub image: PathBuf,
+    /// The image's file; none when no new code is needed.
+    pub image: Option<PathBuf>,
 }
 
 /// A session.
@@ -257,29 +259,12 @@ impl Session {
         lookup: &mut dyn Lookup,
     ) -> Result<Linked, PatchError> {
         let mut after = process.clone();
-        let length = draft.layout.length();
-        let base = after.take_image_range(length, IMAGE_ALIGN)?;
-        let addresses = lookup.addresses(&draft.closure.process_names)?;
-        let bind = Bind::new(&draft.closure, &draft.layout, process, base, &addresses);
-        let file = write::write(&draft.closure, &draft.layout, &bind)?;
-        let path = self.folder.join(format!("patch-{}-{}.so", draft.number, process.pid));
-        std::fs::write(&path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
-        after.set_image(draft.number, PlacedImage { start: base, length, path: path.clone() });
         after.current = draft.number;
-
         let mut patch = Patch {
             number: draft.number,
             predecessor: draft.predecessor,
             build_id: BuildId(self.host.build_id().to_vec()),
-            image: Some(Image {
-                source: ImageSource::Path {
-                    path: path.to_string_lossy().into_owned(),
-                    length: file.len() as u64,
-                },
-                bias: BIAS,
-                start: WireAddress(base.0),
-                length,
-            }),
+            image: None,
             island_pages: Vec::new(),
             island_writes: Vec::new(),
             traps: Vec::new(),
@@ -287,10 +272,39 @@ impl Session {
             slots: Vec::new(),
             redirects: Vec::new(),
         };
+        let mut image = None;
+        if !draft.closure.parts.is_empty() {
+            let (placed, size) = self.write_image(draft, &mut after, lookup)?;
+            patch.image = Some(Image {
+                source: ImageSource::Path { path: placed.path.to_string_lossy().into_owned(), length: size },
+                bias: BIAS,
+                start: WireAddress(placed.start.0),
+                length: placed.length,
+            });
+            image = Some(placed.path.clone());
+            after.set_image(draft.number, placed);
+        }
         for redirected in &draft.closure.redirected {
             self.redirect(draft, redirected, &mut after, &mut patch)?;
         }
-        Ok(Linked { patch, process: after, image: path })
+        Ok(Linked { patch, process: after, image })
+    }
+
+    /// Writes the image's file for one process; returns where it goes, and the file's length in bytes.
+    fn write_image(
+        &self,
+        draft: &Draft,
+        process: &mut Process,
+        lookup: &mut dyn Lookup,
+    ) -> Result<(PlacedImage, u64), PatchError> {
+        let length = draft.layout.length();
+        let start = process.take_image_range(length, IMAGE_ALIGN)?;
+        let addresses = lookup.addresses(&draft.closure.process_names)?;
+        let bind = Bind::new(&draft.closure, &draft.layout, process, start, &addresses);
+        let file = write::write(&draft.closure, &draft.layout, &bind)?;
+        let path = self.folder.join(format!("patch-{}-{}.so", draft.number, process.pid));
+        std::fs::write(&path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
+        Ok((PlacedImage { start, length, path }, file.len() as u64))
     }
 
     /// Points a function's slot at its new body; plans the slot if the function has none yet.
@@ -301,14 +315,13 @@ impl Session {
         process: &mut Process,
         patch: &mut Patch,
     ) -> Result<(), PatchError> {
-        let body = process
-            .address(body_location(draft, redirected))
-            .ok_or_else(|| PatchError::NoCode(demangle(&redirected.name)))?;
         let slot = match process.slot(redirected.entry) {
             Some(slot) => slot,
             None => self.plan_slot(redirected, process, patch)?,
         };
-        patch.slots.push(SlotSet { slot: slot.at, target: WireAddress(body.0) });
+        let target = body_address(process, slot, body(draft, redirected));
+        let target = target.ok_or_else(|| PatchError::NoCode(demangle(&redirected.name)))?;
+        patch.slots.push(SlotSet { slot: slot.at, target });
         Ok(())
     }
 
@@ -371,12 +384,17 @@ impl Session {
         let brought = draft.closure.brought.iter();
         let brought =
             brought.filter_map(|(name, target, entity)| Some((name.clone(), place(target)?, entity.clone())));
-        let bodies = draft.closure.redirected.iter().map(|r| (r.entry, body_location(&draft, r)));
+        let bodies = draft.closure.redirected.iter().map(|r| NewBody {
+            entry: r.entry,
+            body: body(&draft, r),
+            entity: r.entity.clone(),
+        });
         let commit = Commit {
             patch: draft.number,
             brought: brought.collect(),
             bodies: bodies.collect(),
             units: draft.diff.units.clone(),
+            replaces_constants: !draft.diff.replaced.is_empty(),
         };
         self.live.commit(commit);
         self.highest = draft.number;
@@ -386,19 +404,20 @@ impl Session {
 
     /// A rebuild changed nothing that runs: its objects are what is live from now on.
     pub fn accept(&mut self, diff: Diff) {
-        let patch = self.current;
-        self.live.commit(Commit { patch, units: diff.units, brought: Vec::new(), bodies: Vec::new() });
+        self.live.commit(Commit {
+            patch: self.current,
+            units: diff.units,
+            brought: Vec::new(),
+            bodies: Vec::new(),
+            replaces_constants: false,
+        });
     }
 
     /// Where the slots of a process must point for it to be at an earlier patch.
     pub fn rollback_slots(&self, process: &Process, to: u32) -> Vec<SlotSet> {
         let slots = self.live.bodies_at(to).filter_map(|(entry, body)| {
             let slot = process.slot(entry)?;
-            let target = match body {
-                Some(body) => WireAddress(process.address(body)?.0),
-                None => slot.original,
-            };
-            Some(SlotSet { slot: slot.at, target })
+            Some(SlotSet { slot: slot.at, target: body_address(process, slot, body)? })
         });
         slots.collect()
     }
@@ -410,9 +429,22 @@ impl Session {
     }
 }
 
-fn body_location(draft: &Draft, redirected: &Redirected) -> Location {
-    let (part, offset) = redirected.body;
-    Location { module: Module::Patch(draft.number), position: draft.layout.parts[part.0] + offset.0 }
+fn body(draft: &Draft, redirected: &Redirected) -> Body {
+    match redirected.body {
+        NewCode::Earlier(body) => body,
+        NewCode::Part(part, offset) => Body::At(Location {
+            module: Module::Patch(draft.number),
+            position: draft.layout.parts[part.0] + offset.0,
+        }),
+    }
+}
+
+/// What a slot must hold for callers to get a body.
+fn body_address(process: &Process, slot: Slot, body: Body) -> Option<WireAddress> {
+    match body {
+        Body::Original => Some(slot.original),
+        Body::At(location) => process.address(location).map(|address| WireAddress(address.0)),
+    }
 }
 
 fn to_usize(n: u64) -> usize {

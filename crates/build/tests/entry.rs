@@ -7,3 +7,9 @@
 mod host;
 #[path = "entry/plans.rs"]
 mod plans;
+#[path = "entry/cases.rs"]
+mod cases;
+#[path = "entry/execute.rs"]
+mod execute;
+#[path = "entry/process.rs"]
+mod process;

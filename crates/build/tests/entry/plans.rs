@@ -114,7 +114,7 @@ fn starts(function: &Function<'_>) -> Vec<usize> {
         if decoder.position() > 0 {
             starts.push(decoder.position());
         }
-        decoder.decode();
+        let _ = decoder.decode();
     }
     starts
 }

@@ -1,39 +1,34 @@
 //! A small program, built by rustc the way the captured build does it.
 
-#![expect(unreachable_pub, reason = "shared by test binaries")]
-
-#[cfg(test)]
-pub mod server;
-
 use livepatch_build::session::{BaseBuild, CrateObjects, UnitId};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A crate of one file in a temporary folder.
-pub struct Program {
+pub(crate) struct Program {
     folder: tempfile::TempDir,
     builds: usize,
     release: bool,
 }
 
 impl Program {
-    pub fn new(source: &str) -> Self {
+    pub(crate) fn new(source: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let program = Self { folder, builds: 0, release: false };
         program.save(source);
         program
     }
 
-    pub fn release(mut self) -> Self {
+    pub(crate) fn release(mut self) -> Self {
         self.release = true;
         self
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn save(&self, source: &str) {
+    pub(crate) fn save(&self, source: &str) {
         std::fs::write(self.path("main.rs"), source).expect("writing the source");
     }
 
@@ -80,14 +75,14 @@ impl Program {
     }
 
     /// Builds and links.
-    pub fn base(&mut self) -> BaseBuild {
+    pub(crate) fn base(&mut self) -> BaseBuild {
         self.rustc("dep-info,link");
         let crates = vec![self.keep_objects()];
         BaseBuild { host: self.path("base/program"), crates, link_inputs: archives() }
     }
 
     /// Builds without linking.
-    pub fn rebuild(&mut self) -> CrateObjects {
+    pub(crate) fn rebuild(&mut self) -> CrateObjects {
         self.rustc("dep-info,obj");
         self.keep_objects()
     }

@@ -1,10 +1,8 @@
 //! Edits made live in a running program: what it prints afterwards, and that its state is kept.
 
-mod support;
-
+use crate::program::Program;
+use crate::server::Running;
 use livepatch_build::session::Session;
-use support::Program;
-use support::server::Running;
 
 /// A program that answers one line per line, and counts.
 const BASE: &str = r#"
@@ -147,6 +145,21 @@ fn rolling_back_is_the_original_and_the_next_patch_goes_on_from_there() {
     assert_eq!(f.line("x"), "six 1");
     assert_eq!(f.edit("six {x}", "old {x}"), ["program::answer"]);
     assert_eq!(f.line("x"), "old 1");
+}
+
+#[test]
+fn an_edit_taken_back_needs_no_new_code() {
+    let mut f = Fixture::new(BASE);
+    f.edit("old {x}", "new {x}");
+    let images = || std::fs::read_dir(f.program.path("patches")).unwrap().count();
+    assert_eq!(images(), 1);
+    for _ in 0..10 {
+        assert_eq!(f.edit("new {x}", "old {x}"), ["program::answer"]);
+        assert_eq!(f.line("x"), "old 1");
+        assert_eq!(f.edit("old {x}", "new {x}"), ["program::answer"]);
+        assert_eq!(f.line("x"), "new 1");
+    }
+    assert_eq!(std::fs::read_dir(f.program.path("patches")).unwrap().count(), 1);
 }
 
 #[test]

@@ -1,13 +1,10 @@
 //! The server's side of a conversation with one program, as small as it can be.
 
-#![expect(unreachable_pub, reason = "shared by test binaries")]
-#![expect(dead_code, reason = "each test binary uses what it needs")]
-
 use livepatch_build::process::Process;
 use livepatch_build::resolve::{Lookup, LookupError};
 use livepatch_build::session::{CrateObjects, Session};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{FromProcess, Hello, Times, ToProcess, Token, frame};
+use livepatch_proto::{FromProcess, Times, ToProcess, Token, frame};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -33,13 +30,12 @@ fn agent() -> &'static Path {
 }
 
 /// A running program and the conversation with its agent.
-pub struct Running {
-    pub child: Child,
-    pub stdin: ChildStdin,
-    pub stdout: BufReader<ChildStdout>,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) stdin: ChildStdin,
+    pub(crate) stdout: BufReader<ChildStdout>,
     connection: Connection,
-    pub hello: Hello,
-    pub process: Process,
+    pub(crate) process: Process,
 }
 
 struct Connection(UnixStream);
@@ -73,7 +69,7 @@ impl Lookup for Connection {
 
 impl Running {
     /// Starts the session's host.
-    pub fn start(session: &Session, host: &Path) -> Self {
+    pub(crate) fn start(session: &Session, host: &Path) -> Self {
         let folder = host.parent().expect("a folder");
         let socket = folder.join("socket");
         let _ = std::fs::remove_file(&socket);
@@ -94,11 +90,11 @@ impl Running {
         let process = Process::new(&hello, session.host()).expect("the process can be patched");
         let stdin = child.stdin.take().expect("a pipe");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        Self { child, stdin, stdout, connection, hello, process }
+        Self { child, stdin, stdout, connection, process }
     }
 
     /// Asks the program for a line: sends one, reads one.
-    pub fn line(&mut self, request: &str) -> String {
+    pub(crate) fn line(&mut self, request: &str) -> String {
         writeln!(self.stdin, "{request}").expect("writing to the program");
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("reading from the program");
@@ -106,7 +102,7 @@ impl Running {
     }
 
     /// Makes a rebuild live; returns the redirected functions.
-    pub fn patch(&mut self, session: &mut Session, rebuilt: &[CrateObjects]) -> (Vec<String>, Times) {
+    pub(crate) fn patch(&mut self, session: &mut Session, rebuilt: &[CrateObjects]) -> (Vec<String>, Times) {
         let diff = session.diff(rebuilt).expect("comparing");
         assert_eq!(diff.restart, None);
         let draft = session.prepare(diff, &self.process, &mut self.connection).expect("resolving");
@@ -125,7 +121,7 @@ impl Running {
     }
 
     /// Goes back to an earlier patch.
-    pub fn roll_back(&mut self, session: &mut Session, to: u32) {
+    pub(crate) fn roll_back(&mut self, session: &mut Session, to: u32) {
         let slots = session.rollback_slots(&self.process, to);
         let message = ToProcess::Rollback { to, from: session.current(), slots };
         assert_eq!(self.connection.ask(&message), FromProcess::RolledBack { to });

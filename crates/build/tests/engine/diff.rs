@@ -1,11 +1,9 @@
 //! What an edit changes, found from what rustc really emits for it.
 
-mod support;
-
+use crate::program::Program;
 use livepatch_build::diff::Diff;
 use livepatch_build::session::Session;
 use livepatch_object::demangle;
-use support::Program;
 
 const BASE: &str = r#"
 use std::sync::atomic::{AtomicU32, Ordering};
