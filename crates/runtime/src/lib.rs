@@ -16,4 +16,5 @@ pub use api::{on_patch, version};
 compile_error!("the agent exists for x86_64 Linux with glibc only");
 
 #[cfg(any(feature = "agent", test))]
+#[cfg_attr(not(feature = "agent"), expect(dead_code, reason = "tests without it reach parts only"))]
 mod agent;

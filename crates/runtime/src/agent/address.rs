@@ -1,6 +1,7 @@
 //! Addresses from a message become addresses that may be used only by passing a named check here.
 
 use livepatch_proto::{ApplyError, WireAddress};
+use std::sync::Arc;
 
 /// The size of a page, in bytes: on this architecture there is only one.
 pub(crate) const PAGE: u64 = 4096;
@@ -91,25 +92,14 @@ pub(crate) struct Island {
 #[derive(Default, Debug)]
 pub(crate) struct Ground {
     code: Vec<CodeSegment>,
-    islands: Vec<Island>,
+    islands: Arc<[Island]>,
 }
 
 impl Ground {
-    pub(crate) fn new(mut code: Vec<CodeSegment>, islands: Vec<Island>) -> Self {
+    /// The ground of these segments, and of islands as [`join`] has them.
+    pub(crate) fn new(mut code: Vec<CodeSegment>, islands: Arc<[Island]>) -> Self {
         code.sort_unstable_by_key(|segment| segment.span);
-        let mut ground = Self { code, islands };
-        ground.sort_islands();
-        ground
-    }
-
-    pub(crate) fn add_islands(&mut self, more: &[Island]) {
-        self.islands.extend_from_slice(more);
-        self.sort_islands();
-    }
-
-    /// Orders islands and joins neighbours of a kind, so that writes may cross from one to the next.
-    fn sort_islands(&mut self) {
-        join(&mut self.islands);
+        Self { code, islands }
     }
 
     /// The executable segment that `span` lies in.
@@ -124,8 +114,9 @@ impl Ground {
     }
 }
 
-/// Orders islands and joins neighbours of a kind.
-pub(crate) fn join(islands: &mut Vec<Island>) {
+/// All of these islands in order, neighbours of a kind joined: writes may cross from one to the next.
+pub(crate) fn join(old: &[Island], new: &[Island]) -> Arc<[Island]> {
+    let mut islands = [old, new].concat();
     islands.sort_unstable_by_key(|island| island.span);
     islands.dedup_by(|next, previous| {
         let joined = previous.kind == next.kind && previous.span.end() == next.span.start();
@@ -134,6 +125,7 @@ pub(crate) fn join(islands: &mut Vec<Island>) {
         }
         joined
     });
+    islands.into()
 }
 
 /// Bytes in an executable segment of a loaded module.
@@ -272,11 +264,13 @@ mod tests {
                 CodeSegment { span: span(0x9000, 0x800), writable: false },
                 CodeSegment { span: span(0x1000, 0x1000), writable: false },
             ],
-            vec![
-                Island { span: span(0x4000, 0x1000), kind: IslandKind::Code },
-                Island { span: span(0x5000, 0x1000), kind: IslandKind::Code },
-                Island { span: span(0x6000, 0x1000), kind: IslandKind::Slots },
-            ],
+            join(
+                &[
+                    Island { span: span(0x4000, 0x1000), kind: IslandKind::Code },
+                    Island { span: span(0x6000, 0x1000), kind: IslandKind::Slots },
+                ],
+                &[Island { span: span(0x5000, 0x1000), kind: IslandKind::Code }],
+            ),
         )
     }
 

@@ -2,7 +2,7 @@
 
 use super::address::Span;
 use super::loader::{self, LoadedImage};
-use super::{free_ranges, state};
+use super::state;
 use livepatch_proto::{ApplyError, Image, ImageSource};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,13 +17,7 @@ pub(crate) fn load(image: &Image) -> Result<LoadedImage, ApplyError> {
         Ok(()) => Ok(loaded),
         Err(error) => {
             close(loaded);
-            // Only now is the place free again where the image was put.
-            Err(match error {
-                ApplyError::ImagePlacedElsewhere { bias, .. } => {
-                    ApplyError::ImagePlacedElsewhere { bias, free_ranges: free_ranges::free_ranges() }
-                }
-                other => other,
-            })
+            Err(error)
         }
     }
 }
@@ -55,6 +49,7 @@ fn open(source: &ImageSource) -> Result<LoadedImage, ApplyError> {
 fn check_placement(loaded: &LoadedImage, bias: u64, declared: Span) -> Result<(), ApplyError> {
     let found = loaded.placement()?;
     if found.bias != bias {
+        // What is free is said once the image is gone (`transaction`).
         return Err(ApplyError::ImagePlacedElsewhere { bias: found.bias, free_ranges: Vec::new() });
     }
     if found.span.pages() != declared.pages() {

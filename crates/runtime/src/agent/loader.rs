@@ -1,7 +1,7 @@
 //! The dynamic linker: what it has loaded, and loading patch images through it.
 
 use super::address::{CodeSegment, Span};
-use super::memory::system;
+use super::memory::SystemError;
 use livepatch_proto::{ApplyError, WireAddress};
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ops::ControlFlow;
@@ -246,11 +246,11 @@ pub(crate) fn open_bytes(bytes: &[u8], unique: u32) -> Result<LoadedImage, Apply
     let mut file = unsafe {
         let fd = libc::memfd_create(c"livepatch".as_ptr(), libc::MFD_CLOEXEC);
         if fd < 0 {
-            return Err(system("memfd_create"));
+            return Err(SystemError::last("memfd_create").into());
         }
         std::fs::File::from_raw_fd(fd)
     };
-    file.write_all(bytes).map_err(|_| system("write"))?;
+    file.write_all(bytes).map_err(|_| SystemError::last("write"))?;
     LoadedImage::open(&unique_path(file.as_raw_fd(), unique))
 }
 

@@ -3,11 +3,29 @@
 //! Every function takes addresses that passed a check in [`super::address`]; none takes a number from
 //! a message.
 
-use super::address::{
-    CodeAddress, CodeWord, Island, IslandAddress, IslandKind, PAGE, SlotAddress, Span, Target,
-};
+use super::address::{CodeAddress, CodeWord, Island, IslandAddress, PAGE, SlotAddress, Span, Target};
 use livepatch_proto::ApplyError;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A system call failed. Made without allocating, since that may be under a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SystemError {
+    call: &'static str,
+    errno: i32,
+}
+
+impl SystemError {
+    /// The error that the last system call left in `errno`.
+    pub(crate) fn last(call: &'static str) -> Self {
+        Self { call, errno: std::io::Error::last_os_error().raw_os_error().unwrap_or(0) }
+    }
+}
+
+impl From<SystemError> for ApplyError {
+    fn from(error: SystemError) -> Self {
+        Self::System { call: error.call.to_owned(), errno: error.errno.unsigned_abs() }
+    }
+}
 
 /// An island's pages could not be mapped.
 #[derive(Debug)]
@@ -15,7 +33,7 @@ pub(crate) enum MapError {
     /// Something else is there.
     Occupied,
     /// The system call failed otherwise.
-    System(ApplyError),
+    System(SystemError),
 }
 
 /// What a page allows.
@@ -38,12 +56,6 @@ impl Protection {
     }
 }
 
-/// The error that the last system call left in `errno`.
-pub(crate) fn system(call: &str) -> ApplyError {
-    let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
-    ApplyError::System { call: call.to_owned(), errno: errno.unsigned_abs() }
-}
-
 /// Maps fresh, zeroed, writable pages where nothing is mapped.
 pub(crate) fn map_island(island: Island) -> Result<(), MapError> {
     let (start, length) = (island.span.start() as *mut libc::c_void, island.span.length() as usize);
@@ -51,9 +63,9 @@ pub(crate) fn map_island(island: Island) -> Result<(), MapError> {
     // SAFETY: MAP_FIXED_NOREPLACE never replaces a mapping, so no memory that anyone uses changes.
     let got = unsafe { libc::mmap(start, length, Protection::ReadWrite.bits(), flags, -1, 0) };
     if got == libc::MAP_FAILED {
-        return Err(match std::io::Error::last_os_error().raw_os_error() {
-            Some(libc::EEXIST) => MapError::Occupied,
-            _ => MapError::System(system("mmap")),
+        return Err(match SystemError::last("mmap") {
+            SystemError { errno: libc::EEXIST, .. } => MapError::Occupied,
+            other => MapError::System(other),
         });
     }
     if got != start {
@@ -73,14 +85,14 @@ pub(crate) fn unmap_island(island: Island) {
 }
 
 /// Changes what whole pages allow.
-pub(crate) fn protect(pages: Span, protection: Protection) -> Result<(), ApplyError> {
+pub(crate) fn protect(pages: Span, protection: Protection) -> Result<(), SystemError> {
     debug_assert_eq!(pages, pages.pages());
     let (start, length) = (pages.start() as *mut libc::c_void, pages.length() as usize);
     // SAFETY: callers pass pages of checked segments and islands and never take away an access that
     // those were mapped with, so nothing that works now stops working.
     match unsafe { libc::mprotect(start, length, protection.bits()) } {
         0 => Ok(()),
-        _ => Err(system("mprotect")),
+        _ => Err(SystemError::last("mprotect")),
     }
 }
 
@@ -100,21 +112,16 @@ fn read(span: Span) -> Vec<u8> {
     (span.start()..span.end()).map(|at| unsafe { (at as *const u8).read_volatile() }).collect()
 }
 
-/// Writes to an island, of this patch (`fresh`) or of an earlier one whose other bytes are in use.
+/// Writes to an island whose pages are writable: slots always are, code until its patch goes live and
+/// while [`WritablePages`] has it open.
 ///
-/// The bytes written must be bytes that no thread uses yet, which is the server's promise.
-pub(crate) fn write_island(at: IslandAddress, bytes: &[u8], fresh: bool) -> Result<(), ApplyError> {
-    let closed = at.kind() == IslandKind::Code && !fresh;
-    if closed {
-        // Never without execution: threads may be on the same page.
-        protect(at.span().pages(), Protection::All)?;
-    }
+/// The bytes must be bytes that no thread uses yet, which is the server's promise.
+pub(crate) fn write_island(at: IslandAddress, bytes: &[u8]) {
     for (address, &byte) in (at.span().start()..at.span().end()).zip(bytes) {
-        // SAFETY: an island is mapped for as long as the process lives or its transaction is open; it
-        // is writable now; `zip` keeps to the checked range.
+        // SAFETY: an island is mapped for as long as the process lives or its transaction is open; the
+        // caller made it writable; `zip` keeps to the checked range.
         unsafe { (address as *mut u8).write_volatile(byte) };
     }
-    if closed { protect(at.span().pages(), Protection::ReadExecute) } else { Ok(()) }
 }
 
 /// Points a slot somewhere else. Whoever reads the new target sees all that was written before.
@@ -136,7 +143,7 @@ pub(crate) unsafe fn load_slot(slot: u64) -> u64 {
 /// Pages of code, and whether they are meant to be writable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct CodePages {
-    /// Whole pages of one segment.
+    /// Whole pages of one segment, or of one island.
     pub(crate) span: Span,
     /// From the segment's program header.
     pub(crate) writable: bool,
@@ -144,17 +151,18 @@ pub(crate) struct CodePages {
 
 /// Code pages that can be written for the moment. They are as they were once this is dropped.
 #[derive(Debug)]
-pub(crate) struct WritableCode {
-    open: Vec<CodePages>,
+pub(crate) struct WritablePages<'a> {
+    open: &'a [CodePages],
 }
 
-impl WritableCode {
-    /// Makes `pages` writable, all or none. They stay executable throughout: threads run there.
-    pub(crate) fn open(pages: &[CodePages]) -> Result<Self, ApplyError> {
-        let mut code = Self { open: Vec::with_capacity(pages.len()) };
-        for &run in pages {
+impl<'a> WritablePages<'a> {
+    /// Makes `pages`, which are ascending, writable: all or none. They stay executable throughout:
+    /// threads run there.
+    pub(crate) fn open(pages: &'a [CodePages]) -> Result<Self, SystemError> {
+        let mut code = Self { open: &[] };
+        for (done, run) in pages.iter().enumerate() {
             protect(run.span, Protection::All)?;
-            code.open.push(run);
+            code.open = &pages[..=done];
         }
         Ok(code)
     }
@@ -166,7 +174,7 @@ impl WritableCode {
 
     /// Writes the bytes of `new` that `mask` selects, with one aligned 8-byte store.
     pub(crate) fn store_word(&self, at: CodeWord, new: u64, mask: u64) {
-        assert!(self.covers(at.address().span()), "a word outside the opened pages");
+        debug_assert!(self.covers(at.address().span()), "a word outside the opened pages");
         // SAFETY: the word is aligned and lies in pages that `open` made writable. Threads execute
         // these bytes; each sees all of the old word or all of the new one. The agent is the only
         // writer, so nothing is lost between the load and the store.
@@ -177,29 +185,30 @@ impl WritableCode {
 
     /// Writes one byte.
     pub(crate) fn store_byte(&self, at: CodeAddress, byte: u8) {
-        assert!(self.covers(at.span()), "a byte outside the opened pages");
+        debug_assert!(self.covers(at.span()), "a byte outside the opened pages");
         // SAFETY: the byte lies in pages that `open` made writable; a one-byte store cannot tear.
         unsafe { (at.span().start() as *mut u8).write_volatile(byte) };
     }
 
     /// Gives the pages back what they allowed.
-    pub(crate) fn close(mut self) -> Result<(), ApplyError> {
+    pub(crate) fn close(mut self) -> Result<(), SystemError> {
         self.restore()
     }
 
-    fn restore(&mut self) -> Result<(), ApplyError> {
+    fn restore(&mut self) -> Result<(), SystemError> {
         let mut result = Ok(());
-        for run in self.open.drain(..).filter(|run| !run.writable) {
+        for run in std::mem::take(&mut self.open).iter().filter(|run| !run.writable) {
+            // The first error is said, the other pages are closed all the same.
             result = result.and(protect(run.span, Protection::ReadExecute));
         }
         result
     }
 }
 
-impl Drop for WritableCode {
+impl Drop for WritablePages<'_> {
     fn drop(&mut self) {
         // Pages that stay writable are no reason to fail: nothing depends on it.
-        drop(self.restore());
+        let _ = self.restore();
     }
 }
 

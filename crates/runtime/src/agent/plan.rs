@@ -4,7 +4,7 @@
 //! image is loaded.
 
 use super::address::{
-    CodeAddress, CodeWord, Ground, Island, IslandAddress, SlotAddress, Span, Target, check_island,
+    CodeAddress, CodeWord, Ground, Island, IslandAddress, IslandKind, SlotAddress, Span, Target, check_island,
 };
 use super::memory::CodePages;
 use super::tls;
@@ -179,12 +179,18 @@ pub(crate) fn plan_islands(patch: &Patch) -> Result<Vec<Island>, ApplyError> {
 #[derive(Debug)]
 pub(crate) struct Links<'a> {
     pub(crate) writes: Vec<(IslandAddress, &'a [u8])>,
+    /// Pages of earlier patches among them that hold code, ascending.
+    pub(crate) reopened: Vec<CodePages>,
     pub(crate) traps: Vec<(u64, Continuation)>,
     pub(crate) slots: Vec<(SlotAddress, Target)>,
 }
 
-/// Checks what a patch writes to islands and tables. `ground` has its image and its islands.
-pub(crate) fn plan_links<'a>(patch: &'a Patch, ground: &Ground) -> Result<Links<'a>, ApplyError> {
+/// Checks what a patch writes to islands and tables. `ground` has its image and its islands, `fresh`.
+pub(crate) fn plan_links<'a>(
+    patch: &'a Patch,
+    fresh: &[Island],
+    ground: &Ground,
+) -> Result<Links<'a>, ApplyError> {
     patch.tls.iter().try_for_each(tls::check)?;
     let writes = patch
         .island_writes
@@ -196,7 +202,26 @@ pub(crate) fn plan_links<'a>(patch: &'a Patch, ground: &Ground) -> Result<Links<
         .collect::<Result<Vec<_>, ApplyError>>()?;
     disjoint(writes.iter().map(|(at, _)| at.span()))?;
     let traps = patch.traps.iter().map(|trap| plan_trap(trap, ground)).collect::<Result<_, _>>()?;
-    Ok(Links { writes, traps, slots: plan_slots(&patch.slots, ground)? })
+    let reopened = pages_to_reopen(writes.iter().map(|&(at, _)| at), fresh);
+    Ok(Links { writes, reopened, traps, slots: plan_slots(&patch.slots, ground)? })
+}
+
+/// The pages with code that are not fresh.
+fn pages_to_reopen(writes: impl Iterator<Item = IslandAddress>, fresh: &[Island]) -> Vec<CodePages> {
+    let mut pages: Vec<Span> = writes
+        .filter(|at| at.kind() == IslandKind::Code)
+        .filter(|at| !fresh.iter().any(|island| island.span.contains(at.span())))
+        .map(|at| at.span().pages())
+        .collect();
+    pages.sort_unstable();
+    pages.dedup_by(|next, previous| {
+        let joined = next.start() <= previous.end();
+        if joined {
+            *previous = previous.through(*next);
+        }
+        joined
+    });
+    pages.into_iter().map(|span| CodePages { span, writable: false }).collect()
 }
 
 fn plan_trap(trap: &Trap, ground: &Ground) -> Result<(u64, Continuation), ApplyError> {

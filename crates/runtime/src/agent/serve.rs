@@ -34,6 +34,9 @@ fn converse(session: &Session) -> Result<(), FrameError> {
         let question = server.receive()?;
         let before = state::current();
         let Some(answer) = answer(question, &mut patcher, session) else { return Ok(()) };
+        for text in patcher.take_surprises() {
+            server.send(&FromProcess::Log { level: LogLevel::Warning, text })?;
+        }
         server.send(&answer)?;
         if state::current() != before {
             callbacks::tell(state::current());

@@ -3,9 +3,9 @@
 //! The agent's handler stays installed for SIGTRAP and SIGILL. What the program asks for is recorded,
 //! reported back to it as if it were installed, and obeyed for every trap that is not the agent's.
 
+use super::entry;
+use super::memory::{self, SystemError};
 use super::trap_table::{Continuation, TRAPS};
-use super::{entry, memory};
-use livepatch_proto::ApplyError;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -106,13 +106,13 @@ pub(crate) fn set_wish(signal: c_int, new: Wish) -> Wish {
     real::restore(&everything);
     // Whether an interrupted system call restarts is up to the action that is installed.
     if (old.flags ^ new.flags) & libc::SA_RESTART != 0 {
-        drop(install_for(signal, new.flags & libc::SA_RESTART));
+        let _ = install_for(signal, new.flags & libc::SA_RESTART);
     }
     old
 }
 
 /// Installs the agent's handlers. What was installed before becomes the program's wish.
-pub(crate) fn install() -> Result<(), ApplyError> {
+pub(crate) fn install() -> Result<(), SystemError> {
     for signal in TRAP_SIGNALS {
         let old = install_for(signal, libc::SA_RESTART)?;
         record(signal).replace(Wish {
@@ -126,7 +126,7 @@ pub(crate) fn install() -> Result<(), ApplyError> {
     Ok(())
 }
 
-fn install_for(signal: c_int, more: c_int) -> Result<libc::sigaction, ApplyError> {
+fn install_for(signal: c_int, more: c_int) -> Result<libc::sigaction, SystemError> {
     // SAFETY: `sigaction` is plain data for which all zeros is a value; the handler is async-signal-safe
     // (see there) and has the signature that SA_SIGINFO asks for.
     unsafe {
@@ -136,7 +136,7 @@ fn install_for(signal: c_int, more: c_int) -> Result<libc::sigaction, ApplyError
         let mut old: libc::sigaction = std::mem::zeroed();
         match real::sigaction(signal, &raw const action, &raw mut old) {
             0 => Ok(old),
-            _ => Err(memory::system("sigaction")),
+            _ => Err(SystemError::last("sigaction")),
         }
     }
 }

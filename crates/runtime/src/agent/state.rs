@@ -1,18 +1,17 @@
 //! What outlives a patch, and a `fork`.
 
-use super::address::{Island, join};
+use super::address::Island;
 use super::environment::Invitation;
 use super::fork_lock::{ForkGuard, ForkLock};
 use livepatch_proto::{Origin, Redirection};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// What a patch changes.
-#[derive(Default)]
+/// What a commit changes, apart from the program. Never allocated or freed under the lock: an
+/// allocator's own preparation for a `fork` may come before the agent's, and hold its locks.
 pub(crate) struct Live {
-    /// Islands of all patches so far.
-    pub(crate) islands: Vec<Island>,
+    islands: Option<Arc<[Island]>>,
 }
 
 /// What the constructor found out, once.
@@ -24,7 +23,7 @@ pub(crate) struct Session {
     pub(crate) redirection: Redirection,
 }
 
-static LIVE: ForkLock<Live> = ForkLock::new(Live { islands: Vec::new() });
+static LIVE: ForkLock<Live> = ForkLock::new(Live { islands: None });
 static CURRENT: AtomicU32 = AtomicU32::new(0);
 static PARENT: AtomicU32 = AtomicU32::new(0);
 static LOADING: AtomicBool = AtomicBool::new(false);
@@ -52,16 +51,28 @@ pub(crate) fn session() -> Option<&'static Session> {
     SESSION.get()
 }
 
-/// Holds off `fork` and gives access to what a patch changes.
-pub(crate) fn lock() -> ForkGuard<'static, Live> {
+/// The islands of all patches that went live.
+pub(crate) fn islands() -> Arc<[Island]> {
+    let islands = LIVE.lock().islands.clone();
+    islands.unwrap_or_default()
+}
+
+/// Holds off `fork`. Nothing must be allocated or freed until the guard is dropped.
+pub(crate) fn commit() -> ForkGuard<'static, Live> {
     LIVE.lock()
 }
 
-/// The commit's last store, under the lock.
-pub(crate) fn set_current(live: &mut Live, patch: u32, islands: &[Island]) {
-    live.islands.extend_from_slice(islands);
-    join(&mut live.islands);
-    CURRENT.store(patch, Ordering::Release);
+impl Live {
+    /// A commit's last step. The islands that were recorded so far change places with `islands`.
+    pub(crate) fn set_current(&mut self, patch: u32, islands: Option<&mut Arc<[Island]>>) {
+        if let Some(islands) = islands {
+            match &mut self.islands {
+                Some(old) => std::mem::swap(old, islands),
+                none => *none = Some(islands.clone()),
+            }
+        }
+        CURRENT.store(patch, Ordering::Release);
+    }
 }
 
 /// Asks `fork` to wait a little while `work` keeps the dynamic linker busy, so that a child does not

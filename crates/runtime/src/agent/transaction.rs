@@ -3,15 +3,16 @@
 //! Everything that can fail comes before the first change that a thread of the program can notice, and
 //! is noted in an undo log. Then, with `fork` held off: slots, code, the patch's number.
 
-use super::address::{CodeSegment, Ground, Island, IslandAddress};
+use super::address::{CodeSegment, Ground, Island, IslandAddress, IslandKind, join};
 use super::loader::LoadedImage;
-use super::memory::{self, MapError, Protection, WritableCode};
+use super::memory::{self, CodePages, MapError, Protection, SystemError, WritablePages};
 use super::plan::{CodeChange, Links, Store, plan_code, plan_islands, plan_links, plan_slots};
 use super::trap_table::{Continuation, TRAPS};
 use super::undo::{Undo, UndoLog};
 use super::{free_ranges, hello, image, loader, membarrier, process_status, state, tls};
 use livepatch_proto::{ApplyError, BuildId, Patch, SlotSet, Times, TlsInit, WireAddress};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Applies patches, one after the other.
@@ -19,22 +20,36 @@ pub(crate) struct Patcher {
     build_id: BuildId,
     code: Vec<CodeSegment>,
     generation: (u64, u64),
+    /// What went otherwise than it should without harm, for the log.
+    surprises: Vec<String>,
 }
 
 impl Patcher {
     pub(crate) fn new() -> Self {
-        Self { build_id: hello::build_id(), code: Vec::new(), generation: (0, 0) }
+        Self { build_id: hello::build_id(), code: Vec::new(), generation: (0, 0), surprises: Vec::new() }
     }
 
     /// Applies a patch. On an error nothing has changed.
     pub(crate) fn apply(&mut self, patch: &Patch) -> Result<Times, ApplyError> {
+        self.transact(patch).map_err(|mut error| {
+            // Said only now that everything is undone.
+            if let ApplyError::ImagePlacedElsewhere { free_ranges, .. }
+            | ApplyError::IslandOccupied { free_ranges, .. } = &mut error
+            {
+                *free_ranges = free_ranges::free_ranges();
+            }
+            error
+        })
+    }
+
+    fn transact(&mut self, patch: &Patch) -> Result<Times, ApplyError> {
         let mut clock = Clock::start();
         let mut undo = UndoLog::new();
         check_order(patch.predecessor)?;
         if patch.build_id != self.build_id {
             return Err(ApplyError::WrongBuild { process: self.build_id.to_string() });
         }
-        let change = plan_code(&patch.redirects, &self.ground(), memory::read_code)?;
+        let change = plan_code(&patch.redirects, &self.ground(state::islands()), memory::read_code)?;
         check_traps(&change)?;
         let islands = plan_islands(patch)?;
         let check = clock.lap();
@@ -44,9 +59,8 @@ impl Patcher {
         }
         let map = clock.lap();
 
-        let mut ground = self.ground();
-        ground.add_islands(&islands);
-        let links = plan_links(patch, &ground)?;
+        let all_islands = join(&state::islands(), &islands);
+        let links = plan_links(patch, &islands, &self.ground(all_islands.clone()))?;
         map_islands(&islands, &mut undo)?;
         write_links(&links, &islands, &mut undo)?;
         match tls::write(&patch.tls)? {
@@ -55,8 +69,9 @@ impl Patcher {
         }
         let prepared = clock.lap();
 
-        commit(&change, &links, patch.number, &islands)?;
+        let surprise = commit(&change, &links, patch.number, all_islands)?;
         undo.keep();
+        self.surprises.extend(surprise.err().map(|error| ApplyError::from(error).to_string()));
         let redirect = clock.lap();
         Ok(Times { check, map, islands: prepared, redirect, total: clock.total() })
     }
@@ -64,15 +79,20 @@ impl Patcher {
     /// Goes back to an earlier patch. On an error nothing has changed.
     pub(crate) fn roll_back(&mut self, from: u32, to: u32, slots: &[SlotSet]) -> Result<(), ApplyError> {
         check_order(from)?;
-        let slots = plan_slots(slots, &self.ground())?;
-        let mut live = state::lock();
+        let slots = plan_slots(slots, &self.ground(state::islands()))?;
+        let mut live = state::commit();
         slots.iter().for_each(|&(slot, target)| memory::store_slot(slot, target));
-        state::set_current(&mut live, to, &[]);
+        live.set_current(to, None);
         Ok(())
     }
 
-    /// What is loaded and mapped now.
-    fn ground(&mut self) -> Ground {
+    /// What is worth saying since the last time.
+    pub(crate) fn take_surprises(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.surprises)
+    }
+
+    /// What is loaded now, and these islands.
+    fn ground(&mut self, islands: Arc<[Island]>) -> Ground {
         let generation = loader::generation();
         if self.generation != generation {
             self.code.clear();
@@ -82,7 +102,7 @@ impl Patcher {
             });
             self.generation = generation;
         }
-        Ground::new(self.code.clone(), state::lock().islands.clone())
+        Ground::new(self.code.clone(), islands)
     }
 }
 
@@ -113,9 +133,9 @@ fn map_islands(islands: &[Island], undo: &mut UndoLog<Done>) -> Result<(), Apply
         memory::map_island(island).map_err(|error| match error {
             MapError::Occupied => ApplyError::IslandOccupied {
                 address: WireAddress(island.span.start()),
-                free_ranges: free_ranges::free_ranges(),
+                free_ranges: Vec::new(),
             },
-            MapError::System(error) => error,
+            MapError::System(error) => error.into(),
         })?;
         undo.did(Done::Mapped(island));
     }
@@ -124,20 +144,16 @@ fn map_islands(islands: &[Island], undo: &mut UndoLog<Done>) -> Result<(), Apply
 
 /// Fills islands and the trap table. No thread of the program comes there before the commit.
 fn write_links(links: &Links<'_>, islands: &[Island], undo: &mut UndoLog<Done>) -> Result<(), ApplyError> {
-    use super::address::IslandKind;
-    let mut reused = false;
+    let reopened = WritablePages::open(&links.reopened)?;
     for &(at, bytes) in &links.writes {
-        let fresh = islands.iter().any(|island| island.span.contains(at.span()));
-        if !fresh {
-            reused |= at.kind() == IslandKind::Code;
-            undo.did(Done::Wrote(at, memory::read_island(at)));
-        }
-        memory::write_island(at, bytes, fresh)?;
+        undo.did(Done::Wrote(at, memory::read_island(at)));
+        memory::write_island(at, bytes);
     }
+    reopened.close()?;
     for island in islands.iter().filter(|island| island.kind == IslandKind::Code) {
         memory::protect(island.span, Protection::ReadExecute)?;
     }
-    if reused {
+    if !links.reopened.is_empty() {
         // A core may have fetched these bytes together with a neighbour's.
         membarrier::synchronize()?;
     }
@@ -148,10 +164,18 @@ fn write_links(links: &Links<'_>, islands: &[Island], undo: &mut UndoLog<Done>) 
     Ok(())
 }
 
-/// Makes the patch live.
-fn commit(change: &CodeChange, links: &Links<'_>, number: u32, islands: &[Island]) -> Result<(), ApplyError> {
-    let mut live = state::lock();
-    let code = WritableCode::open(&change.pages)?;
+/// Makes the patch live, or fails and changes nothing. An error inside the result was no reason to fail.
+///
+/// Under the lock, nothing is allocated or freed.
+fn commit(
+    change: &CodeChange,
+    links: &Links<'_>,
+    number: u32,
+    mut islands: Arc<[Island]>,
+) -> Result<Result<(), SystemError>, SystemError> {
+    let mut live = state::commit();
+    let code = WritablePages::open(&change.pages)?;
+    let mut surprise = Ok(());
     for &(slot, target) in &links.slots {
         memory::store_slot(slot, target);
     }
@@ -163,12 +187,12 @@ fn commit(change: &CodeChange, links: &Links<'_>, number: u32, islands: &[Island
             }
         }
         // It fails only unregistered (membarrier(2)), and then the self-test said so.
-        drop(membarrier::synchronize());
+        surprise = surprise.and(membarrier::synchronize());
     }
     // Pages that stay writable work as well.
-    drop(code.close());
-    state::set_current(&mut live, number, islands);
-    Ok(())
+    surprise = surprise.and(code.close());
+    live.set_current(number, Some(&mut islands));
+    Ok(surprise)
 }
 
 /// What was done for a patch that is not live yet.
@@ -185,10 +209,18 @@ impl Undo for Done {
         match self {
             Self::Loaded(image) => image::close(image),
             Self::Mapped(island) => memory::unmap_island(island),
-            Self::Wrote(at, old) => drop(memory::write_island(at, &old, false)),
+            Self::Wrote(at, old) => rewrite(at, &old),
             Self::Trap(at, old) => drop(TRAPS.set(at, old)),
             Self::Tls(old) => drop(tls::write(&old)),
         }
+    }
+}
+
+/// Gives an island its old bytes back. Where that fails they stay: nothing leads there.
+fn rewrite(at: IslandAddress, old: &[u8]) {
+    let pages = [CodePages { span: at.span().pages(), writable: at.kind() == IslandKind::Slots }];
+    if let Ok(_open) = WritablePages::open(if pages[0].writable { &[] } else { &pages }) {
+        memory::write_island(at, old);
     }
 }
 
