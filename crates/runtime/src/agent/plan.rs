@@ -256,3 +256,93 @@ fn disjoint(spans: impl Iterator<Item = Span>) -> Result<(), ApplyError> {
 fn invalid(detail: String) -> ApplyError {
     ApplyError::Invalid { detail }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::CodeSegment;
+    use super::*;
+    use livepatch_proto::{ByteWrite, ExpectedBytes, WireAddress, WordStore};
+
+    const BASE: u64 = 0x10000;
+
+    fn ground() -> Ground {
+        let segment =
+            |start, length| CodeSegment { span: Span::new(start, length).expect("a range"), writable: false };
+        Ground::new(vec![segment(BASE, 0x100_0000), segment(BASE + 0x100_0000, 0x1000)], Default::default())
+    }
+
+    /// Code whose bytes are their addresses' low bytes.
+    fn read(at: CodeAddress) -> Vec<u8> {
+        (at.span().start()..at.span().end()).map(|at| at as u8).collect()
+    }
+
+    fn expected(at: u64, length: u64) -> ExpectedBytes {
+        ExpectedBytes { at: WireAddress(at), bytes: (at..at + length).map(|at| at as u8).collect() }
+    }
+
+    fn word(at: u64, known: ExpectedBytes) -> Redirect {
+        let store = WordStore { at: WireAddress(at & !7), new: 0xeeee_eeee_eeee_eeee, traps: 0 };
+        Redirect { entry: WireAddress(at), expected: vec![known], stages: vec![Stage::Word { store }] }
+    }
+
+    fn bytes(at: u64, known: ExpectedBytes) -> Redirect {
+        let writes = vec![ByteWrite { at: WireAddress(at), byte: 0xcc }];
+        Redirect { entry: WireAddress(at), expected: vec![known], stages: vec![Stage::Bytes { writes }] }
+    }
+
+    #[test]
+    fn only_known_bytes_are_changed() {
+        let plan = plan_code(&[word(BASE + 3, expected(BASE + 3, 5))], &ground(), read).expect("a plan");
+        let [Store::Word { mask, .. }] = plan.stages[0][..] else { panic!("one word") };
+        assert_eq!(mask, 0xffff_ffff_ff00_0000);
+        assert!(!plan.traps && !plan.bytes);
+        assert!(plan_code(&[bytes(BASE + 8, expected(BASE, 8))], &ground(), read).is_err());
+        assert!(plan_code(&[word(BASE + 8, expected(BASE, 8))], &ground(), read).is_err());
+    }
+
+    #[test]
+    fn neighbours_may_share_a_word_but_not_a_byte() {
+        let pair = |first, second| {
+            let redirects =
+                [word(BASE, expected(BASE, first)), word(BASE + second, expected(BASE + second, 8 - second))];
+            plan_code(&redirects, &ground(), read)
+        };
+        assert!(pair(3, 3).is_ok());
+        assert!(matches!(pair(4, 3), Err(ApplyError::Invalid { .. })));
+    }
+
+    #[test]
+    fn stages_of_all_functions_go_together() {
+        let mut redirects = [bytes(BASE, expected(BASE, 8)), word(BASE + 64, expected(BASE + 64, 8))];
+        redirects[0].stages.push(redirects[0].stages[0].clone());
+        let plan = plan_code(&redirects, &ground(), read).expect("a plan");
+        assert_eq!(plan.stages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        assert!(plan.traps && plan.bytes);
+    }
+
+    #[test]
+    fn near_pages_of_a_segment_are_opened_together() {
+        let at = [BASE, BASE + 0x8000, BASE + 0x80_0000, BASE + 0xff_fff8, BASE + 0x100_0000];
+        let redirects: Vec<_> = at.iter().map(|&at| word(at, expected(at, 8))).collect();
+        let plan = plan_code(&redirects, &ground(), read).expect("a plan");
+        let pages: Vec<_> = plan.pages.iter().map(|run| (run.span.start(), run.span.length())).collect();
+        assert_eq!(
+            pages,
+            [
+                (BASE, 0x9000),
+                (BASE + 0x80_0000, 0x1000),
+                (BASE + 0xff_f000, 0x1000),
+                (BASE + 0x100_0000, 0x1000)
+            ]
+        );
+    }
+
+    #[test]
+    fn the_first_difference_is_said() {
+        let mut wrong = expected(BASE, 8);
+        wrong.bytes[2] = 0xcc;
+        let error = plan_code(&[word(BASE, wrong)], &ground(), read).expect_err("a breakpoint");
+        let ApplyError::CodeDiffers { found, expected, .. } = error else { panic!("{error}") };
+        assert_eq!((found[2], expected[2]), (2, 0xcc));
+    }
+}

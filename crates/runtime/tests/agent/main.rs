@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "how a test fails")]
 
+mod api;
 mod errors;
 mod figures;
 mod forks;
@@ -12,3 +13,4 @@ mod redirect;
 mod signals;
 mod support;
 mod thread_locals;
+mod traced;

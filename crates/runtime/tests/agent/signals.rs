@@ -108,3 +108,24 @@ fn other_signals_pass() {
     assert_eq!(program.ask(&format!("raise {SIGUSR1}")), format!("{SIGUSR1} {SI_TKILL}"));
     assert!(program.finish().success());
 }
+
+/// Signal masks are inherited: the program may be started with traps blocked.
+#[test]
+fn an_inherited_mask_does_not_block_traps() {
+    use std::os::unix::process::CommandExt as _;
+    let Some(victim) = crate::support::victim(&[]) else { return };
+    let program = Program::start_with(&victim, |command| {
+        // SAFETY: the closure only makes async-signal-safe calls on a set of its own.
+        unsafe {
+            command.pre_exec(|| {
+                let mut set = std::mem::zeroed();
+                libc::sigfillset(&raw mut set);
+                libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+                Ok(())
+            });
+        }
+    });
+    let mut program = program.expect("compiled above");
+    patch(&mut program);
+    assert!(program.finish().success());
+}
