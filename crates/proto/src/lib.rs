@@ -23,8 +23,8 @@ pub use codec::{DecodeError, Wire};
 pub use hello::{Arch, BuildId, Hello, MAGIC, Origin, Os, Redirection, TlsReserve, Token};
 pub use message::{ApplyError, FromProcess, LogLevel, ToProcess};
 pub use patch::{
-    ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, MemoryWrite, Patch, Redirect, SlotSet, Stage, Times,
-    TlsInit, Trap, TrapTarget, WordStore,
+    ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, MemoryWrite, Patch, Redirect, SlotSet, Stage,
+    Times, TlsInit, Trap, TrapTarget, WordStore,
 };
 
 /// The protocol this crate speaks. Raised whenever the layout of any message changes.

@@ -7,6 +7,7 @@ use crate::{Hello, Patch, SlotSet, Times, WireAddress, WireRange};
 wire_enum! {
     /// From the server to the process.
     #[derive(Clone, PartialEq, Eq, Debug)]
+    #[expect(clippy::large_enum_variant, reason = "messages are few, and handled one at a time")]
     pub enum ToProcess {
         /// The hello was accepted.
         1 => Welcome,
@@ -186,7 +187,9 @@ impl std::fmt::Display for ApplyError {
             Self::OutOfOrder { current, predecessor } => {
                 write!(f, "the process is at patch {current}, the patch was made for {predecessor}")
             }
-            Self::ImageRejected { detail } => write!(f, "the dynamic linker refused the patch image: {detail}"),
+            Self::ImageRejected { detail } => {
+                write!(f, "the dynamic linker refused the patch image: {detail}")
+            }
             Self::ImagePlacedElsewhere { bias, .. } => {
                 write!(f, "the dynamic linker put the patch image elsewhere (load bias {bias:#x})")
             }
@@ -197,7 +200,10 @@ impl std::fmt::Display for ApplyError {
             ),
             Self::BadAddress { address, purpose } => write!(f, "{address} cannot be {purpose}"),
             Self::Traced { tracer } => {
-                write!(f, "a debugger (process {tracer}) is attached and would swallow the traps this patch needs")
+                write!(
+                    f,
+                    "a debugger (process {tracer}) is attached and would swallow the traps this patch needs"
+                )
             }
             Self::TrapsBlocked { thread } => write!(f, "thread {thread} blocks SIGTRAP or SIGILL"),
             Self::System { call, errno } => {

@@ -22,6 +22,8 @@ pub(crate) const SUB_RSP: Shape = Shape { name: "sub_rsp", boundaries: &[4], pro
 pub(crate) const FIVE: Shape = Shape { name: "five", boundaries: &[], prologue: 5 };
 pub(crate) const PUSHES: Shape = Shape { name: "pushes", boundaries: &[1, 3], prologue: 5 };
 pub(crate) const STRADDLE: Shape = Shape { name: "straddle", boundaries: &[1, 4], prologue: 8 };
+pub(crate) const SLOW: Shape = Shape { name: "slow", boundaries: &[2, 4], prologue: 6 };
+pub(crate) const SLOW_STRADDLE: Shape = Shape { name: "slow_straddle", ..SLOW };
 pub(crate) const THREE: Shape = Shape { name: "three", boundaries: &[], prologue: 3 };
 
 /// Where the program has its functions, and their first bytes.

@@ -1,9 +1,12 @@
 //! Functions are redirected while threads call them.
 
-use crate::plan::{FIVE, PUSH_MOV, PUSHES, Plan, STRADDLE, SUB_RSP, Shape, Symbols, THREE};
+use crate::plan::{
+    FIVE, PUSH_MOV, PUSHES, Plan, SLOW, SLOW_STRADDLE, STRADDLE, SUB_RSP, Shape, Symbols, THREE,
+};
 use crate::support::Program;
+use std::time::Duration;
 
-const COPIES: u64 = 512;
+const COPIES: u64 = 300;
 const STRIDE: u64 = 64;
 
 /// Redirects every copy of a function for the first time while eight threads call just that copy.
@@ -21,6 +24,10 @@ fn first_writes(shape: Shape) {
     let mut took = Vec::new();
     for copy in 0..COPIES {
         program.ask(&format!("hot {copy} {}", shape.name));
+        // All threads come to this copy, and are caught anywhere in it: the program counter that they
+        // go on with is in a signal's frame while the code changes.
+        std::thread::sleep(Duration::from_micros(500));
+        program.ask("nap");
         let mut patch = program.server.patch(copy as u32 + 2);
         plan.add(&mut patch, copy..copy + 1, bodies[copy as usize % 2]);
         took.push(program.server.apply(patch).expect("the patch applies").redirect);
@@ -62,6 +69,17 @@ fn first_writes_pushes() {
 #[test]
 fn first_writes_straddling_a_word() {
     first_writes(STRADDLE);
+}
+
+/// Without the trap table, these two end the program at once.
+#[test]
+fn first_writes_under_threads_at_its_boundaries() {
+    first_writes(SLOW);
+}
+
+#[test]
+fn first_writes_straddling_under_threads_at_its_boundaries() {
+    first_writes(SLOW_STRADDLE);
 }
 
 #[test]

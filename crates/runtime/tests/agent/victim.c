@@ -38,6 +38,10 @@ MANY(sub_rsp, 0, "sub $0x18,%rsp; mov %rdi,(%rsp); mov (%rsp),%rax; add $1000,%r
 MANY(five, 0, "mov $1000,%eax; add %rdi,%rax; ret")
 MANY(pushes, 0, "push %rbp; push %r15; push %r14; push %rbx; lea 1000(%rdi),%rax; pop %rbx; pop %r14; pop %r15; pop %rbp; ret")
 MANY(straddle, 6, PUSH_MOV)
+// Slow where the others are fast: threads are nearly always at one of the first boundaries.
+#define SLOW "pause; pause; pause; lea 1000(%rdi),%rax; ret"
+MANY(slow, 0, SLOW)
+MANY(slow_straddle, 6, SLOW)
 // Shorter than a jump. Returns 0.
 MANY(three, 0, "xor %eax,%eax; ret")
 // Returns into its own first five bytes.
@@ -50,8 +54,8 @@ volatile int gate, waiting;
 
 static const struct { const char *name; char *start; int lead; } functions[] = {
     {"push_mov", push_mov, 0}, {"sub_rsp", sub_rsp, 0}, {"five", five, 0},   {"pushes", pushes, 0},
-    {"straddle", straddle, 6}, {"three", three, 0},     {"calls", calls, 0}, {"body2", body2, 0},
-    {"body3", body3, 0},
+    {"straddle", straddle, 6}, {"slow", slow, 0},       {"three", three, 0}, {"slow_straddle", slow_straddle, 6},
+    {"calls", calls, 0},       {"body2", body2, 0},     {"body3", body3, 0},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 // What a copy takes: the body padded to 64 bytes, and the gap.
@@ -117,6 +121,18 @@ static void finish(void) {
   stop = 1;
   for (int i = 0; i < caller_count; i++) pthread_join(callers[i], 0);
   printf("%ld calls %ld wrong\n", calls_made, wrong);
+}
+static void on_nap(int s) {
+  (void)s;
+  struct timespec nap = {0, 2000000};
+  nanosleep(&nap, 0);
+}
+// Has every caller stop where it is for a moment.
+static void take_naps(void) {
+  signal(SIGUSR2, on_nap);
+  for (int i = 0; i < caller_count; i++) pthread_kill(callers[i], SIGUSR2);
+  usleep(300);
+  printf("napping\n");
 }
 static void set_hot(void) { hot = find(name, number); printf("hot\n"); }
 static void call(void) { printf("%ld\n", find(name, number)(5, 0)); }
@@ -207,7 +223,7 @@ static void wake_count(void) { printf("%ld interrupted\n", interrupted); }
 static void close_all(void) { for (int fd = 3; fd < 1024; fd++) close(fd); printf("closed\n"); }
 
 static const struct { const char *name; void (*run)(void); } commands[] = {
-    {"start", start}, {"finish", finish}, {"hot", set_hot}, {"call", call}, {"addresses", addresses}, {"symbol", symbol},
+    {"start", start}, {"finish", finish}, {"hot", set_hot}, {"nap", take_naps}, {"call", call}, {"addresses", addresses}, {"symbol", symbol},
     {"code", code}, {"mappings", mappings}, {"environment", environment}, {"hold", hold}, {"release", release}, {"install", install},
     {"install_plain", install_plain}, {"install_once", install_once}, {"ignore", ignore}, {"raise", raise_it}, {"breakpoint", breakpoint},
     {"illegal", illegal}, {"block", block}, {"unblock", unblock}, {"block_raw", block_raw}, {"fork", fork_it},
