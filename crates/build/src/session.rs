@@ -161,6 +161,11 @@ impl Draft {
         &self.diff.notes
     }
 
+    /// What it was made from.
+    pub fn into_diff(self) -> Diff {
+        self.diff
+    }
+
     /// Whether no callers of anything in the process would see a difference.
     pub fn is_empty(&self) -> bool {
         self.closure.redirected.is_empty()
