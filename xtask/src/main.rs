@@ -1,2 +1,45 @@
-//! The project’s own chores.
-fn main() {}
+//! The project's own chores: `cargo xtask --help`.
+
+mod ci;
+mod demo;
+mod directions;
+mod live;
+mod run;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own chores")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build everything, start a program, edit it while it runs, roll back, print the times
+    Demo,
+    /// Set up and run all tests
+    Test,
+    /// Format, lints, dependency directions, documentation and all tests
+    Ci,
+    /// Check which crate depends on which
+    Directions,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Demo => demo::run(),
+        Chore::Test => ci::test(),
+        Chore::Ci => ci::all(),
+        Chore::Directions => directions::check(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a change must pass.
+
+use crate::directions;
+use crate::run::{Result, cargo, step};
+use std::process::Command;
+
+/// Programs that tests compare with. A test that misses one says so and is skipped.
+const TOOLS: &[(&str, &str)] =
+    &[("gcc", "gcc"), ("nm", "binutils"), ("objdump", "binutils"), ("readelf", "binutils"), ("gdb", "gdb")];
+
+/// Installs what the tests need, where that is possible, and runs them all.
+pub(crate) fn test() -> Result {
+    install();
+    step("tests", cargo().args(["test", "--workspace", "--quiet", "--no-fail-fast"]))
+}
+
+/// Everything.
+pub(crate) fn all() -> Result {
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
+    directions::check()?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"];
+    step("lints", cargo().args(lints))?;
+    let agent =
+        ["clippy", "--package", "livepatch", "--features", "agent", "--quiet", "--", "--deny", "warnings"];
+    step("lints of the agent", cargo().args(agent))?;
+    let docs = ["doc", "--workspace", "--no-deps", "--quiet"];
+    step("documentation", cargo().args(docs).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    test()
+}
+
+/// Installs missing tools with the system's package manager, if this is a machine where that works.
+fn install() {
+    let works = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let missing: Vec<&str> =
+        TOOLS.iter().filter(|(program, _)| !works(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return;
+    }
+    eprintln!("── install {}", missing.join(", "));
+    let apt =
+        |arguments: &[&str]| Command::new("apt-get").args(arguments).status().is_ok_and(|s| s.success());
+    let install = [&["install", "--yes", "--quiet", "--no-install-recommends"], missing.as_slice()].concat();
+    if !(apt(&["update", "--quiet"]) && apt(&install)) {
+        eprintln!("could not install them: tests that need them are skipped and say so");
+    }
+}
