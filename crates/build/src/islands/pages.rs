@@ -3,7 +3,8 @@
 use super::space::Space;
 use livepatch_object::entry::x86_64::pun::Boundaries;
 use livepatch_proto::{IslandPage, WireAddress};
-use std::ops::Range;
+use rustc_hash::FxHashMap;
+use std::ops::{Range, RangeInclusive};
 
 /// Address space that an arena takes at a time, in bytes. Its pages are mapped when they are needed.
 const CHUNK: u64 = 64 << 10;
@@ -88,11 +89,13 @@ pub(super) struct Wanted {
 pub(super) struct Code {
     page_size: u64,
     pages: Vec<Page>,
+    /// For functions of each kind, the page where the last one found a place: a good place to begin.
+    recent: FxHashMap<Boundaries, usize>,
 }
 
 impl Code {
     pub(super) fn new(page_size: u64) -> Self {
-        Self { page_size, pages: Vec::new() }
+        Self { page_size, pages: Vec::new(), recent: FxHashMap::default() }
     }
 
     /// Finds a place in the pages there are, or opens another, which is added to `unsent`.
@@ -102,19 +105,28 @@ impl Code {
         space: &mut Space,
         unsent: &mut Vec<IslandPage>,
     ) -> Option<u64> {
-        for page in &mut self.pages {
-            if let Some(at) = page.place(wanted) {
-                page.take(at, wanted.length);
-                return Some(at);
-            }
+        if let Some((index, at)) = self.place(wanted) {
+            self.pages[index].take(at, wanted.length);
+            self.recent.insert(wanted.boundaries, index);
+            return Some(at);
         }
         let mut page = self.open(wanted, space)?;
         let at = page.place(wanted)?;
         page.take(at, wanted.length);
         space.take(page.start..page.start + self.page_size);
         unsent.push(IslandPage { start: WireAddress(page.start), length: self.page_size, code: 1 });
+        self.recent.insert(wanted.boundaries, self.pages.len());
         self.pages.push(page);
         Some(at)
+    }
+
+    /// A place in the pages there are.
+    fn place(&self, wanted: &Wanted) -> Option<(usize, u64)> {
+        let recent = self.recent.get(&wanted.boundaries).copied();
+        recent
+            .into_iter()
+            .chain(0..self.pages.len())
+            .find_map(|index| Some((index, self.pages[index].place(wanted)?)))
     }
 
     /// A free page that has a place for `wanted`.
@@ -167,32 +179,50 @@ impl Page {
         let lowest = i32::try_from(self.start.wrapping_sub(wanted.from).cast_signed()).ok()?;
         let last = self.range().end - wanted.length;
         let highest = i32::try_from(last.wrapping_sub(wanted.from).cast_signed()).ok()?;
+        let allow = |index: usize, displacement: i32| {
+            wanted.boundaries.allow_byte(index, displacement.to_le_bytes()[index])
+        };
+        // The two upper bytes change at most once within a page.
+        if [lowest, highest].iter().all(|&end| !(allow(3, end) && allow(2, end))) {
+            return None;
+        }
         (lowest >> 8..=highest >> 8).find_map(|block| {
             let base = block << 8;
-            let bytes = base.to_le_bytes();
-            if (1..4).any(|index| !wanted.boundaries.allow_byte(index, bytes[index])) {
+            if (1..4).any(|index| !allow(index, base)) {
                 return None;
             }
-            let place = |low: u8| {
-                let displacement = base | i32::from(low);
-                let at = wanted.from.wrapping_add_signed(displacement.into());
-                let inside = (lowest..=highest).contains(&displacement);
-                (inside && self.is_free(at - self.start, wanted.length)).then_some(at)
-            };
-            if wanted.boundaries.contains(1) {
-                wanted.boundaries.choices(0).iter().copied().find_map(place)
-            } else {
-                (0..=255).find_map(place)
+            let first = wanted.from.wrapping_add_signed(base.into());
+            if !wanted.boundaries.contains(1) {
+                let ends = (base.max(lowest), (base | 0xFF).min(highest));
+                let [start, last] = [ends.0, ends.1].map(|end| first.wrapping_add_signed((end - base).into()));
+                return self.first_free(start - self.start..=last - self.start, wanted.length);
             }
+            wanted.boundaries.choices(0).iter().find_map(|&low| {
+                let inside = (lowest..=highest).contains(&(base | i32::from(low)));
+                let at = first.wrapping_add(low.into());
+                (inside && self.is_free(at - self.start, wanted.length)).then_some(at)
+            })
+        })
+    }
+
+    /// The address of the first offset in `offsets` at which `length` bytes (at most 64) are free.
+    fn first_free(&self, offsets: RangeInclusive<u64>, length: u64) -> Option<u64> {
+        let (start, last) = (*offsets.start(), *offsets.end());
+        (start / 64..=last / 64).find_map(|index| {
+            let word = |index: u64| self.used.get(index as usize).copied().unwrap_or(u64::MAX);
+            let free = !(u128::from(word(index)) | u128::from(word(index + 1)) << 64);
+            let mut places = (1..length).fold(free, |places, shift| places & free >> shift) as u64;
+            if index == start / 64 {
+                places &= u64::MAX << (start % 64);
+            }
+            let at = index * 64 + u64::from(places.trailing_zeros());
+            (places != 0 && at <= last).then(|| self.start + at)
         })
     }
 
     /// Whether `length` bytes (at most 64) at `offset` are free.
     fn is_free(&self, offset: u64, length: u64) -> bool {
-        let (word, bit) = ((offset / 64) as usize, offset % 64);
-        let low = self.used[word] >> bit;
-        let high = self.used.get(word + 1).map_or(0, |next| next.checked_shl(64 - bit as u32).unwrap_or(0));
-        (low | high) & ((1 << length) - 1) == 0
+        self.first_free(offset..=offset, length).is_some()
     }
 
     fn take(&mut self, at: u64, length: u64) {

@@ -3,6 +3,7 @@
 use livepatch_proto::{IslandPage, MemoryWrite, Stage, Trap, TrapTarget};
 use std::arch::asm;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The functions' arguments.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +121,12 @@ pub(crate) fn call(entry: u64, helper: u64, arguments: &Arguments, watch: &mut W
         carry_out(stage);
     }
     Outcome { rax, memory }
+}
+
+/// Ends the process by a signal when it has taken this long: a wrong plan may send it round in circles.
+pub(crate) fn end_after(time: Duration) {
+    // SAFETY: no pointers; nothing handles SIGALRM.
+    unsafe { libc::alarm(time.as_secs() as u32) };
 }
 
 /// Takes the trap signals; every other fault ends the process with a line that says where.
