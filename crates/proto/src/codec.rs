@@ -2,7 +2,7 @@
 
 use crate::WireAddress;
 
-/// Longest string or byte list other than an image that a message may carry, in bytes.
+/// Longest string that a message may carry, in bytes.
 pub const MAX_TEXT: usize = 1 << 16;
 
 /// Why bytes are not the message they claim to be.

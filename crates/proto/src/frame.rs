@@ -1,4 +1,4 @@
-//! Frames on a stream: `u32` payload length, kind byte, payload.
+//! Frames on a stream: `u32` payload length, payload. The payload's first byte says the kind of message.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use std::io::{self, Read, Write};

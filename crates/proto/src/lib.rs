@@ -4,7 +4,8 @@
 //! [`ToProcess::Refused`]. From then on the server asks and the process answers, one answer per
 //! question, in order; only [`FromProcess::Log`] comes unasked.
 //!
-//! * One frame is a little-endian `u32` payload length, a kind byte, and the payload ([`frame`]).
+//! * One frame is a little-endian `u32` payload length and the payload, whose first byte says the kind
+//!   of message ([`frame`]).
 //! * Every integer is little-endian; lists and strings carry a `u32` count ([`codec`]). Every count
 //!   is checked against the bytes that are left before anything is allocated.
 //! * Equal [`PROTOCOL`] numbers mean equal layouts. The start of a hello (magic, number, token) never

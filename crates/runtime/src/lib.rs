@@ -11,10 +11,9 @@ mod api;
 
 pub use api::{on_patch, version};
 
-#[cfg(any(feature = "agent", test))]
-#[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
+#[cfg(all(feature = "agent", not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))))]
 compile_error!("the agent exists for x86_64 Linux with glibc only");
 
-#[cfg(any(feature = "agent", test))]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64", any(feature = "agent", test)))]
 #[cfg_attr(not(feature = "agent"), expect(dead_code, reason = "tests without it reach parts only"))]
 mod agent;

@@ -2,15 +2,15 @@
 
 use super::address::PAGE;
 use super::state::{self, Session};
-use super::{free_ranges, loader, tls};
-use livepatch_proto::{Arch, BuildId, Hello, Os, WireAddress};
+use super::{entry, free_ranges, loader, tls};
+use livepatch_proto::{BuildId, Hello, Os, WireAddress};
 use std::ops::ControlFlow;
 
 pub(crate) fn hello(session: &Session) -> Hello {
     Hello {
         token: session.invitation.token,
         build_id: build_id(),
-        arch: Arch::X86_64,
+        arch: entry::ARCH,
         os: Os::LinuxGnu,
         pid: std::process::id(),
         origin: state::origin(),

@@ -42,8 +42,7 @@ unsafe fn sigaction_of_trap(signal: c_int, new: *const libc::sigaction, old: *mu
     } else {
         // SAFETY: the caller's promise; `new` is read before `old`, which may be the same, is written.
         let action = unsafe { *new };
-        let mask = real::to_bits(&action.sa_mask);
-        set_wish(signal, Wish { handler: action.sa_sigaction, flags: action.sa_flags, mask })
+        set_wish(signal, Wish::of(&action))
     };
     if !old.is_null() {
         // SAFETY: the caller's promise; all zeros is an action.

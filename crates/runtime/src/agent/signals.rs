@@ -30,6 +30,12 @@ pub(crate) struct Wish {
     pub(crate) mask: u64,
 }
 
+impl Wish {
+    pub(crate) fn of(action: &libc::sigaction) -> Self {
+        Self { handler: action.sa_sigaction, flags: action.sa_flags, mask: real::to_bits(&action.sa_mask) }
+    }
+}
+
 /// A [`Wish`] that signal handlers can read: a sequence lock. The sequence is odd during a change.
 struct Record {
     sequence: AtomicU32,
@@ -115,15 +121,31 @@ pub(crate) fn set_wish(signal: c_int, new: Wish) -> Wish {
 pub(crate) fn install() -> Result<(), SystemError> {
     for signal in TRAP_SIGNALS {
         let old = install_for(signal, libc::SA_RESTART)?;
-        record(signal).replace(Wish {
-            handler: old.sa_sigaction,
-            flags: old.sa_flags,
-            mask: real::to_bits(&old.sa_mask),
-        });
+        record(signal).replace(Wish::of(&old));
     }
     ACTIVE.store(true, Ordering::Release);
     real::unblock_traps();
     Ok(())
+}
+
+/// Installs the agent's handlers again where the program replaced them past the C library's functions.
+/// Says whether it had.
+pub(crate) fn reinstall() -> Result<bool, SystemError> {
+    let mut replaced = false;
+    for signal in TRAP_SIGNALS {
+        // SAFETY: all zeros is an action, which is filled in.
+        let action = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            real::sigaction(signal, std::ptr::null(), &raw mut action);
+            action
+        };
+        if action.sa_sigaction != on_trap as *const () as usize {
+            install_for(signal, action.sa_flags & libc::SA_RESTART)?;
+            set_wish(signal, Wish::of(&action));
+            replaced = true;
+        }
+    }
+    Ok(replaced)
 }
 
 fn install_for(signal: c_int, more: c_int) -> Result<libc::sigaction, SystemError> {

@@ -3,49 +3,22 @@
 //! The reserve is part of the agent's own thread-local block. The agent is preloaded, so that block has
 //! one constant offset from the thread pointer in every thread, old and new.
 
+#[cfg(target_arch = "x86_64")]
+#[path = "tls/x86_64.rs"]
+mod arch;
+
 use super::address::Span;
 use super::loader;
 use super::memory::{Protection, protect};
 use livepatch_proto::{ApplyError, TlsInit, TlsReserve};
-use std::arch::{asm, global_asm};
 use std::ops::ControlFlow;
 
 /// Bytes that are handed out. Together with the line before them, 4 KiB.
 const SIZE: u32 = 4032;
 
-// Initialised data (`.tdata`), so that there is an image to edit; hence the line that is not zero.
-global_asm!(
-    ".pushsection .tdata, \"awT\", @progbits",
-    ".balign 64",
-    ".ascii \"livepatch thread-local reserve\"",
-    ".balign 64",
-    ".globl livepatch_tls_reserve",
-    ".hidden livepatch_tls_reserve",
-    ".type livepatch_tls_reserve, @object",
-    ".size livepatch_tls_reserve, 4032",
-    "livepatch_tls_reserve:",
-    ".zero 4032",
-    ".popsection",
-);
-
 /// Where the reserve is.
 pub(crate) fn reserve() -> TlsReserve {
-    let tp_offset: i64;
-    // SAFETY: reads the offset that the dynamic linker stored for the symbol defined above.
-    unsafe {
-        asm!("mov {}, qword ptr [rip + livepatch_tls_reserve@GOTTPOFF]", out(reg) tp_offset,
-             options(pure, readonly, nostack, preserves_flags));
-    }
-    TlsReserve { tp_offset, size: SIZE }
-}
-
-fn thread_pointer() -> u64 {
-    let pointer: u64;
-    // SAFETY: on x86-64 the first word of the thread control block is its own address (psABI).
-    unsafe {
-        asm!("mov {}, qword ptr fs:[0]", out(reg) pointer, options(pure, readonly, nostack, preserves_flags));
-    }
-    pointer
+    TlsReserve { tp_offset: arch::tp_offset(), size: SIZE }
 }
 
 /// Checks that a value lies in the reserve.
@@ -60,7 +33,7 @@ pub(crate) fn check(init: &TlsInit) -> Result<(), ApplyError> {
 
 /// The image from which new threads get the reserve, and what of the module is read-only by now.
 fn image() -> Option<(Span, Option<Span>)> {
-    let here = thread_pointer().wrapping_add_signed(reserve().tp_offset);
+    let here = arch::thread_pointer().wrapping_add_signed(arch::tp_offset());
     loader::visit_modules(|module| {
         let distance = here.wrapping_sub(module.tls_block);
         let Some(image) =

@@ -9,7 +9,7 @@ use super::memory::{self, CodePages, MapError, Protection, SystemError, Writable
 use super::plan::{CodeChange, Links, Store, plan_code, plan_islands, plan_links, plan_slots};
 use super::trap_table::{Continuation, TRAPS};
 use super::undo::{Undo, UndoLog};
-use super::{free_ranges, hello, image, loader, membarrier, process_status, state, tls};
+use super::{entry, free_ranges, hello, image, loader, membarrier, process_status, signals, state, tls};
 use livepatch_proto::{ApplyError, BuildId, Patch, SlotSet, Times, TlsInit, WireAddress};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -46,11 +46,16 @@ impl Patcher {
         let mut clock = Clock::start();
         let mut undo = UndoLog::new();
         check_order(patch.predecessor)?;
+        if patch.number == 0 {
+            return Err(ApplyError::Invalid { detail: "0 is the base build".to_owned() });
+        }
         if patch.build_id != self.build_id {
             return Err(ApplyError::WrongBuild { process: self.build_id.to_string() });
         }
         let change = plan_code(&patch.redirects, &self.ground(state::islands()), memory::read_code)?;
-        check_traps(&change)?;
+        if prepare_traps(&change)? {
+            self.surprises.push("the program had replaced the trap handlers".to_owned());
+        }
         let islands = plan_islands(patch)?;
         let check = clock.lap();
 
@@ -97,7 +102,10 @@ impl Patcher {
         if self.generation != generation {
             self.code.clear();
             loader::visit_modules::<()>(|module| {
-                self.code.extend(module.code());
+                // What applies patches is not patched.
+                if !module.contains(entry::self_test_entry()) {
+                    self.code.extend(module.code());
+                }
                 ControlFlow::Continue(())
             });
             self.generation = generation;
@@ -113,11 +121,12 @@ fn check_order(predecessor: u32) -> Result<(), ApplyError> {
     }
 }
 
-/// Checks that the traps which a change needs would arrive.
-fn check_traps(change: &CodeChange) -> Result<(), ApplyError> {
-    if change.traps
-        && let tracer @ 1.. = process_status::tracer()
-    {
+/// Sees to it that the traps which a change needs arrive. Says whether the program had to be overruled.
+fn prepare_traps(change: &CodeChange) -> Result<bool, ApplyError> {
+    if !change.traps {
+        return Ok(false);
+    }
+    if let tracer @ 1.. = process_status::tracer() {
         return Err(ApplyError::Traced { tracer });
     }
     if change.bytes
@@ -125,7 +134,7 @@ fn check_traps(change: &CodeChange) -> Result<(), ApplyError> {
     {
         return Err(ApplyError::TrapsBlocked { thread });
     }
-    Ok(())
+    Ok(signals::reinstall()?)
 }
 
 fn map_islands(islands: &[Island], undo: &mut UndoLog<Done>) -> Result<(), ApplyError> {

@@ -53,6 +53,8 @@ fn checks_come_first() {
     let Some(mut bench) = bench() else { return };
     let error = bench.fails(|patch, _, _| patch.predecessor = 3);
     assert_eq!(error, ApplyError::OutOfOrder { current: 0, predecessor: 3 });
+    let error = bench.fails(|patch, _, _| patch.number = 0);
+    assert!(matches!(error, ApplyError::Invalid { .. }), "{error}");
     let error = bench.fails(|patch, _, _| patch.build_id = BuildId(vec![1; 20]));
     assert_eq!(error, ApplyError::WrongBuild { process: bench.patch.build_id.to_string() });
     let error = bench.fails(|patch, _, _| patch.redirects[0].expected[0].bytes[3] ^= 1);

@@ -1,5 +1,6 @@
 //! The agent in a program that knows nothing of it, with a server played by these tests.
 
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 #![expect(clippy::expect_used, reason = "how a test fails")]
 
 mod api;

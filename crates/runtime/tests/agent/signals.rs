@@ -99,6 +99,18 @@ fn a_program_that_blocks_everything_does_not_block_traps() {
     }
 }
 
+/// A handler installed by a system call of the program's own replaces the agent's until the next patch
+/// that needs it.
+#[test]
+fn a_replaced_handler_becomes_the_second() {
+    let Some(mut program) = Program::start() else { return };
+    assert_eq!(program.ask(&format!("install_raw {SIGTRAP}")), "0");
+    patch(&mut program);
+    raised_plain(&mut program);
+    assert_eq!(program.ask("call 0 three"), "2005");
+    assert!(program.finish().success());
+}
+
 /// Other signals are none of the agent's business.
 #[test]
 fn other_signals_pass() {

@@ -174,6 +174,13 @@ static void block(void) {
   pthread_sigmask(SIG_BLOCK, 0, &old);
   printf("%d %d %d\n", sigismember(&old, SIGTRAP), sigismember(&old, SIGILL), sigismember(&old, SIGUSR1));
 }
+static void install_raw(void) {
+  struct { void *handler; long flags; void *restorer; long mask; } action = {on_plain, 0, 0, 0}, old;
+  syscall(13, number, 0L, &old, 8L);
+  action.flags = old.flags & 0x04000000;
+  action.restorer = old.restorer;
+  printf("%ld\n", syscall(13, number, &action, 0L, 8L));
+}
 static void unblock(void) { sigset_t none; sigemptyset(&none); pthread_sigmask(SIG_SETMASK, &none, 0); printf("unblocked\n"); }
 // Past every function that could be interposed.
 static void block_raw(void) { long set = 1L << (SIGTRAP - 1); printf("%ld\n", syscall(14, SIG_BLOCK, &set, 0L, 8L)); }
@@ -226,7 +233,7 @@ static const struct { const char *name; void (*run)(void); } commands[] = {
     {"start", start}, {"finish", finish}, {"hot", set_hot}, {"nap", take_naps}, {"call", call}, {"addresses", addresses}, {"symbol", symbol},
     {"code", code}, {"mappings", mappings}, {"environment", environment}, {"hold", hold}, {"release", release}, {"install", install},
     {"install_plain", install_plain}, {"install_once", install_once}, {"ignore", ignore}, {"raise", raise_it}, {"breakpoint", breakpoint},
-    {"illegal", illegal}, {"block", block}, {"unblock", unblock}, {"block_raw", block_raw}, {"fork", fork_it},
+    {"illegal", illegal}, {"block", block}, {"unblock", unblock}, {"block_raw", block_raw}, {"install_raw", install_raw}, {"fork", fork_it},
     {"fork_exec", fork_exec}, {"reap", reap}, {"forks", forks}, {"tls", tls}, {"tls_new", tls_new}, {"sleepers", sleepers},
     {"wake_count", wake_count}, {"close_all", close_all},
 };

@@ -2,6 +2,9 @@
 
 use std::ffi::{c_int, c_void};
 
+/// This instruction set, as a hello says it.
+pub(crate) const ARCH: livepatch_proto::Arch = livepatch_proto::Arch::X86_64;
+
 /// `int3`.
 pub(crate) const BREAKPOINT: u8 = 0xcc;
 /// `push es`, which 64-bit mode does not have.
