@@ -1,2 +1,5 @@
 //! The `cargo livepatch` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    cargo_livepatch::main(std::env::args_os().collect())
+}

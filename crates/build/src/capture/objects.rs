@@ -11,8 +11,8 @@ pub fn newest_session(incremental: &Path, crate_name: &str) -> io::Result<Option
     for entry in std::fs::read_dir(incremental)? {
         let entry = entry?;
         let name = entry.file_name();
-        if !name.to_str().and_then(|name| name.rsplit_once('-')).is_some_and(|(krate, _)| krate == crate_name)
-        {
+        let krate = name.to_str().and_then(|name| name.rsplit_once('-')).map(|(krate, _)| krate);
+        if krate != Some(crate_name) {
             continue;
         }
         for session in std::fs::read_dir(entry.path())? {

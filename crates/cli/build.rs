@@ -1,0 +1,91 @@
+//! Builds the agent, the library that is preloaded into programs, for `agent.rs` to embed: one
+//! `cargo install cargo-livepatch` is all that is ever installed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Environment variable: an agent that was built already.
+const PREBUILT: &str = "LIVEPATCH_PREBUILT_AGENT";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed={PREBUILT}");
+    let prebuilt = std::env::var_os(PREBUILT).map(PathBuf::from);
+    if let Some(agent) = &prebuilt {
+        println!("cargo::rerun-if-changed={}", agent.display());
+    }
+    let agent = match prebuilt.map_or_else(build, Ok) {
+        Ok(agent) => agent,
+        Err(error) => {
+            println!("cargo::error=cannot build the agent: {error}");
+            return;
+        }
+    };
+    println!("cargo::rustc-env=LIVEPATCH_AGENT_FILE={}", agent.display());
+    println!("cargo::rustc-env=LIVEPATCH_HOST_TRIPLE={}", variable("TARGET").unwrap_or_default());
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    std::env::var(name).map_err(|error| format!("{name}: {error}"))
+}
+
+fn build() -> Result<PathBuf, String> {
+    // The runtime crate says where its source lies: beside this one, or in cargo's registry.
+    let runtime = PathBuf::from(variable("DEP_LIVEPATCH_AGENT_MANIFEST_DIR")?);
+    let workspace = runtime.join("../..");
+    let in_workspace = has_agent_profile(&workspace);
+    watch(&runtime);
+    if in_workspace {
+        watch(&workspace.join("crates/proto"));
+    }
+    let target = variable("TARGET")?;
+    let out = PathBuf::from(variable("OUT_DIR")?).join("agent");
+    let profile = if in_workspace { "agent" } else { "release" };
+    let run = |offline: bool| {
+        let mut command = cargo()?;
+        command
+            .args(["rustc", "--lib", "--features", "agent", "--crate-type", "cdylib", "--profile", profile])
+            .args(["--target", &target, "--target-dir"])
+            .arg(&out)
+            .arg("--manifest-path")
+            .arg(runtime.join("Cargo.toml"))
+            .args(offline.then_some("--offline"));
+        let output = command.output().map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        output.status.success().then_some(()).ok_or(said)
+    };
+    run(true).or_else(|_| run(false))?;
+    let agent = out.join(&target).join(profile).join("liblivepatch.so");
+    agent.is_file().then_some(agent).ok_or_else(|| "cargo made no liblivepatch.so".to_owned())
+}
+
+fn has_agent_profile(workspace: &Path) -> bool {
+    let manifest = std::fs::read_to_string(workspace.join("Cargo.toml"));
+    manifest.is_ok_and(|manifest| manifest.contains("[profile.agent]"))
+}
+
+fn watch(package: &Path) {
+    for part in ["src", "Cargo.toml"] {
+        println!("cargo::rerun-if-changed={}", package.join(part).display());
+    }
+}
+
+/// The cargo that builds this, without what it tells only the compilers of this build: flags,
+/// wrappers (clippy's among them), the job server, the variables about this package.
+fn cargo() -> Result<Command, String> {
+    let mut command = Command::new(variable("CARGO")?);
+    let kept = ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "CARGO_HTTP_CAINFO"];
+    let dropped =
+        ["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "DEP_", "MAKEFLAGS", "MFLAGS", "TARGET", "PROFILE"];
+    let dropped_exactly =
+        ["CLIPPY_ARGS", "CLIPPY_CONF_DIR", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "LIVEPATCH_CAPTURE"];
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let leaks = dropped.iter().any(|start| text.starts_with(start)) || dropped_exactly.contains(&&*text);
+        let registries = text.starts_with("CARGO_REGISTR") || text.starts_with("CARGO_SOURCE");
+        if leaks && !registries && !kept.contains(&&*text) {
+            command.env_remove(&name);
+        }
+    }
+    Ok(command)
+}

@@ -1,0 +1,165 @@
+//! A cargo build that is captured, and what it would have started.
+
+use crate::arguments::RunArgs;
+use crate::child::{self, Handle};
+use crate::error::Failure;
+use crate::private_dir::PrivateDir;
+use crate::project::{Lto, Project, cargo, runner_variable};
+use crate::runner::{self, Note};
+use livepatch_build::capture::{
+    CAPTURE_VARIABLE, CargoInput, Incomplete, Program, ProgramError, USER_WRAPPER_VARIABLE, VARIABLE_PREFIX,
+};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How to build, the same at every start.
+#[derive(Debug)]
+pub struct Recipe {
+    arguments: Vec<OsString>,
+    environment: BTreeMap<OsString, OsString>,
+    note: PathBuf,
+    /// What is switched off for the captured build.
+    pub notes: Vec<String>,
+}
+
+/// A build that succeeded.
+#[derive(Debug)]
+pub struct Built {
+    /// The program's crates and files.
+    pub program: Program,
+    /// How to start it.
+    pub start: Note,
+    /// How long cargo took.
+    pub took: Duration,
+}
+
+impl Recipe {
+    /// Works out how to build. The runner is called under a name in `private`.
+    pub fn new(run: &RunArgs, project: &Project, private: &PrivateDir) -> Result<Self, Failure> {
+        let triple = project.triple(&run.selection);
+        check_target(project, &triple)?;
+        let command =
+            std::env::current_exe().map_err(Failure::system("cannot find this command's own file"))?;
+        project.folders.prepare(&command).map_err(Failure::file("write to", project.folders.root()))?;
+        let runner = private.path().join(runner::NAME);
+        std::os::unix::fs::symlink(&command, &runner).map_err(Failure::file("create", &runner))?;
+        let note = private.path().join("start.json");
+        let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
+        let mut set = |name: &str, value: &OsStr| drop(environment.insert(name.into(), value.to_owned()));
+        set(CAPTURE_VARIABLE, project.folders.root().as_os_str());
+        set("RUSTC_WORKSPACE_WRAPPER", project.folders.wrapper().as_os_str());
+        set(&runner_variable(&triple), runner.as_os_str());
+        set(runner::NOTE_VARIABLE, note.as_os_str());
+        project.workspace_wrapper().iter().for_each(|wrapper| set(USER_WRAPPER_VARIABLE, wrapper));
+        let profile = project.profile(run.selection.profile());
+        let mut notes = Vec::new();
+        if profile.lto == Lto::AcrossCrates {
+            set(&profile.variable("lto"), OsStr::new("off"));
+            notes.push(format!("lto is off for this build (profile `{}` asks for it)", profile.name));
+        }
+        if profile.strips_symbols {
+            notes.push(format!("symbols are kept in this build (profile `{}` strips them)", profile.name));
+        }
+        Ok(Self { arguments: cargo_arguments(run), environment, note, notes })
+    }
+
+    /// Builds. Cargo shows its progress and its errors itself.
+    ///
+    /// `running` gets each cargo that is started, so that it can be signalled.
+    pub fn build(&self, project: &Project, running: &dyn Fn(Handle)) -> Result<Built, Failure> {
+        let started = Instant::now();
+        let mut note = self.cargo_run(running)?;
+        let libraries = project.libraries();
+        let mut program = Program::load(&project.folders, &note.executable(), &libraries);
+        if let Err(ProgramError::Incomplete(Incomplete { outputs })) = &program {
+            // Cargo holds these for fresh, so it would never run the wrapper for them again.
+            outputs.iter().for_each(|output| drop(std::fs::remove_file(output)));
+            note = self.cargo_run(running)?;
+            program = Program::load(&project.folders, &note.executable(), &libraries);
+        }
+        let mut program = program.map_err(Failure::Capture)?;
+        for file in project.configuration_files() {
+            program.cargo_inputs.paths.insert(file, CargoInput::Manifest);
+        }
+        self.restore_environment(&mut note);
+        Ok(Built { program, start: note, took: started.elapsed() })
+    }
+
+    fn cargo_run(&self, running: &dyn Fn(Handle)) -> Result<Note, Failure> {
+        let _ = std::fs::remove_file(&self.note);
+        let (handle, waiter) =
+            child::spawn(&mut self.command()).map_err(Failure::system("cannot run cargo"))?;
+        running(handle);
+        let status = waiter.wait().map_err(Failure::system("cannot wait for cargo"))?;
+        if let Some(signal) = status.signal() {
+            return Err(if signal == 2 { Failure::Interrupted } else { Failure::Build { code: 101 } });
+        }
+        if !status.success() {
+            return Err(Failure::Build {
+                code: status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(101),
+            });
+        }
+        Note::read(&self.note).map_err(|_| Failure::Unsupported {
+            what: "cargo built the program but did not hand it to the runner".into(),
+            hint: "is `runner` set with --config, or for another target?".into(),
+        })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = cargo();
+        command.args(&self.arguments).envs(&self.environment).stdin(Stdio::null());
+        command
+    }
+
+    /// Takes out of the program's environment what only this build needed.
+    fn restore_environment(&self, note: &mut Note) {
+        note.environment.retain_mut(|(name, value)| {
+            if name.0.as_bytes().starts_with(VARIABLE_PREFIX.as_bytes()) {
+                return false;
+            }
+            if self.environment.contains_key(&name.0) {
+                match std::env::var_os(&name.0) {
+                    Some(own) => value.0 = own,
+                    None => return false,
+                }
+            }
+            true
+        });
+    }
+}
+
+fn cargo_arguments(run: &RunArgs) -> Vec<OsString> {
+    let mut arguments = vec![OsString::from("run")];
+    arguments.extend(run.quiet.then(|| "--quiet".into()));
+    arguments.extend(run.at.to_cargo());
+    if let Some(target) = &run.at.target_dir {
+        arguments.extend(["--target-dir".into(), target.into()]);
+    }
+    arguments.extend(run.selection.to_cargo());
+    arguments.push("--".into());
+    arguments.extend(run.arguments.iter().cloned());
+    arguments
+}
+
+fn check_target(project: &Project, triple: &str) -> Result<(), Failure> {
+    if triple != "x86_64-unknown-linux-gnu" {
+        return Err(Failure::Unsupported {
+            what: format!("programs for {triple} cannot be live-patched"),
+            hint: "x86_64-unknown-linux-gnu is the target that works".into(),
+        });
+    }
+    match project.runner(triple) {
+        Some(set) => Err(Failure::Unsupported {
+            what: format!(
+                "the project sets a runner ({set}), which livepatch would have to take the place of"
+            ),
+            hint: "unset it for this run: programs are started directly".into(),
+        }),
+        None => Ok(()),
+    }
+}

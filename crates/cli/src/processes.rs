@@ -1,0 +1,231 @@
+//! The processes that have called: who may, and talking to them.
+
+use crate::patcher::Ask;
+use livepatch_proto::frame::{FrameError, MAX_FIRST_PAYLOAD, MAX_PAYLOAD, receive, send};
+use livepatch_proto::{FromProcess, Hello, LogLevel, ToProcess, Token, WireAddress};
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+/// How long a process may take to answer. It may be stopped, in a debugger say.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the threads that listen tell.
+#[derive(Debug)]
+pub enum News {
+    /// A process was let in.
+    Connected(Process, Box<Hello>),
+    /// Somebody was not let in.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// A process has something to say.
+    Log {
+        /// Which.
+        pid: u32,
+        /// How bad it is.
+        level: LogLevel,
+        /// What.
+        text: String,
+    },
+    /// A connection has ended.
+    Gone {
+        /// Of which process.
+        pid: u32,
+        /// Which connection of it: a process that calls again is not gone.
+        connection: u64,
+    },
+}
+
+/// A process that was let in.
+#[derive(Debug)]
+pub struct Process {
+    /// Its process id.
+    pub pid: u32,
+    /// Tells its connections apart.
+    pub connection: u64,
+    stream: UnixStream,
+    answers: Receiver<FromProcess>,
+}
+
+/// Listens at `path`; `news` is called from threads.
+pub fn listen(path: &Path, token: Token, news: impl Fn(News) + Send + Sync + 'static) -> io::Result<()> {
+    let listener = UnixListener::bind(path)?;
+    let news = Arc::new(news);
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let Ok(stream) = stream else { continue };
+            let news = news.clone();
+            std::thread::spawn(move || match greet(&stream, &token) {
+                Ok(hello) => converse(stream, hello, number as u64, &*news),
+                Err(reason) => news(News::Refused { reason }),
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Lets a process in, or tells it why not.
+fn greet(mut stream: &UnixStream, token: &Token) -> Result<Box<Hello>, String> {
+    let text = |error: &dyn std::error::Error| match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|error| error.to_string())?;
+    if peer.uid != rustix::process::geteuid() {
+        return Err(format!(
+            "process {} of user {} is not ours",
+            peer.pid.as_raw_nonzero(),
+            peer.uid.as_raw()
+        ));
+    }
+    let timeouts =
+        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+    timeouts.map_err(|error| text(&error))?;
+    let refuse = |reason: String| {
+        let _ = send(&mut &*stream, &ToProcess::Refused { reason: reason.clone() });
+        Err(format!("process {}: {reason}", peer.pid.as_raw_nonzero()))
+    };
+    match receive(&mut stream, MAX_FIRST_PAYLOAD) {
+        Ok(FromProcess::Hello { hello }) if hello.token.matches(token) => {
+            send(&mut stream, &ToProcess::Welcome).map_err(|error| text(&error))?;
+            stream.set_read_timeout(None).map_err(|error| text(&error))?;
+            Ok(Box::new(hello))
+        }
+        Ok(FromProcess::Hello { .. }) => refuse("it does not have this session's token".into()),
+        Ok(_) => refuse("it did not say who it is".into()),
+        Err(error @ FrameError::Decode(_)) => refuse(text(&error)),
+        Err(error) => Err(format!("process {}: {}", peer.pid.as_raw_nonzero(), text(&error))),
+    }
+}
+
+/// Passes on what a process says, until it is gone.
+fn converse(stream: UnixStream, hello: Box<Hello>, connection: u64, news: &dyn Fn(News)) {
+    let pid = hello.pid;
+    let (answer, answers) = mpsc::channel();
+    let Ok(writer) = stream.try_clone() else { return };
+    news(News::Connected(Process { pid, connection, stream: writer, answers }, hello));
+    read_all(stream, pid, &answer, news);
+    news(News::Gone { pid, connection });
+}
+
+fn read_all(mut stream: UnixStream, pid: u32, answer: &Sender<FromProcess>, news: &dyn Fn(News)) {
+    loop {
+        match receive(&mut stream, MAX_PAYLOAD) {
+            Ok(FromProcess::Log { level, text }) => news(News::Log { pid, level, text }),
+            Ok(message) => {
+                if answer.send(message).is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+impl Process {
+    /// Asks, and waits for the answer.
+    pub fn ask(&mut self, question: &ToProcess) -> Result<FromProcess, String> {
+        send(&mut self.stream, question).map_err(|error| error.to_string())?;
+        self.answers.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                // A late answer would be taken for the answer to the next question.
+                let _ = self.stream.shutdown(std::net::Shutdown::Both);
+                format!("process {} does not answer: is it stopped?", self.pid)
+            }
+            RecvTimeoutError::Disconnected => format!("process {} is gone", self.pid),
+        })
+    }
+
+    /// Says goodbye.
+    pub fn dismiss(mut self) {
+        let _ = send(&mut self.stream, &ToProcess::Goodbye);
+    }
+}
+
+impl Ask for Process {
+    fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<WireAddress>>, String> {
+        match self.ask(&ToProcess::Resolve { names: names.to_vec() })? {
+            FromProcess::Resolved { addresses } if addresses.len() == names.len() => Ok(addresses),
+            other => Err(format!("process {} gave no addresses but {other:?}", self.pid)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::private_dir::PrivateDir;
+    use livepatch_proto::{Arch, BuildId, Origin, Os, Redirection, Wire};
+
+    fn hello(token: Token) -> Hello {
+        Hello {
+            token,
+            build_id: BuildId(vec![1]),
+            arch: Arch::X86_64,
+            os: Os::LinuxGnu,
+            pid: 42,
+            origin: Origin::Started,
+            page_size: 4096,
+            aslr_reference: WireAddress(0),
+            current: 0,
+            redirection: Redirection::Entry,
+            tls_reserve: None,
+            free_ranges: Vec::new(),
+        }
+    }
+
+    fn server(token: Token) -> (PrivateDir, UnixStream, Receiver<News>) {
+        let dir = PrivateDir::create().unwrap();
+        let path = dir.path().join("s");
+        let (sender, news) = mpsc::channel();
+        let sender = std::sync::Mutex::new(sender);
+        listen(&path, token, move |item| drop(sender.lock().unwrap().send(item))).unwrap();
+        let stream = UnixStream::connect(path).unwrap();
+        (dir, stream, news)
+    }
+
+    #[test]
+    fn who_has_the_token_is_let_in_and_asked() {
+        let (_dir, mut stream, news) = server(Token([7; 32]));
+        send(&mut stream, &FromProcess::Hello { hello: hello(Token([7; 32])) }).unwrap();
+        assert_eq!(receive::<ToProcess>(&mut stream, MAX_PAYLOAD).unwrap(), ToProcess::Welcome);
+        let Ok(News::Connected(mut process, hello)) = news.recv() else { panic!() };
+        assert_eq!((process.pid, hello.build_id), (42, BuildId(vec![1])));
+        let other_side = std::thread::spawn(move || {
+            let question = receive::<ToProcess>(&mut stream, MAX_PAYLOAD).unwrap();
+            assert_eq!(question, ToProcess::Resolve { names: vec!["a".into()] });
+            send(&mut stream, &FromProcess::Log { level: LogLevel::Info, text: "hm".into() }).unwrap();
+            send(&mut stream, &FromProcess::Resolved { addresses: vec![Some(WireAddress(5))] }).unwrap();
+        });
+        assert_eq!(process.addresses(&["a".into()]).unwrap(), [Some(WireAddress(5))]);
+        other_side.join().unwrap();
+        assert!(matches!(news.recv(), Ok(News::Log { pid: 42, .. })));
+        assert!(matches!(news.recv(), Ok(News::Gone { pid: 42, connection: 0 })));
+    }
+
+    #[test]
+    fn strangers_are_refused_with_a_reason() {
+        let (_dir, mut stream, news) = server(Token([7; 32]));
+        send(&mut stream, &FromProcess::Hello { hello: hello(Token([8; 32])) }).unwrap();
+        assert!(matches!(receive::<ToProcess>(&mut stream, MAX_PAYLOAD), Ok(ToProcess::Refused { .. })));
+        assert!(matches!(news.recv(), Ok(News::Refused { reason }) if reason.contains("token")));
+    }
+
+    #[test]
+    fn another_protocol_is_told_so() {
+        let (_dir, mut stream, news) = server(Token([7; 32]));
+        let mut payload = Vec::new();
+        FromProcess::Hello { hello: hello(Token([7; 32])) }.put(&mut payload);
+        payload[9] = 0xfe;
+        let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        io::Write::write_all(&mut stream, &[&length[..], &payload].concat()).unwrap();
+        let Ok(ToProcess::Refused { reason }) = receive(&mut stream, MAX_PAYLOAD) else { panic!() };
+        assert!(reason.contains("protocol"), "{reason}");
+        assert!(matches!(news.recv(), Ok(News::Refused { .. })));
+    }
+}

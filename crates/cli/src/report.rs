@@ -1,0 +1,205 @@
+//! Telling people, and files, what happens.
+
+use crate::arguments::MessageFormat;
+use crate::events::{self, Event, EventFile, Steps};
+use livepatch_build::rebuild::Diagnostic;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// More functions than this are counted, not named.
+const NAMED_FUNCTIONS: usize = 4;
+
+/// Where events go.
+#[derive(Debug)]
+pub struct Reporter {
+    format: MessageFormat,
+    colour: bool,
+    file: Option<EventFile>,
+    /// Paths are shown from here.
+    base: std::path::PathBuf,
+}
+
+impl Reporter {
+    /// A reporter to standard error, and to a file.
+    pub fn new(format: MessageFormat, file: Option<EventFile>) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = format == MessageFormat::Human && std::io::stderr().is_terminal() && !no_colour;
+        Self { format, colour, file, base: std::env::current_dir().unwrap_or_default() }
+    }
+
+    /// Whether people see colours.
+    pub fn colour(&self) -> bool {
+        self.colour
+    }
+
+    /// Tells an event.
+    pub fn event(&mut self, event: &Event) {
+        let line = event.to_line(SystemTime::now());
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.append(&line)
+        {
+            self.file = None;
+            self.say("warning", &format!("events are not written any more: {error}"));
+        }
+        match self.format {
+            MessageFormat::Json => write(&line),
+            MessageFormat::Human => {
+                if let Some((kind, text)) = self.human(event) {
+                    self.say(kind, &text);
+                }
+            }
+        }
+    }
+
+    /// Tells something that is not an event; not told where events are read by a program.
+    pub fn note(&self, text: &str) {
+        self.say("note", text);
+    }
+
+    /// Warns.
+    pub fn warning(&self, text: &str) {
+        self.say("warning", text);
+    }
+
+    /// Shows what the compiler says, as it says it.
+    pub fn diagnostics<'a>(&self, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
+        if self.format == MessageFormat::Human {
+            for diagnostic in diagnostics {
+                write(&diagnostic.rendered);
+                if !diagnostic.rendered.ends_with("\n\n") {
+                    write("\n");
+                }
+            }
+        }
+    }
+
+    fn say(&self, kind: &str, text: &str) {
+        if self.format == MessageFormat::Human {
+            write(&self.line(kind, text));
+        }
+    }
+
+    /// Aligned as cargo aligns its own.
+    fn line(&self, kind: &str, text: &str) -> String {
+        if !self.colour {
+            return format!("{kind:>12} {text}\n");
+        }
+        let colour = match kind {
+            "warning" | "rejected" | "restarted" => "\x1b[1;33m",
+            "note" | "unchanged" => "\x1b[1;36m",
+            _ => "\x1b[1;32m",
+        };
+        format!("{colour}{kind:>12}\x1b[0m {text}\n")
+    }
+
+    fn human(&self, event: &Event) -> Option<(&'static str, String)> {
+        Some(match event {
+            Event::Built { .. } | Event::Started { .. } | Event::Exited { .. } => return None,
+            Event::Edit { .. } => return None,
+            Event::Ready { pid } => ("ready", format!("process {pid}: saved edits go live")),
+            Event::Patched { patch, functions, versioned, notes, ms } => {
+                let mut text = format!("{} ({})", functions_text(*patch, functions), steps_text(ms));
+                for function in versioned {
+                    let _ = write!(text, "\n{:>12} old values keep the old {function}", "");
+                }
+                for note in notes {
+                    let _ = write!(text, "\n{:>12} {note}", "");
+                }
+                ("patched", text)
+            }
+            Event::Unchanged {} => ("unchanged", "the edit changes nothing that runs".into()),
+            Event::Rejected { reason, .. } => {
+                ("rejected", format!("{reason}; the program goes on as it was"))
+            }
+            Event::Restarted { reason, pid } => ("restarted", format!("{reason} (process {pid})")),
+            Event::RolledBack { to: 0 } => ("rolled back", "to the code the program was started with".into()),
+            Event::RolledBack { to } => ("rolled back", format!("to patch {to}")),
+        })
+    }
+
+    /// A path as people know it.
+    pub fn path<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.base).unwrap_or(path)
+    }
+}
+
+fn functions_text(patch: u32, functions: &[String]) -> String {
+    let named = functions.len().min(NAMED_FUNCTIONS);
+    let mut text = functions[..named].join(", ");
+    if functions.len() > named {
+        let _ = write!(text, " and {} more", functions.len() - named);
+    }
+    if text.is_empty() { format!("#{patch}") } else { format!("#{patch} {text}") }
+}
+
+fn steps_text(steps: &Steps) -> String {
+    let Steps { rustc, diff, resolve, write, apply, total } = steps;
+    format!(
+        "{total:.0} ms: rustc {rustc:.0}, diff {diff:.1}, resolve {resolve:.1}, write {write:.1}, apply {apply:.1}"
+    )
+}
+
+/// A closed standard error is no reason to end.
+fn write(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The same for programs: without colours.
+pub fn plain(diagnostics: &[Diagnostic]) -> Vec<events::Diagnostic> {
+    let plain = |diagnostic: &Diagnostic| events::Diagnostic {
+        level: diagnostic.level.clone(),
+        message: diagnostic.message.clone(),
+        file: diagnostic.file.clone(),
+        line: diagnostic.line,
+        rendered: without_colours(&diagnostic.rendered),
+    };
+    diagnostics.iter().map(plain).collect()
+}
+
+/// Takes out the escape sequences that rustc writes: `ESC [ … letter`.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_ascii_alphabetic()).map_or(part.len(), |end| end + 1);
+        plain.push_str(&part[end..]);
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reporter(colour: bool) -> Reporter {
+        Reporter { format: MessageFormat::Human, colour, file: None, base: "/p".into() }
+    }
+
+    #[test]
+    fn one_line_for_a_patch() {
+        let event = Event::Patched {
+            patch: 3,
+            functions: ["a", "b", "c", "d", "e"].map(String::from).to_vec(),
+            versioned: vec![],
+            notes: vec!["the live value of N is kept".into()],
+            ms: Steps { rustc: 71.4, diff: 1.26, total: 80.0, ..Steps::default() },
+        };
+        let reporter = reporter(false);
+        let (kind, text) = reporter.human(&event).unwrap();
+        assert_eq!(
+            reporter.line(kind, &text),
+            "     patched #3 a, b, c, d and 1 more (80 ms: rustc 71, diff 1.3, resolve 0.0, write 0.0, apply 0.0)\n\
+             \x20            the live value of N is kept\n"
+        );
+    }
+
+    #[test]
+    fn colours_only_where_they_are_seen() {
+        assert!(!reporter(false).line("note", "x").contains('\x1b'));
+        assert!(reporter(true).line("note", "x").contains('\x1b'));
+        assert_eq!(without_colours("\x1b[1m\x1b[38;5;9merror\x1b[0m: x"), "error: x");
+        assert_eq!(reporter(false).path(Path::new("/p/src/a.rs")), Path::new("src/a.rs"));
+    }
+}

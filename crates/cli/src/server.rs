@@ -1,0 +1,207 @@
+//! The session: one loop that hears of everything, and decides.
+//!
+//! Threads wait (for files, processes, compilers, requests, signals) and send messages; only this
+//! loop changes anything. [`lifecycle`] starts and ends the program, [`edits`] goes from a changed
+//! file to a rebuild, [`patching`] from a rebuild to the processes, [`requests`] serves people.
+
+mod edits;
+mod lifecycle;
+mod patching;
+mod requests;
+
+use crate::agent;
+use crate::arguments::RunArgs;
+use crate::captured_build::{Built, Recipe};
+use crate::child::Handle;
+use crate::contents::Contents;
+use crate::control::{self, Answer, Request};
+use crate::error::Failure;
+use crate::events::EventFile;
+use crate::keys::Keys;
+use crate::lock::Lock;
+use crate::patcher::Patcher;
+use crate::private_dir::{PrivateDir, random_bytes};
+use crate::processes::{self, News};
+use crate::project::Project;
+use crate::report::Reporter;
+use crate::signals::{self, Received};
+use crate::watch::Watcher;
+use livepatch_build::rebuild::{RebuildError, Rebuilder, Rebuilt};
+use livepatch_proto::Token;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+/// Something that happened. The number tells which start of the program it is about.
+enum Message {
+    /// Paths that may have changed.
+    Files(Vec<PathBuf>),
+    /// A cargo was started.
+    CargoRuns(Handle),
+    /// Cargo has ended.
+    Cargo(Result<Box<Built>, Failure>),
+    /// The base build was read.
+    Opened(u32, Result<Box<dyn Patcher>, String>),
+    /// A thin rebuild has ended.
+    Rebuilt(u32, Box<Rebuilder>, Result<Rebuilt, RebuildError>),
+    /// From the processes.
+    News(News),
+    /// A process whose connection ended should be gone by now.
+    CheckGone(u32),
+    /// The agent should have called by now.
+    Overdue(u32),
+    /// The program should have ended by now.
+    EndOverdue(u32),
+    /// The program has ended.
+    Ended(u32, io::Result<ExitStatus>),
+    /// Somebody asks.
+    Request(Request, Sender<Answer>),
+    /// A signal.
+    Signal(Received),
+    /// A key.
+    Key(u8),
+}
+
+/// What the loop goes on with.
+enum Next {
+    Continue,
+    End(Result<Ending, Failure>),
+}
+
+/// How the session ends.
+enum Ending {
+    /// As the program did.
+    AsProgram(ExitStatus),
+    /// As asked for.
+    Asked,
+}
+
+struct Server {
+    empty_stdin: bool,
+    project: Arc<Project>,
+    recipe: Arc<Recipe>,
+    private: PrivateDir,
+    token: Token,
+    agent: PathBuf,
+    reporter: Reporter,
+    sender: Sender<Message>,
+    watcher: Watcher,
+    contents: Contents,
+    /// The program that runs.
+    run: Option<lifecycle::Run>,
+    /// How often a program was started.
+    starts: u32,
+    /// Cargo at work.
+    cargo: Option<lifecycle::CargoJob>,
+    /// Why only cargo can go on, after it failed.
+    needs_cargo: Option<String>,
+    /// The build that takes over once the old program has ended.
+    successor: Option<lifecycle::Successor>,
+    /// Whether the session ends with the program, whatever its status.
+    stopping: bool,
+    signals: u32,
+}
+
+/// `cargo livepatch run`.
+pub fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
+    let (sender, messages) = mpsc::channel();
+    signals::listen(forward(&sender, Message::Signal))
+        .map_err(Failure::system("cannot listen to signals"))?;
+    let project = Project::read(&arguments.at)?;
+    let _lock = Lock::take(&project.folders)?;
+    let events =
+        arguments.events.as_ref().map(|path| EventFile::open(path).map_err(Failure::file("open", path)));
+    let reporter = Reporter::new(arguments.message_format, events.transpose()?);
+    let private = PrivateDir::create().map_err(Failure::system("cannot make a private folder"))?;
+    let recipe = Recipe::new(arguments, &project, &private)?;
+    recipe.notes.iter().for_each(|note| reporter.note(note));
+    let agent = agent::path(&project.folders).map_err(Failure::system("cannot write the agent"))?;
+    let token = Token(random_bytes().map_err(Failure::system("cannot read random bytes"))?);
+    let socket = private.path().join(lifecycle::SOCKET);
+    processes::listen(&socket, token, forward(&sender, Message::News))
+        .map_err(Failure::file("listen at", &socket))?;
+    let asked = sender.clone();
+    let folders = project.folders.clone();
+    control::listen(&private, &folders, move |request, answer| {
+        let _ = asked.send(Message::Request(request, answer));
+    })?;
+    let watcher = Watcher::new(forward(&sender, Message::Files))
+        .map_err(|error| Failure::system("cannot watch files")(io::Error::other(error)))?;
+    let keys = arguments.keys.then(|| Keys::listen(forward(&sender, Message::Key))).flatten();
+    let mut server = Server {
+        empty_stdin: keys.is_some(),
+        project: Arc::new(project),
+        recipe: Arc::new(recipe),
+        private,
+        token,
+        agent,
+        reporter,
+        sender,
+        watcher,
+        contents: Contents::default(),
+        run: None,
+        starts: 0,
+        cargo: None,
+        needs_cargo: None,
+        successor: None,
+        stopping: false,
+        signals: 0,
+    };
+    server.begin_cargo(None, Vec::new());
+    let ending = server.serve(&messages);
+    control::forget(&folders);
+    drop(server);
+    drop(keys);
+    Ok(match ending? {
+        Ending::AsProgram(status) => signals::end_as(status),
+        Ending::Asked => ExitCode::SUCCESS,
+    })
+}
+
+fn forward<T, F: Fn(T) -> Message>(sender: &Sender<Message>, wrap: F) -> impl Fn(T) + use<T, F> {
+    let sender = sender.clone();
+    move |content| drop(sender.send(wrap(content)))
+}
+
+impl Server {
+    fn serve(&mut self, messages: &Receiver<Message>) -> Result<Ending, Failure> {
+        loop {
+            // The server holds a sender: the channel never closes.
+            let Ok(message) = messages.recv() else { return Ok(Ending::Asked) };
+            match self.take(message) {
+                Next::Continue => {}
+                Next::End(ending) => return ending,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Next {
+        match message {
+            Message::Files(paths) => self.files_changed(&paths),
+            Message::CargoRuns(handle) => self.cargo_runs(handle),
+            Message::Cargo(result) => return self.cargo_ended(result),
+            Message::Opened(start, result) => self.opened(start, result),
+            Message::Rebuilt(start, rebuilder, result) => self.rebuilt(start, *rebuilder, result),
+            Message::News(news) => self.news(news),
+            Message::CheckGone(pid) => self.check_gone(pid),
+            Message::Overdue(start) => self.agent_overdue(start),
+            Message::EndOverdue(start) => self.end_overdue(start),
+            Message::Ended(start, status) => return self.ended(start, status),
+            Message::Request(request, answer) => self.request(request, answer),
+            Message::Signal(received) => self.signal(received),
+            Message::Key(key) => self.key(key),
+        }
+        Next::Continue
+    }
+
+    /// Sends a message to the loop after a while.
+    fn later(&self, after: std::time::Duration, message: Message) {
+        let sender = self.sender.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(after);
+            let _ = sender.send(message);
+        });
+    }
+}

@@ -1,0 +1,230 @@
+//! Building with cargo, starting the program, ending it, starting it anew.
+
+use super::{Ending, Message, Next, Server};
+use crate::captured_build::Built;
+use crate::child::Handle;
+use crate::control::Answer;
+use crate::error::Failure;
+use crate::events::{Event, milliseconds};
+use crate::launch::{self, Invitation};
+use crate::patcher;
+use crate::server::edits::Editing;
+use crate::server::patching::Patching;
+use livepatch_build::rebuild::Rebuilder;
+use rustix::process::Signal;
+use std::io;
+use std::process::ExitStatus;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+/// The name of the socket that processes dial.
+pub(super) const SOCKET: &str = "process";
+
+/// How long a program may take to end when it is asked to.
+const END: Duration = Duration::from_secs(5);
+/// How long the agent may take to call.
+const CALL: Duration = Duration::from_secs(5);
+
+/// A program that runs.
+pub(super) struct Run {
+    /// Which start this is, from 1.
+    pub(super) start: u32,
+    pub(super) program: Handle,
+    pub(super) built: Built,
+    pub(super) editing: Editing,
+    pub(super) patching: Patching,
+    /// The program has not called in time: it has no agent.
+    pub(super) overdue: bool,
+}
+
+/// Cargo at work.
+pub(super) struct CargoJob {
+    /// Why the program is to start anew; none for the first start.
+    reason: Option<String>,
+    handle: Option<Handle>,
+    replies: Vec<Sender<Answer>>,
+}
+
+/// A build that waits for the old program to end.
+pub(super) struct Successor {
+    built: Box<Built>,
+    reason: String,
+    replies: Vec<Sender<Answer>>,
+}
+
+impl Server {
+    /// Lets cargo build, to start the program (anew) afterwards.
+    pub(super) fn begin_cargo(&mut self, reason: Option<String>, replies: Vec<Sender<Answer>>) {
+        if let Some(job) = &mut self.cargo {
+            job.replies.extend(replies);
+            return;
+        }
+        if let Some(reason) = &reason {
+            self.reporter.note(&format!("{reason}: building with cargo"));
+        }
+        if let Some(run) = &mut self.run {
+            run.editing.cancel();
+        }
+        self.cargo = Some(CargoJob { reason, handle: None, replies });
+        let (recipe, project, sender) = (self.recipe.clone(), self.project.clone(), self.sender.clone());
+        std::thread::spawn(move || {
+            let running = |handle| drop(sender.send(Message::CargoRuns(handle)));
+            let result = recipe.build(&project, &running).map(Box::new);
+            let _ = sender.send(Message::Cargo(result));
+        });
+    }
+
+    pub(super) fn cargo_runs(&mut self, handle: Handle) {
+        if let Some(job) = &mut self.cargo {
+            // A signal may have come while cargo was being started.
+            if self.signals > 0 {
+                handle.signal(Signal::INT);
+            }
+            job.handle = Some(handle);
+        }
+    }
+
+    pub(super) fn signal_cargo(&self, signal: Signal) {
+        if let Some(handle) = self.cargo.as_ref().and_then(|job| job.handle.as_ref()) {
+            handle.signal(signal);
+        }
+    }
+
+    pub(super) fn cargo_ended(&mut self, result: Result<Box<Built>, Failure>) -> Next {
+        let Some(job) = self.cargo.take() else { return Next::Continue };
+        if self.stopping || (self.signals > 0 && self.run.is_none()) {
+            return Next::End(if self.stopping { Ok(Ending::Asked) } else { Err(Failure::Interrupted) });
+        }
+        let built = match result {
+            Ok(built) => built,
+            Err(failure) if self.run.is_none() => return Next::End(Err(failure)),
+            Err(failure) => {
+                self.build_failed(job, &failure);
+                return Next::Continue;
+            }
+        };
+        self.needs_cargo = None;
+        self.reporter.event(&Event::Built { ms: milliseconds(built.took) });
+        let Some(run) = &self.run else {
+            return match self.start(*built) {
+                Ok(pid) => {
+                    self.reporter.event(&Event::Started { pid });
+                    Next::Continue
+                }
+                Err(failure) => Next::End(Err(failure)),
+            };
+        };
+        let reason = job.reason.unwrap_or_default();
+        self.successor = Some(Successor { built, reason, replies: job.replies });
+        run.program.signal(Signal::TERM);
+        self.later(END, Message::EndOverdue(run.start));
+        Next::Continue
+    }
+
+    /// Cargo cannot build what is there now: the program goes on, and the next edit is cargo's again.
+    fn build_failed(&mut self, job: CargoJob, failure: &Failure) {
+        let said = match failure {
+            Failure::Build { .. } => "cargo cannot build it".to_owned(),
+            other => other.to_string(),
+        };
+        let reason = job.reason.unwrap_or_default();
+        self.reporter
+            .event(&Event::Rejected { reason: format!("{reason}; {said}"), diagnostics: Vec::new() });
+        for reply in job.replies {
+            let _ = reply.send(Answer::Refused { said: said.clone() });
+        }
+        self.needs_cargo = Some(reason);
+        self.retry_after_cargo();
+    }
+
+    /// Starts the program, and watches what it was made from. Returns its process id.
+    fn start(&mut self, built: Built) -> Result<u32, Failure> {
+        self.starts += 1;
+        let start = self.starts;
+        let folders = &self.project.folders;
+        let socket = self.private.path().join(SOCKET);
+        let invitation = Invitation { agent: &self.agent, socket: &socket, token: &self.token };
+        let executable = built.start.executable();
+        let (program, waiter) = launch::start(&built.start, &invitation, self.empty_stdin)
+            .map_err(Failure::file("start", &executable))?;
+        let sender = self.sender.clone();
+        std::thread::spawn(move || drop(sender.send(Message::Ended(start, waiter.wait()))));
+        let pid = program.pid;
+
+        let base = built.program.base_build();
+        let (sender, patches) = (self.sender.clone(), folders.root().join("patches"));
+        std::thread::spawn(move || drop(sender.send(Message::Opened(start, patcher::open(&base, &patches)))));
+        let rebuilder =
+            Rebuilder::new(&built.program, folders).map_err(Failure::file("prepare", &folders.rebuilds()))?;
+        self.watch_all(&rebuilder);
+        let changed = rebuilder.changed_since_capture();
+        let editing = Editing::new(rebuilder, changed);
+        let patching = Patching::default();
+        self.run = Some(Run { start, program, built, editing, patching, overdue: false });
+        self.later(CALL, Message::Overdue(start));
+        self.prune();
+        self.go_on_editing();
+        Ok(pid)
+    }
+
+    /// Removes what earlier builds left, aside.
+    fn prune(&self) {
+        if let Some(run) = &self.run {
+            let (program, folders) = (run.built.program.clone(), self.project.folders.clone());
+            std::thread::spawn(move || program.prune(&folders));
+        }
+    }
+
+    pub(super) fn agent_overdue(&mut self, start: u32) {
+        let Some(run) = self.run.as_mut().filter(|run| run.start == start) else { return };
+        if run.patching.peers.is_empty() {
+            run.overdue = true;
+            self.reporter.warning(
+                "the program has not called: edits cannot go live in it, they start it anew (see `cargo livepatch doctor`)",
+            );
+            self.offer();
+        }
+    }
+
+    pub(super) fn end_overdue(&mut self, start: u32) {
+        if let Some(run) = self.run.as_ref().filter(|run| run.start == start) {
+            run.program.signal(Signal::KILL);
+        }
+    }
+
+    pub(super) fn ended(&mut self, start: u32, status: io::Result<ExitStatus>) -> Next {
+        if self.run.as_ref().is_none_or(|run| run.start != start) {
+            return Next::Continue;
+        }
+        let status = match status.map_err(Failure::system("cannot wait for the program")) {
+            Ok(status) => status,
+            Err(failure) => return Next::End(Err(failure)),
+        };
+        if let Some(run) = self.run.take() {
+            run.editing.cancel();
+        }
+        if let Some(successor) = self.successor.take()
+            && self.signals == 0
+            && !self.stopping
+        {
+            return self.succeed(successor);
+        }
+        self.signal_cargo(Signal::INT);
+        self.reporter.event(&Event::Exited { status: crate::signals::exit_code(status) });
+        Next::End(Ok(if self.stopping { Ending::Asked } else { Ending::AsProgram(status) }))
+    }
+
+    fn succeed(&mut self, successor: Successor) -> Next {
+        match self.start(*successor.built) {
+            Ok(pid) => {
+                let reason = successor.reason;
+                for reply in successor.replies {
+                    let _ = reply.send(Answer::Done { said: format!("started anew as process {pid}") });
+                }
+                self.reporter.event(&Event::Restarted { reason, pid });
+                Next::Continue
+            }
+            Err(failure) => Next::End(Err(failure)),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! From rebuilt crates to the processes.
+
+use super::{Message, Server};
+use crate::events::{Event, Steps, milliseconds};
+use crate::patcher::{Change, Patcher, Verdict};
+use crate::processes::{News, Process};
+use livepatch_build::rebuild::Rebuilt;
+use livepatch_build::session::{CrateObjects, UnitId};
+use livepatch_proto::{FromProcess, Hello, LogLevel, Origin, ToProcess};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a process whose connection ended may take to be gone.
+const GONE: Duration = Duration::from_millis(200);
+
+/// What is needed to patch, and what waits for it.
+#[derive(Default)]
+pub(super) struct Patching {
+    /// None until the base build was read.
+    pub(super) patcher: Option<Box<dyn Patcher>>,
+    /// Why there will be none.
+    pub(super) broken: Option<String>,
+    /// Processes that have called and that the patcher knows, the program itself first.
+    pub(super) peers: Vec<Process>,
+    /// Processes that called before the base build was read.
+    callers: Vec<(Process, Box<Hello>)>,
+    /// Rebuilt crates that are not live.
+    offered: BTreeMap<UnitId, CrateObjects>,
+    rustc: Duration,
+    written: Option<SystemTime>,
+}
+
+/// How the processes took a patch.
+struct Applied {
+    resolve: Duration,
+    write: Duration,
+    apply: Duration,
+}
+
+impl Server {
+    pub(super) fn opened(&mut self, start: u32, result: Result<Box<dyn Patcher>, String>) {
+        let Some(run) = self.run.as_mut().filter(|run| run.start == start) else { return };
+        match result {
+            Ok(patcher) => run.patching.patcher = Some(patcher),
+            Err(error) => {
+                self.reporter.warning(&format!("edits cannot go live, they start the program anew: {error}"));
+                run.patching.broken = Some(error);
+            }
+        }
+        for (process, hello) in std::mem::take(&mut run.patching.callers) {
+            self.connect(process, &hello);
+        }
+        self.offer();
+    }
+
+    pub(super) fn news(&mut self, news: News) {
+        match news {
+            News::Connected(process, hello) => self.connect(process, &hello),
+            News::Refused { reason } => self.reporter.warning(&format!("refused a connection: {reason}")),
+            News::Log { pid, level, text } => match level {
+                LogLevel::Info => {}
+                LogLevel::Warning | LogLevel::Error => {
+                    self.reporter.warning(&format!("process {pid}: {text}"))
+                }
+            },
+            News::Gone { pid, connection } => {
+                let Some(run) = &mut self.run else { return };
+                let known =
+                    run.patching.peers.iter().any(|peer| (peer.pid, peer.connection) == (pid, connection));
+                run.patching
+                    .callers
+                    .retain(|(caller, _)| (caller.pid, caller.connection) != (pid, connection));
+                if known {
+                    self.drop_peer(pid);
+                    self.later(GONE, Message::CheckGone(pid));
+                }
+            }
+        }
+    }
+
+    fn drop_peer(&mut self, pid: u32) {
+        let Some(run) = &mut self.run else { return };
+        run.patching.peers.retain(|peer| peer.pid != pid);
+        if let Some(patcher) = &mut run.patching.patcher {
+            patcher.detach(pid);
+        }
+    }
+
+    /// A process that lives on without its connection may be another program by now.
+    pub(super) fn check_gone(&mut self, pid: u32) {
+        let Some(run) = &self.run else { return };
+        let (Ok(now), Ok(host)) =
+            (std::fs::metadata(format!("/proc/{pid}/exe")), std::fs::metadata(&run.built.program.host))
+        else {
+            return;
+        };
+        if (now.dev(), now.ino()) == (host.dev(), host.ino()) {
+            self.reporter
+                .warning(&format!("process {pid} has ended its connection: it is not patched any more"));
+        } else {
+            self.reporter
+                .warning(&format!("process {pid} replaced itself (exec): it is not patched any more"));
+        }
+    }
+
+    fn connect(&mut self, process: Process, hello: &Hello) {
+        let Some(run) = &mut self.run else { return process.dismiss() };
+        let (pid, main) = (process.pid, process.pid == run.program.pid);
+        let patching = &mut run.patching;
+        let Some(patcher) = &mut patching.patcher else {
+            if patching.broken.is_none() {
+                if main {
+                    self.reporter.event(&Event::Ready { pid });
+                }
+                patching.callers.push((process, Box::new(hello.clone())));
+            }
+            return;
+        };
+        let announced =
+            patching.callers.is_empty() && run.start > 0 && patching.peers.iter().all(|p| p.pid != pid);
+        if let Err(error) = patcher.attach(hello) {
+            self.reporter.warning(&format!("process {pid} cannot be patched: {error}"));
+            return process.dismiss();
+        }
+        patching.peers.retain(|peer| peer.pid != pid);
+        let at = if main { 0 } else { patching.peers.len() };
+        patching.peers.insert(at, process);
+        run.overdue = false;
+        if main && announced && hello.origin == Origin::Started {
+            self.reporter.event(&Event::Ready { pid });
+        }
+        self.catch_up(pid, hello.current);
+        self.offer();
+    }
+
+    /// Gives a process the patches that it lacks, in order.
+    fn catch_up(&mut self, pid: u32, at: u32) {
+        let Some(patcher) = self.run.as_ref().and_then(|run| run.patching.patcher.as_ref()) else { return };
+        for number in patcher.history().into_iter().filter(|&number| number > at) {
+            if let Err(error) = self.apply(number, pid) {
+                self.reporter.warning(&format!("process {pid} stays at an earlier patch: {error}"));
+                return self.drop_peer(pid);
+            }
+        }
+    }
+
+    /// Takes in what a rebuild made.
+    pub(super) fn take_in(&mut self, rebuilt: Rebuilt, written: SystemTime) {
+        let Some(run) = &mut self.run else { return };
+        let patching = &mut run.patching;
+        patching.offered.extend(rebuilt.crates.into_iter().map(|krate| (krate.unit.clone(), krate)));
+        patching.rustc = rebuilt.rustc;
+        patching.written = Some(written);
+        self.offer();
+    }
+
+    /// Makes what was rebuilt live, if everything is there for it.
+    pub(super) fn offer(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        if self.cargo.is_some() || self.successor.is_some() || run.patching.offered.is_empty() {
+            return;
+        }
+        let impossible = run.patching.broken.clone();
+        let impossible =
+            impossible.or_else(|| run.overdue.then(|| "there is no agent in the program".into()));
+        if let Some(reason) = impossible {
+            return self.begin_cargo(Some(reason), Vec::new());
+        }
+        let patching = &mut run.patching;
+        let (Some(patcher), Some(peer)) = (&mut patching.patcher, patching.peers.first_mut()) else { return };
+        let crates: Vec<CrateObjects> = patching.offered.values().cloned().collect();
+        match patcher.begin(&crates, peer.pid, peer) {
+            Ok(Verdict::Unchanged) => {
+                patching.offered.clear();
+                self.reporter.event(&Event::Unchanged {});
+            }
+            Ok(Verdict::Restart { reason }) => self.begin_cargo(Some(reason), Vec::new()),
+            Ok(Verdict::Patch(change)) => self.patch(change),
+            Err(reason) => self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() }),
+        }
+    }
+
+    /// Applies what the patcher has begun: in the program, then in what it forked.
+    fn patch(&mut self, change: Change) {
+        let Some(run) = &mut self.run else { return };
+        let pids: Vec<u32> = run.patching.peers.iter().map(|peer| peer.pid).collect();
+        let mut steps = Steps::default();
+        for (index, &pid) in pids.iter().enumerate() {
+            match self.apply(change.number, pid) {
+                Ok(applied) if index == 0 => {
+                    steps.resolve = milliseconds(change.resolve + applied.resolve);
+                    steps.write = milliseconds(applied.write);
+                    steps.apply = milliseconds(applied.apply);
+                }
+                Ok(_) => {}
+                Err(reason) if index == 0 => {
+                    if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
+                        patcher.abandon();
+                    }
+                    self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
+                    return;
+                }
+                Err(reason) => {
+                    self.reporter.warning(&format!("process {pid} stays at an earlier patch: {reason}"));
+                    self.drop_peer(pid);
+                }
+            }
+        }
+        let Some(run) = &mut self.run else { return };
+        let patching = &mut run.patching;
+        if let Some(patcher) = &mut patching.patcher {
+            patcher.commit();
+        }
+        patching.offered.clear();
+        steps.rustc = milliseconds(patching.rustc);
+        steps.diff = milliseconds(change.diff);
+        let since =
+            patching.written.take().and_then(|written| SystemTime::now().duration_since(written).ok());
+        steps.total = milliseconds(since.unwrap_or_default());
+        let Change { number: patch, functions, versioned, notes, .. } = change;
+        self.reporter.event(&Event::Patched { patch, functions, versioned, notes, ms: steps });
+    }
+
+    fn apply(&mut self, number: u32, pid: u32) -> Result<Applied, String> {
+        let patching = self.run.as_mut().map(|run| &mut run.patching).ok_or("nothing runs")?;
+        let peer = patching.peers.iter_mut().find(|peer| peer.pid == pid).ok_or("the process is gone")?;
+        let patcher = patching.patcher.as_mut().ok_or("the base build was not read")?;
+        let linked = patcher.link(number, pid, peer)?;
+        let sent = Instant::now();
+        match peer.ask(&ToProcess::Apply { patch: linked.patch })? {
+            FromProcess::Applied { patch, .. } if patch == number => {
+                patcher.applied(number, pid);
+                Ok(Applied { resolve: linked.resolve, write: linked.write, apply: sent.elapsed() })
+            }
+            FromProcess::Failed { error } => Err(error.to_string()),
+            other => Err(format!("the process answered {other:?}")),
+        }
+    }
+
+    /// Goes back to an earlier patch, in all processes.
+    pub(super) fn roll_back(&mut self, to: Option<u32>) -> Result<u32, String> {
+        let run = self.run.as_mut().ok_or("nothing runs")?;
+        let Some(patcher) = &mut run.patching.patcher else { return Err("no patch is live".into()) };
+        let current = patcher.current();
+        let history = patcher.history();
+        let before = history.iter().copied().filter(|&number| number < current).max().unwrap_or(0);
+        let to = to.unwrap_or(before);
+        if current == 0 {
+            return Err("no patch is live".into());
+        }
+        if to >= current || (to != 0 && !history.contains(&to)) {
+            return Err(format!("patch {to} is not before patch {current}, which is live"));
+        }
+        let mut lost = Vec::new();
+        for peer in &mut run.patching.peers {
+            let question = ToProcess::Rollback { to, from: current, slots: patcher.rollback(peer.pid, to) };
+            let refused = match peer.ask(&question) {
+                Ok(FromProcess::RolledBack { .. }) => continue,
+                Ok(FromProcess::Failed { error }) => error.to_string(),
+                Ok(other) => format!("the process answered {other:?}"),
+                Err(error) => error,
+            };
+            if peer.pid == run.program.pid {
+                return Err(refused);
+            }
+            lost.push((peer.pid, refused));
+        }
+        patcher.commit_rollback(to);
+        for (pid, error) in lost {
+            self.reporter.warning(&format!("process {pid} stays at patch {current}: {error}"));
+            self.drop_peer(pid);
+        }
+        self.reporter.event(&Event::RolledBack { to });
+        Ok(to)
+    }
+}
