@@ -12,6 +12,9 @@ mod pages;
 mod space;
 mod stages;
 
+#[cfg(test)]
+mod tests;
+
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::entry::x86_64::{self, Entry, EntryError, Function};
 use livepatch_proto::{IslandPage, MemoryWrite, Redirect, Trap, TrapTarget, WireAddress, WireRange};

@@ -14,6 +14,9 @@ mod decode;
 mod loops;
 pub mod pun;
 
+#[cfg(test)]
+mod tests;
+
 use crate::address::RuntimeAddress;
 use thiserror::Error;
 

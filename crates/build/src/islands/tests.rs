@@ -1,0 +1,146 @@
+//! Where things go, on small examples.
+
+use super::{Islands, Method, PlanError};
+use livepatch_object::address::RuntimeAddress;
+use livepatch_object::entry::x86_64::Function;
+use livepatch_proto::{Stage, WireAddress, WireRange};
+use std::ops::Range;
+
+const MIB: u64 = 1 << 20;
+const HOST: Range<RuntimeAddress> = RuntimeAddress(0x5555_5555_4000)..RuntimeAddress(0x5555_5555_4000 + 8 * MIB);
+/// push rbp; mov rbp, rsp; sub rsp, 0x20; leave; ret
+const FRAME: [u8; 10] = [0x55, 0x48, 0x89, 0xE5, 0x48, 0x83, 0xEC, 0x20, 0xC9, 0xC3];
+
+fn range(start: u64, end: u64) -> WireRange {
+    WireRange { start: WireAddress(start), end: WireAddress(end) }
+}
+
+fn below() -> Vec<WireRange> {
+    vec![range(HOST.start.0 - 2048 * MIB, HOST.start.0)]
+}
+
+fn function(text: &[u8], offset: usize, size: usize) -> Function<'_> {
+    let entry = RuntimeAddress(HOST.start.0 + 0x1000 + offset as u64);
+    Function { entry, text, offset, size, padding: 0 }
+}
+
+#[test]
+fn images_go_just_below_the_host_side_by_side() {
+    let mut islands = Islands::new(4096, HOST, &below());
+    let first = islands.take_image_range(0x5000, 0x1000, HOST).expect("room");
+    assert_eq!(first.0, HOST.start.0 - 0x5000);
+    let second = islands.take_image_range(0x1234, 0x2000, HOST).expect("room");
+    assert_eq!(second.0 % 0x2000, 0);
+    assert!(first.0 - (second.0 + 0x2000) < 0x2000);
+    // What was handed out stays so, whatever the process reports.
+    islands.refresh(&below());
+    let third = islands.take_image_range(0x2000, 0x1000, HOST).expect("room");
+    assert!(third.0 + 0x2000 <= second.0);
+}
+
+#[test]
+fn images_keep_in_reach() {
+    let reach = 1984 * MIB;
+    let far = vec![range(HOST.start.0 - 2040 * MIB, HOST.start.0 - 1990 * MIB)];
+    assert_eq!(Islands::new(4096, HOST, &far).take_image_range(0x1000, 0x1000, HOST), None);
+    // Above only if there is no room below, and then far from the heap.
+    let above = vec![range(HOST.end.0 + 100 * MIB, HOST.end.0 + 2040 * MIB)];
+    let at = Islands::new(4096, HOST, &above).take_image_range(0x1000, 0x1000, HOST).expect("room");
+    assert_eq!(at.0 + 0x1000, HOST.start.0 + reach);
+}
+
+#[test]
+fn images_and_islands_do_not_overlap() {
+    // So little room that they have to meet.
+    let free = vec![range(HOST.start.0 - 352 * MIB, HOST.start.0 - 352 * MIB + 64 * 4096)];
+    let mut islands = Islands::new(4096, HOST, &free);
+    let mut taken: Vec<Range<u64>> = Vec::new();
+    let text = [&FRAME[..], &[0xCC; 6]].concat().repeat(400);
+    for index in 0..400 {
+        if let Ok(plan) = islands.plan(&function(&text, index * 16, FRAME.len())) {
+            taken.extend(plan.pages.iter().map(|page| page.start.0..page.start.0 + page.length));
+        }
+        if let Some(at) = islands.take_image_range(0x1000, 0x1000, HOST) {
+            taken.push(at.0..at.0 + 0x1000);
+        }
+    }
+    taken.sort_by_key(|range| range.start);
+    assert!(taken.len() > 10);
+    assert!(taken.windows(2).all(|pair| pair[0].end <= pair[1].start), "{taken:x?}");
+}
+
+#[test]
+fn functions_share_pages() {
+    let text = [&FRAME[..], &[0xCC; 6]].concat().repeat(300);
+    let mut islands = Islands::new(4096, HOST, &below());
+    let plans: Vec<_> = (0..300).map(|index| islands.plan(&function(&text, index * 16, FRAME.len()))).collect();
+    let pages: usize = plans.iter().flatten().map(|plan| plan.pages.len()).sum();
+    assert!(plans.iter().all(|plan| matches!(plan, Ok(plan) if plan.method == Method::Jump)));
+    // 300 slots, 300 copies of 13 bytes, 300 islands of 6 bytes.
+    assert!(pages <= 4, "{pages}");
+}
+
+#[test]
+fn one_function_takes_three_pages() {
+    let mut islands = Islands::new(4096, HOST, &below());
+    let plan = islands.plan(&function(&FRAME, 0, FRAME.len())).expect("a plan");
+    assert_eq!(plan.pages.iter().map(|page| page.length).sum::<u64>(), 3 * 4096);
+    assert_eq!(plan.pages.iter().filter(|page| page.code == 1).count(), 2);
+}
+
+#[test]
+fn a_dropped_plan_leaves_no_trace() {
+    let mut islands = Islands::new(4096, HOST, &below());
+    let first = islands.clone().plan(&function(&FRAME, 0, FRAME.len())).expect("a plan");
+    assert_eq!(islands.plan(&function(&FRAME, 0, FRAME.len())).expect("the same plan"), first);
+}
+
+#[test]
+fn entries_are_planned_once() {
+    let text = [0x31, 0xC0, 0xC3, 0x31, 0xC0, 0xC3, 0x90, 0x90, 0xC3, 0xCC];
+    let mut islands = Islands::new(4096, HOST, &below());
+    islands.plan(&function(&text, 3, 6)).expect("a plan");
+    let entry = function(&text, 3, 6).entry;
+    assert_eq!(islands.plan(&function(&text, 3, 6)), Err(PlanError::Again { entry }));
+    // A second name, two bytes into the first.
+    let inner = function(&text, 5, 4);
+    assert!(matches!(islands.plan(&inner), Err(PlanError::Again { .. } | PlanError::Overlap { .. })));
+}
+
+#[test]
+fn neighbours_in_a_word_keep_what_was_written() {
+    // 0: xor eax, eax; ret: three bytes without room behind; 3: mov eax, 7; ret
+    let text = [0x31, 0xC0, 0xC3, 0xB8, 7, 0, 0, 0, 0xC3, 0xCC, 0xCC, 0xCC];
+    let mut islands = Islands::new(4096, HOST, &below());
+    let first = islands.plan(&function(&text, 0, 3)).expect("a plan");
+    assert_eq!(first.method, Method::Trap);
+    let second = islands.plan(&function(&text, 3, 6)).expect("a plan");
+    let [Stage::Word { store }] = second.redirect.stages.as_slice() else { panic!("{second:?}") };
+    assert_eq!(store.new.to_le_bytes()[..4], [0xCC, 0xC0, 0xC3, 0xE9]);
+    // The byte that may or may not trap by then is not compared.
+    let expected: Vec<u64> = second.redirect.expected.iter().map(|run| run.at.0 - HOST.start.0 - 0x1000).collect();
+    assert_eq!(expected, [1]);
+}
+
+#[test]
+fn without_room_in_reach_of_a_jump_calls_trap() {
+    // Free memory that no displacement with the top byte of a trapping opcode reaches: -256 MiB.
+    let free = vec![range(HOST.start.0 - 256 * MIB, HOST.start.0 - 255 * MIB)];
+    let mut islands = Islands::new(4096, HOST, &free);
+    let plan = islands.plan(&function(&FRAME, 0, FRAME.len())).expect("a plan");
+    assert_eq!(plan.method, Method::Trap);
+    assert!(matches!(plan.redirect.stages.as_slice(), [Stage::Bytes { writes }] if writes.len() == 1));
+    let mut nowhere = Islands::new(4096, HOST, &[]);
+    assert!(matches!(nowhere.plan(&function(&FRAME, 0, FRAME.len())), Err(PlanError::NoRoom { .. })));
+}
+
+#[test]
+fn low_executables_use_the_room_above() {
+    let host = RuntimeAddress(0x40_0000)..RuntimeAddress(0x50_0000);
+    let free = vec![range(0x1_0000, 0x40_0000), range(0x1000_0000, 0x8000_0000)];
+    let mut islands = Islands::new(4096, host, &free);
+    let function = Function { entry: RuntimeAddress(0x40_1000), text: &FRAME, offset: 0, size: 10, padding: 0 };
+    let plan = islands.plan(&function).expect("a plan");
+    assert_eq!(plan.method, Method::Jump);
+    assert!(plan.pages.iter().all(|page| page.start.0 > 0x3000_0000), "{:?}", plan.pages);
+}
