@@ -25,6 +25,8 @@ pub(crate) struct Session {
 
 static LIVE: ForkLock<Live> = ForkLock::new(Live { islands: None });
 static CURRENT: AtomicU32 = AtomicU32::new(0);
+/// The process that forks, or did last; the parent of this one, if that is how it came to be.
+static FORKING: AtomicU32 = AtomicU32::new(0);
 static PARENT: AtomicU32 = AtomicU32::new(0);
 static LOADING: AtomicBool = AtomicBool::new(false);
 static SESSION: OnceLock<Session> = OnceLock::new();
@@ -91,6 +93,7 @@ pub(crate) fn hold() {
         std::thread::sleep(Duration::from_micros(20));
     }
     LIVE.acquire();
+    FORKING.store(std::process::id(), Ordering::Release);
 }
 
 /// After a `fork`, in the parent.
@@ -101,6 +104,6 @@ pub(crate) fn release() {
 /// After a `fork`, in the child.
 pub(crate) fn release_in_child() {
     LOADING.store(false, Ordering::SeqCst);
-    PARENT.store(std::os::unix::process::parent_id(), Ordering::Release);
+    PARENT.store(FORKING.load(Ordering::Acquire), Ordering::Release);
     LIVE.release();
 }

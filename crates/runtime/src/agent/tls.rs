@@ -4,14 +4,15 @@
 //! one constant offset from the thread pointer in every thread, old and new.
 
 #[cfg(target_arch = "x86_64")]
-#[path = "tls/x86_64.rs"]
-mod arch;
+mod x86_64;
 
 use super::address::Span;
 use super::loader;
 use super::memory::{Protection, protect};
 use livepatch_proto::{ApplyError, TlsInit, TlsReserve};
 use std::ops::ControlFlow;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as arch;
 
 /// Bytes that are handed out. Together with the line before them, 4 KiB.
 const SIZE: u32 = 4032;

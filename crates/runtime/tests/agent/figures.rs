@@ -67,8 +67,11 @@ fn memory() {
 
 /// Memory that is this process's alone, in KiB.
 fn resident(process: u32) -> u64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("the program runs");
-    sum(&rollup, &["Private_Dirty:", "Private_Clean:"])
+    sum(&rollup(process), &["Private_Dirty:", "Private_Clean:"])
+}
+
+fn rollup(process: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("the program runs")
 }
 
 /// Resident memory of the mappings of a file, in KiB.

@@ -3,7 +3,7 @@
 use crate::plan::{
     FIVE, PUSH_MOV, PUSHES, Plan, SLOW, SLOW_STRADDLE, STRADDLE, SUB_RSP, Shape, Symbols, THREE,
 };
-use crate::support::Program;
+use crate::support::{Program, victim};
 use std::time::Duration;
 
 const COPIES: u64 = 300;
@@ -11,9 +11,13 @@ const STRIDE: u64 = 64;
 
 /// Redirects every copy of a function for the first time while eight threads call just that copy.
 fn first_writes(shape: Shape) {
-    let Some(mut program) = Program::start() else { return };
+    let Some(program) = Program::start() else { return };
+    first_writes_in(program, shape, COPIES);
+}
+
+fn first_writes_in(mut program: Program, shape: Shape, copies: u64) {
     let symbols = Symbols::of(&mut program);
-    let plan = Plan::new(shape, &symbols, &program.server, COPIES, STRIDE);
+    let plan = Plan::new(shape, &symbols, &program.server, copies, STRIDE);
     let bodies = [symbols.address("body2"), symbols.address("body3")];
 
     let mut pages = program.server.patch(1);
@@ -22,7 +26,7 @@ fn first_writes(shape: Shape) {
     program.ask(&format!("hot 0 {}", shape.name));
     program.ask("start 8");
     let mut took = Vec::new();
-    for copy in 0..COPIES {
+    for copy in 0..copies {
         program.ask(&format!("hot {copy} {}", shape.name));
         // All threads come to this copy, and are caught anywhere in it: the program counter that they
         // go on with is in a signal's frame while the code changes.
@@ -42,7 +46,7 @@ fn first_writes(shape: Shape) {
     );
     assert!(calls.ends_with(" 0 wrong"), "{calls}");
     assert_eq!(program.ask(&format!("call 0 {}", shape.name)), "2005");
-    assert_eq!(program.ask(&format!("call {} {}", COPIES - 1, shape.name)), "3005");
+    assert_eq!(program.ask(&format!("call {} {}", copies - 1, shape.name)), "3005");
     assert!(program.finish().success());
 }
 
@@ -140,4 +144,15 @@ fn a_return_address_inside_the_jump_still_works() {
     assert_eq!(program.ask("call 0 calls"), "2005");
     assert_eq!(program.ask("release"), "1007");
     assert!(program.finish().success());
+}
+
+/// The same for twenty thousand copies of each.
+#[test]
+#[ignore = "takes minutes"]
+fn a_storm_of_first_writes() {
+    let Some(victim) = victim(&["-DCOPIES=20000"]) else { return };
+    for shape in [SLOW, SLOW_STRADDLE, PUSH_MOV, SUB_RSP, FIVE, PUSHES, STRADDLE, THREE] {
+        let program = Program::start_with(&victim, |_| {}).expect("compiled above");
+        first_writes_in(program, shape, 20_000);
+    }
 }
