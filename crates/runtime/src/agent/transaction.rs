@@ -155,7 +155,9 @@ fn map_islands(islands: &[Island], undo: &mut UndoLog<Done>) -> Result<(), Apply
 fn write_links(links: &Links<'_>, islands: &[Island], undo: &mut UndoLog<Done>) -> Result<(), ApplyError> {
     let reopened = WritablePages::open(&links.reopened)?;
     for &(at, bytes) in &links.writes {
-        undo.did(Done::Wrote(at, memory::read_island(at)));
+        if !islands.iter().any(|island| island.span.contains(at.span())) {
+            undo.did(Done::Wrote(at, memory::read_island(at)));
+        }
         memory::write_island(at, bytes);
     }
     reopened.close()?;

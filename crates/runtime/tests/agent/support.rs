@@ -201,6 +201,14 @@ impl Server {
         }
     }
 
+    /// Asks what is free now.
+    pub(crate) fn look_again(&mut self) {
+        let FromProcess::FreeRanges { ranges } = self.ask(&ToProcess::FreeRanges) else {
+            panic!("no answer")
+        };
+        self.hello.free_ranges = ranges;
+    }
+
     /// Ends the conversation without a word.
     pub(crate) fn hang_up(&self) {
         self.stream.shutdown(std::net::Shutdown::Both).expect("a socket");
