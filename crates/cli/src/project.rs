@@ -159,6 +159,11 @@ pub fn runner_variable(triple: &str) -> String {
     format!("CARGO_TARGET_{}_RUNNER", triple.to_uppercase().replace(['-', '.'], "_"))
 }
 
+/// The environment variable that sets the linker for a target.
+pub fn linker_variable(triple: &str) -> String {
+    format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace(['-', '.'], "_"))
+}
+
 fn parse_output(output: &Output) -> Result<Metadata, Failure> {
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {

@@ -94,7 +94,12 @@ impl Program {
             return Err(ProgramError::Incomplete(Incomplete { outputs }));
         }
         let units = order(collector.found)?;
-        let cargo_inputs = CargoInputs::of(folders, &units).map_err(at(&folders.records()))?;
+        let mut cargo_inputs = CargoInputs::of(folders, &units).map_err(at(&folders.records()))?;
+        let captured: HashSet<PathBuf> =
+            units.iter().flat_map(|unit| unit.record.library_outputs()).collect();
+        let others =
+            link.inputs.iter().map(|input| input.path.as_path()).filter(|path| !captured.contains(*path));
+        cargo_inputs.add_outsiders(others);
         Ok(Self {
             host: link.kept_output.into(),
             units,

@@ -26,6 +26,11 @@ pub enum CargoInput {
         /// The crate.
         crate_name: String,
     },
+    /// The source of a library outside the workspace, which cargo compiles without the wrapper.
+    Outsider {
+        /// The crate.
+        crate_name: String,
+    },
 }
 
 impl CargoInput {
@@ -40,6 +45,9 @@ impl CargoInput {
             }
             Self::ProcMacro { crate_name } => {
                 format!("the procedural macro crate {crate_name} changed ({file})")
+            }
+            Self::Outsider { crate_name } => {
+                format!("{crate_name}, which is outside the workspace, changed ({file})")
             }
         }
     }
@@ -83,6 +91,25 @@ impl CargoInputs {
             }
         }
         Ok(inputs)
+    }
+
+    /// Takes in the libraries of the link that were not captured, except what nobody edits.
+    pub(super) fn add_outsiders<'a>(&mut self, libraries: impl Iterator<Item = &'a Path>) {
+        for library in libraries {
+            let Some(unit) = library.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("lib")) else {
+                continue;
+            };
+            let Ok(contents) = std::fs::read(library.with_file_name(format!("{unit}.d"))) else { continue };
+            let sources = dep_info::parse(&contents);
+            if !sources.first().is_some_and(|source| is_edited(source)) {
+                continue;
+            }
+            let crate_name = unit.rsplit_once('-').map_or(unit, |(name, _)| name).to_owned();
+            for source in sources.into_iter().filter(|source| source.is_absolute()) {
+                let input = CargoInput::Outsider { crate_name: crate_name.clone() };
+                self.paths.entry(source).or_insert(input);
+            }
+        }
     }
 
     /// Why a change of `path` is cargo's, if it is.
@@ -139,6 +166,15 @@ impl CargoInputs {
             self.packages.insert(folder.to_owned(), record.package.clone());
         }
     }
+}
+
+/// Whether a source may be edited: it is not from a registry, a checkout of cargo's, or vendored.
+fn is_edited(source: &Path) -> bool {
+    let text = source.to_string_lossy();
+    let downloaded = text.contains("/registry/src/") || text.contains("/git/checkouts/");
+    source.is_absolute()
+        && !downloaded
+        && !source.ancestors().take(4).any(|folder| folder.join(".cargo-checksum.json").exists())
 }
 
 fn absolute_externs(record: &UnitRecord) -> Vec<PathBuf> {
