@@ -139,7 +139,7 @@ impl Code {
                     continue;
                 }
                 for &middle in wanted.boundaries.choices(1) {
-                    let page = start + (u64::from(middle) << 8) & !(self.page_size - 1);
+                    let page = (start + (u64::from(middle) << 8)) & !(self.page_size - 1);
                     // The 256 bytes may begin in one page and end in the next.
                     for page in [page, page + self.page_size] {
                         let page = Page::new(page, self.page_size);
@@ -194,7 +194,8 @@ impl Page {
             let first = wanted.from.wrapping_add_signed(base.into());
             if !wanted.boundaries.contains(1) {
                 let ends = (base.max(lowest), (base | 0xFF).min(highest));
-                let [start, last] = [ends.0, ends.1].map(|end| first.wrapping_add_signed((end - base).into()));
+                let [start, last] =
+                    [ends.0, ends.1].map(|end| first.wrapping_add_signed((end - base).into()));
                 return self.first_free(start - self.start..=last - self.start, wanted.length);
             }
             wanted.boundaries.choices(0).iter().find_map(|&low| {

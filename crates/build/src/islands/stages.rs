@@ -5,7 +5,6 @@ use livepatch_object::address::RuntimeAddress;
 use livepatch_object::entry::x86_64::{Entry, Function, JUMP, Method};
 use livepatch_proto::{ByteWrite, ExpectedBytes, Redirect, Stage, WireAddress, WordStore};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
 
 const INT3: u8 = 0xCC;
 const JMP_REL32: u8 = 0xE9;
@@ -87,7 +86,7 @@ impl Text {
             *byte = self.live(function, place)?;
         }
         for place in (at..at + WORD).filter(|place| !self.edited.contains_key(place)) {
-            expected.bytes.insert(place, function.byte(RuntimeAddress(place))?);
+            expected.bytes.push((place, function.byte(RuntimeAddress(place))?));
         }
         let first = (start - at) as usize;
         word[first] = JMP_REL32;
@@ -137,7 +136,7 @@ impl Text {
 /// it has been carried out when they are compared depends on whether it belongs to the same patch.
 #[derive(Default)]
 struct Expected {
-    bytes: BTreeMap<u64, u8>,
+    bytes: Vec<(u64, u8)>,
 }
 
 impl Expected {
@@ -145,12 +144,14 @@ impl Expected {
         for offset in offset..offset + length {
             let at = function.entry.0.wrapping_add(offset as u64);
             if let Some(byte) = function.byte(RuntimeAddress(at)) {
-                self.bytes.insert(at, byte);
+                self.bytes.push((at, byte));
             }
         }
     }
 
-    fn runs(self) -> Vec<ExpectedBytes> {
+    fn runs(mut self) -> Vec<ExpectedBytes> {
+        self.bytes.sort_unstable();
+        self.bytes.dedup();
         let mut runs: Vec<ExpectedBytes> = Vec::new();
         for (at, byte) in self.bytes {
             match runs.last_mut() {

@@ -7,7 +7,8 @@ use livepatch_proto::{Stage, WireAddress, WireRange};
 use std::ops::Range;
 
 const MIB: u64 = 1 << 20;
-const HOST: Range<RuntimeAddress> = RuntimeAddress(0x5555_5555_4000)..RuntimeAddress(0x5555_5555_4000 + 8 * MIB);
+const HOST: Range<RuntimeAddress> =
+    RuntimeAddress(0x5555_5555_4000)..RuntimeAddress(0x5555_5555_4000 + 8 * MIB);
 /// push rbp; mov rbp, rsp; sub rsp, 0x20; leave; ret
 const FRAME: [u8; 10] = [0x55, 0x48, 0x89, 0xE5, 0x48, 0x83, 0xEC, 0x20, 0xC9, 0xC3];
 
@@ -73,7 +74,8 @@ fn images_and_islands_do_not_overlap() {
 fn functions_share_pages() {
     let text = [&FRAME[..], &[0xCC; 6]].concat().repeat(300);
     let mut islands = Islands::new(4096, HOST, &below());
-    let plans: Vec<_> = (0..300).map(|index| islands.plan(&function(&text, index * 16, FRAME.len()))).collect();
+    let plans: Vec<_> =
+        (0..300).map(|index| islands.plan(&function(&text, index * 16, FRAME.len()))).collect();
     let pages: usize = plans.iter().flatten().map(|plan| plan.pages.len()).sum();
     assert!(plans.iter().all(|plan| matches!(plan, Ok(plan) if plan.method == Method::Jump)));
     // 300 slots, 300 copies of 13 bytes, 300 islands of 6 bytes.
@@ -118,7 +120,8 @@ fn neighbours_in_a_word_keep_what_was_written() {
     let [Stage::Word { store }] = second.redirect.stages.as_slice() else { panic!("{second:?}") };
     assert_eq!(store.new.to_le_bytes()[..4], [0xCC, 0xC0, 0xC3, 0xE9]);
     // The byte that may or may not trap by then is not compared.
-    let expected: Vec<u64> = second.redirect.expected.iter().map(|run| run.at.0 - HOST.start.0 - 0x1000).collect();
+    let expected: Vec<u64> =
+        second.redirect.expected.iter().map(|run| run.at.0 - HOST.start.0 - 0x1000).collect();
     assert_eq!(expected, [1]);
 }
 
@@ -139,7 +142,8 @@ fn low_executables_use_the_room_above() {
     let host = RuntimeAddress(0x40_0000)..RuntimeAddress(0x50_0000);
     let free = vec![range(0x1_0000, 0x40_0000), range(0x1000_0000, 0x8000_0000)];
     let mut islands = Islands::new(4096, host, &free);
-    let function = Function { entry: RuntimeAddress(0x40_1000), text: &FRAME, offset: 0, size: 10, padding: 0 };
+    let function =
+        Function { entry: RuntimeAddress(0x40_1000), text: &FRAME, offset: 0, size: 10, padding: 0 };
     let plan = islands.plan(&function).expect("a plan");
     assert_eq!(plan.method, Method::Jump);
     assert!(plan.pages.iter().all(|page| page.start.0 > 0x3000_0000), "{:?}", plan.pages);

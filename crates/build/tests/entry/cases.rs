@@ -27,6 +27,7 @@ global_asm!(
     ".popsection",
     ".pushsection .text.entry_block, \"ax\"",
     ".balign 4096",
+    ".globl entry_block, entry_block_end, entry_cases, entry_cases_end, entry_places",
     "entry_block:",
     // Helpers; the first is what r8 and the cells point to.
     "helper: lea rax, [rdi + rsi*2 + 11]; xor rcx, rax; ret",

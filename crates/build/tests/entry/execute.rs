@@ -4,7 +4,7 @@ use crate::cases::{self, Case};
 use crate::process::{self, Arguments, Outcome, Watch};
 use livepatch_build::islands::{Islands, Method, Redirection};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_object::entry::x86_64::Function;
+use livepatch_object::entry::x86_64::{Function, pun};
 use livepatch_proto::{Stage, WireAddress, WireRange};
 use std::process::Command;
 use std::time::Duration;
@@ -48,6 +48,9 @@ fn child() {
     for skew in 0..8 {
         let arena = Arena::new(skew);
         arena.run(&mut counts);
+        for opcode in pun::TRAPPING {
+            process::run_opcode(arena.patched & !15, opcode);
+        }
     }
     assert!(counts.word > 0 && counts.stepwise > 0 && counts.trap > 0 && counts.trapped > 1000, "{counts:?}");
     println!("{counts:?}\nevery function was redirected");
@@ -193,7 +196,11 @@ impl Subject<'_> {
             if done < loops {
                 assert_eq!(outcome, before, "{self:?} after its loops trap");
             } else {
-                assert_eq!(outcome.rax, replaced(arguments.rdi, arguments.rsi), "{self:?} after stage {done}");
+                assert_eq!(
+                    outcome.rax,
+                    replaced(arguments.rdi, arguments.rsi),
+                    "{self:?} after stage {done}"
+                );
                 assert_eq!(outcome.memory[7], arguments.rcx);
             }
             counts.calls += 1;
@@ -264,5 +271,9 @@ impl std::fmt::Debug for Subject<'_> {
 
 fn inputs() -> impl Iterator<Item = Arguments> {
     let large = [0, 1, 0x8000_0000, 0x1234_5678_9ABC_DEF0, u64::MAX];
-    large.into_iter().zip([1, 3, 2, 6, 4]).zip([2, 1, 3, 2, 5]).map(|((rdi, rsi), rcx)| Arguments { rdi, rsi, rcx })
+    large.into_iter().zip([1, 3, 2, 6, 4]).zip([2, 1, 3, 2, 5]).map(|((rdi, rsi), rcx)| Arguments {
+        rdi,
+        rsi,
+        rcx,
+    })
 }

@@ -1,10 +1,12 @@
 //! Plans every function of an executable and checks each plan against what the design asks.
 
-use crate::host::Host;
+use crate::host::{Host, SLIDE};
 use iced_x86::{Decoder, DecoderOptions};
 use livepatch_build::islands::{Islands, Method, PlanError, Redirection};
+use livepatch_object::address::RuntimeAddress;
 use livepatch_object::entry::x86_64::{EntryError, Function, pun};
-use livepatch_proto::{Stage, TrapTarget};
+use livepatch_proto::{Stage, TrapTarget, WireAddress, WireRange};
+use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -61,8 +63,9 @@ fn every_function_of_an_executable() {
 fn is_reason(error: &PlanError) -> bool {
     matches!(
         error,
-        PlanError::Entry(EntryError::Resumable { .. } | EntryError::Unsupported { .. } | EntryError::Undecodable { .. })
-            | PlanError::Overlap { .. }
+        PlanError::Entry(
+            EntryError::Resumable { .. } | EntryError::Unsupported { .. } | EntryError::Undecodable { .. }
+        ) | PlanError::Overlap { .. }
     )
 }
 
@@ -81,6 +84,42 @@ fn a_thousand_functions() {
         let pages: usize = plans.iter().map(|plan| plan.pages.len()).sum();
         let traps: usize = plans.iter().map(|plan| plan.traps.len()).sum();
         println!("{} plans in {took:?}: {pages} pages, {traps} traps", plans.len());
+    }
+}
+
+/// Functions of random bytes, one behind the other with room between them or without: what can be planned
+/// is planned well, also where neighbours share words.
+fn random_functions() -> impl Strategy<Value = Vec<(Vec<u8>, usize)>> {
+    let likely = prop::sample::select(vec![
+        0x55, 0x53, 0x48, 0x89, 0xE5, 0x41, 0x57, 0xC3, 0x31, 0xC0, 0x90, 0xFF, 0x75,
+    ]);
+    let byte = prop_oneof![3 => likely, 1 => any::<u8>()];
+    prop::collection::vec((prop::collection::vec(byte, 1..12), 0..8_usize), 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_texts(functions in random_functions()) {
+        let mut text = vec![0xCC; 8];
+        let mut places = Vec::new();
+        for (body, padding) in &functions {
+            places.push((text.len(), body.len(), *padding));
+            text.extend_from_slice(body);
+            text.resize(text.len() + padding, 0xCC);
+        }
+        let start = RuntimeAddress(SLIDE);
+        let free = WireRange { start: WireAddress(SLIDE - (1 << 31)), end: WireAddress(SLIDE) };
+        let mut islands = Islands::new(4096, start..RuntimeAddress(SLIDE + 4096), &[free]);
+        let mut memory = Memory::default();
+        for (offset, size, padding) in places {
+            let entry = RuntimeAddress(SLIDE + offset as u64);
+            let function = Function { entry, text: &text, offset, size, padding };
+            if let Ok(plan) = islands.plan(&function) {
+                check(&function, &plan, &mut memory);
+            }
+        }
     }
 }
 
@@ -135,7 +174,7 @@ impl Memory {
     }
 
     fn byte(&self, function: &Function<'_>, at: u64) -> u8 {
-        let original = || function.byte(livepatch_object::address::RuntimeAddress(at)).expect("a byte of the text");
+        let original = || function.byte(RuntimeAddress(at)).expect("a byte of the text");
         self.code.get(&at).copied().unwrap_or_else(original)
     }
 }

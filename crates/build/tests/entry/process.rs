@@ -1,6 +1,6 @@
 //! A process that patches itself: memory, signals, calls.
 
-use livepatch_proto::{IslandPage, MemoryWrite, Stage, Trap, TrapTarget};
+use livepatch_proto::{IslandPage, MemoryWrite, Stage, Trap, TrapTarget, WireAddress};
 use std::arch::asm;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
@@ -83,9 +83,11 @@ pub(crate) fn poke(at: u64, bytes: &[u8]) {
 /// Carries out a stage.
 pub(crate) fn carry_out(stage: &Stage) {
     match stage {
-        // SAFETY: an aligned word in the block of code, which is mapped writable.
-        Stage::Word { store } => unsafe { AtomicU64::from_ptr(store.at.0 as *mut u64) }
-            .store(store.new, Ordering::SeqCst),
+        Stage::Word { store } => {
+            // SAFETY: an aligned word in the block of code, which is mapped writable.
+            let word = unsafe { AtomicU64::from_ptr(store.at.0 as *mut u64) };
+            word.store(store.new, Ordering::SeqCst);
+        }
         Stage::Bytes { writes } => writes.iter().for_each(|write| poke(write.at.0, &[write.byte])),
     }
 }
@@ -144,8 +146,7 @@ pub(crate) fn take_signals() {
 
 extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes both; the context is this thread's own for the duration of the handler.
-    let (info, registers) =
-        unsafe { (&*info, &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs) };
+    let (info, registers) = unsafe { (&*info, &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs) };
     // SAFETY: `call` keeps its watch alive and untouched while the function runs in this thread.
     let watch = unsafe { WATCH.load(Ordering::SeqCst).as_mut() };
     let counter = registers[libc::REG_RIP as usize] as u64;
@@ -168,6 +169,17 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
         }
         _ => die(signal, counter, watch.entry),
     }
+}
+
+/// Runs one opcode at `at`, which is mapped writable and executable, and comes back through the trap it raises.
+pub(crate) fn run_opcode(at: u64, opcode: u8) {
+    let ret = [0xC3];
+    poke(at, &[opcode, 0, 0, 0, 0, 0, 0, 0]);
+    poke(at + 8, &ret);
+    let target = TrapTarget::Address { address: WireAddress(at + 8) };
+    let mut watch = Watch { traps: vec![Trap { at: WireAddress(at), target }], ..Watch::default() };
+    call(at, at, &Arguments { rdi: 0, rsi: 0, rcx: 0 }, &mut watch);
+    assert_eq!(watch.trapped, 1, "{opcode:02x} does not trap");
 }
 
 /// Counts a step and carries out what is due; whether there is more to come.

@@ -68,10 +68,9 @@ fn ones(body: &[u8]) -> impl Iterator<Item = usize> {
         // A byte of the complement that is 0 borrows.
         (!word).wrapping_sub(LOW) & word & (LOW << 7) != 0
     };
-    body.chunks(8)
-        .enumerate()
-        .filter(move |(_, chunk)| has_ones(chunk))
-        .flat_map(|(index, chunk)| (index * 8..).zip(chunk).filter(|(_, byte)| **byte == 0xFF).map(|(at, _)| at))
+    body.chunks(8).enumerate().filter(move |(_, chunk)| has_ones(chunk)).flat_map(|(index, chunk)| {
+        (index * 8..).zip(chunk).filter(|(_, byte)| **byte == 0xFF).map(|(at, _)| at)
+    })
 }
 
 /// Decodes the body from its start, as far as it can be decoded.
@@ -84,7 +83,8 @@ fn sweep(
 ) -> Result<(), EntryError> {
     let opens_frame = window.first().is_some_and(Piece::opens_frame);
     let mut decoder = Decoder::with_ip(64, body, function.entry.0, DecoderOptions::NONE);
-    let (mut instruction, mut previous) = (Instruction::default(), Instruction::default());
+    let mut instruction = Instruction::default();
+    let mut table = false;
     while decoder.can_decode() {
         let offset = decoder.position();
         decoder.decode_out(&mut instruction);
@@ -96,10 +96,10 @@ fn sweep(
         if let Some(target) = target.filter(|_| offset >= decode::end(window)) {
             branch_back(function, body, window, (offset, target), found)?;
         }
-        if !opens_frame && may_be_table_jump(&instruction, &previous) {
+        table |= loads_from_table(&instruction);
+        if !opens_frame && may_be_table_jump(&instruction, table) {
             found.hazards.unseen_loops = true;
         }
-        previous = instruction;
     }
     Ok(())
 }
@@ -137,24 +137,19 @@ fn refuse_middle(window: &[Piece], offset: usize, target: usize) -> Result<(), E
     Ok(())
 }
 
-/// Whether this may be the jump of a `match` or `switch`. Not if it goes through a fixed cell or a method
-/// table, or to a register that was just loaded from such: those are tail calls.
-fn may_be_table_jump(jump: &Instruction, previous: &Instruction) -> bool {
-    if jump.code() != Code::Jmp_rm64 {
-        return false;
-    }
-    let scattered = |instruction: &Instruction| instruction.memory_index() != Register::None;
-    match jump.op0_kind() {
-        OpKind::Register => {
-            let loaded = previous.mnemonic() == Mnemonic::Mov
-                && previous.op0_kind() == OpKind::Register
-                && previous.op0_register() == jump.op0_register()
-                && previous.op1_kind() == OpKind::Memory
-                && !scattered(previous);
-            !loaded
-        }
-        _ => scattered(jump),
-    }
+/// Whether this may be the jump of a `match` or `switch`: through a table, or to a register, `table` saying
+/// whether anything was loaded from a table before. Other indirect jumps are tail calls.
+fn may_be_table_jump(jump: &Instruction, table: bool) -> bool {
+    let register = jump.op0_kind() == OpKind::Register;
+    jump.code() == Code::Jmp_rm64 && if register { table } else { jump.memory_index() != Register::None }
+}
+
+/// Whether this loads an element of 4 or 8 bytes of an array.
+fn loads_from_table(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Mov | Mnemonic::Movsxd | Mnemonic::Add)
+        && instruction.op1_kind() == OpKind::Memory
+        && instruction.memory_index() != Register::None
+        && matches!(instruction.memory_index_scale(), 4 | 8)
 }
 
 /// Where a piece branches to, calls aside.

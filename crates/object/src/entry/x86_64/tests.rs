@@ -46,7 +46,10 @@ fn assert_equivalent(code: &[u8], copy: &Copy) {
         let new = copied(copy, at, 3);
         let used = match original.flow_control() {
             FlowControl::UnconditionalBranch => {
-                assert_eq!((new[0].code(), new[0].near_branch64()), (Code::Jmp_rel32_64, place(original.near_branch64())));
+                assert_eq!(
+                    (new[0].code(), new[0].near_branch64()),
+                    (Code::Jmp_rel32_64, place(original.near_branch64()))
+                );
                 1
             }
             FlowControl::ConditionalBranch if original.is_jcc_short_or_near() => {
@@ -58,12 +61,18 @@ fn assert_equivalent(code: &[u8], copy: &Copy) {
                 assert_eq!(new[0].code(), original.code());
                 assert_eq!(new[0].near_branch64(), new[2].ip());
                 assert_eq!((new[1].code(), new[1].near_branch64()), (Code::Jmp_rel8_64, new[2].next_ip()));
-                assert_eq!((new[2].code(), new[2].near_branch64()), (Code::Jmp_rel32_64, place(original.near_branch64())));
+                assert_eq!(
+                    (new[2].code(), new[2].near_branch64()),
+                    (Code::Jmp_rel32_64, place(original.near_branch64()))
+                );
                 3
             }
             FlowControl::Call if original.code() == Code::Call_rel32_64 => {
                 assert_eq!(cell(copy, &new[0]), original.next_ip());
-                assert_eq!((new[1].code(), new[1].near_branch64()), (Code::Jmp_rel32_64, original.near_branch64()));
+                assert_eq!(
+                    (new[1].code(), new[1].near_branch64()),
+                    (Code::Jmp_rel32_64, original.near_branch64())
+                );
                 2
             }
             FlowControl::IndirectCall => {
@@ -80,7 +89,10 @@ fn assert_equivalent(code: &[u8], copy: &Copy) {
         end = offset + original.len();
         goes_on = !matches!(
             original.flow_control(),
-            FlowControl::UnconditionalBranch | FlowControl::IndirectBranch | FlowControl::Return | FlowControl::IndirectCall
+            FlowControl::UnconditionalBranch
+                | FlowControl::IndirectBranch
+                | FlowControl::Return
+                | FlowControl::IndirectCall
         ) && original.code() != Code::Call_rel32_64;
     }
     if goes_on {
@@ -238,6 +250,10 @@ fn jumps_through_tables_are_told() {
     assert!(hazards(&table).unseen_loops);
     // Behind a push it cannot lead back to the entry.
     assert!(!hazards(&[&[0x53][..], &table].concat()).unseen_loops);
+    // movsxd rax, [rdi + rsi*4]; ret; and jmp [rcx + rax*8]; mov rax, [rcx + rax*8]; jmp rax
+    assert!(!hazards(&[0x48, 0x63, 0x04, 0xB7, 0xC3]).unseen_loops);
+    assert!(hazards(&[0x89, 0xF8, 0xFF, 0x24, 0xC1]).unseen_loops);
+    assert!(hazards(&[0x89, 0xF8, 0x48, 0x8B, 0x04, 0xC1, 0xFF, 0xE0]).unseen_loops);
     // mov rax, [rdi + 0x18]; jmp rax: a tail call
     assert!(!hazards(&[0x48, 0x8B, 0x47, 0x18, 0xFF, 0xE0]).unseen_loops);
 }
@@ -260,7 +276,8 @@ fn short_functions_trap() {
 fn what_cannot_be_redirected() {
     let refuse = |text: &[u8]| analyze(&function(text, text.len())).expect_err("an error");
     let resumable = |text: &[u8]| matches!(refuse(text), EntryError::Resumable { .. });
-    let unsupported = |text: &[u8], at| matches!(refuse(text), EntryError::Unsupported { offset, .. } if offset == at);
+    let unsupported =
+        |text: &[u8], at| matches!(refuse(text), EntryError::Unsupported { offset, .. } if offset == at);
     assert_eq!(refuse(&[]), EntryError::Empty);
     assert_eq!(refuse(&[0x55, 0x06, 0x90, 0x90, 0x90, 0xC3]), EntryError::Undecodable { offset: 1 });
     // The body ends inside an instruction.
@@ -326,7 +343,10 @@ fn instruction() -> impl Strategy<Value = Vec<u8>> {
         random(&[0xB8], 4),
         random(&[0x49, 0xBA], 8),
         near(&[0x48, 0x8D, 0x05]),
-        near(&[0x48, 0x83, 0x3D]).prop_map(|mut code| { code.push(7); code }),
+        near(&[0x48, 0x83, 0x3D]).prop_map(|mut code| {
+            code.push(7);
+            code
+        }),
         near(&[0xF2, 0x0F, 0x10, 0x05]),
         near(&[0xE8]),
         near(&[0xE9]),
