@@ -120,6 +120,24 @@ fn the_program_goes_on_when_the_server_goes() {
     assert!(program.finish().success());
 }
 
+/// What is no message, or none that is due, ends the conversation and nothing else.
+#[test]
+fn nonsense_ends_the_conversation_only() {
+    let frame = |payload: &[u8]| [&(payload.len() as u32).to_le_bytes(), payload].concat();
+    let endless = [0xff; 4].to_vec();
+    // An unknown question, a list that is longer than its message, a second welcome, a goodbye.
+    let cut = [3, 0xff, 0xff, 0xff, 0xff];
+    for bytes in [endless, frame(&[]), frame(&[99]), frame(&cut), frame(&[1]), frame(&[7])] {
+        let Some(mut program) = Program::start() else { return };
+        program.server.send_raw(&bytes);
+        assert!(program.server.is_over(), "{bytes:02x?}");
+        assert_eq!(program.ask("call 0 push_mov"), "1005");
+        let threads = std::fs::read_dir(format!("/proc/{}/task", program.child.id())).expect("it runs");
+        assert!(threads.count() <= 2);
+        assert!(program.finish().success());
+    }
+}
+
 /// A program that closes every descriptor takes the agent's from it; the agent must not take one back.
 #[test]
 fn a_program_may_close_every_descriptor() {

@@ -209,6 +209,16 @@ impl Server {
         self.hello.free_ranges = ranges;
     }
 
+    /// Sends bytes as they are.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the agent listens");
+    }
+
+    /// Whether the agent ended the conversation.
+    pub(crate) fn is_over(&mut self) -> bool {
+        receive::<FromProcess>(&mut self.stream, MAX_PAYLOAD).is_err()
+    }
+
     /// Ends the conversation without a word.
     pub(crate) fn hang_up(&self) {
         self.stream.shutdown(std::net::Shutdown::Both).expect("a socket");
