@@ -1,7 +1,7 @@
 //! What a rebuild changed: by function and static, not by codegen unit.
 
 use crate::live::{Entity, Live};
-use crate::objects::{CodegenUnit, Identity, LoadError, Object};
+use crate::objects::{CodegenUnit, Identity, LoadError, Object, ObjectKey};
 use crate::session::CrateObjects;
 use livepatch_object::compare::{Comparer, Referent, Strictness, referent};
 use livepatch_object::demangle;
@@ -85,8 +85,8 @@ fn changed_units(
 /// One comparer per pair of objects: what it found out about private constants is used again.
 struct Comparers<'o> {
     new: &'o Arc<Object>,
-    exact: FxHashMap<*const Object, Comparer<'o>>,
-    loose: FxHashMap<*const Object, Comparer<'o>>,
+    exact: FxHashMap<ObjectKey, Comparer<'o>>,
+    loose: FxHashMap<ObjectKey, Comparer<'o>>,
 }
 
 impl<'o> Comparers<'o> {
@@ -96,7 +96,7 @@ impl<'o> Comparers<'o> {
         } else {
             (&mut self.exact, Strictness::Exact)
         };
-        map.entry(Arc::as_ptr(&old.object))
+        map.entry(ObjectKey::of(&old.object))
             .or_insert_with(|| Comparer::new(&old.object.image, &self.new.image, strictness))
             .same_function((old_section, &old.object.unwind), (section, &self.new.unwind))
     }
@@ -173,8 +173,8 @@ fn add_readers(live: &Live, diff: &mut Diff) {
     let constants = &diff.replaced;
     let replaced: FxHashSet<&CodegenUnit> = diff.units.iter().map(|(unit, ..)| unit).collect();
     let unchanged = live.objects().filter(|(unit, _)| !replaced.contains(unit)).map(|(_, object)| object);
-    let known: FxHashSet<(*const Object, SymbolId)> =
-        diff.changed.iter().map(|c| (Arc::as_ptr(&c.new.object), c.new.symbol)).collect();
+    let known: FxHashSet<(ObjectKey, SymbolId)> =
+        diff.changed.iter().map(|c| (ObjectKey::of(&c.new.object), c.new.symbol)).collect();
     let mut readers = Vec::new();
     for object in unchanged.chain(diff.units.iter().map(|(_, _, object)| object)) {
         let image = &object.image;
@@ -187,7 +187,7 @@ fn add_readers(live: &Live, diff: &mut Diff) {
             let exists = live.entity(image.name(symbol), object.scope(symbol)).is_some();
             if exists
                 && image.section(section).kind == SectionKind::Text
-                && !known.contains(&(Arc::as_ptr(object), symbol))
+                && !known.contains(&(ObjectKey::of(object), symbol))
                 && reads.reaches(section)
             {
                 readers.push(Change { new: Entity { object: object.clone(), symbol }, lines_only: false });

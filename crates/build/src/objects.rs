@@ -52,6 +52,17 @@ impl Object {
     }
 }
 
+/// Tells objects apart for as long as they are held.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ObjectKey(usize);
+
+impl ObjectKey {
+    /// The key of an object.
+    pub fn of(object: &Arc<Object>) -> Self {
+        Self(Arc::as_ptr(object).addr())
+    }
+}
+
 /// A codegen unit of a captured crate: the same across rebuilds.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct CodegenUnit {

@@ -8,6 +8,7 @@
 //! A stub reaches a function that is too far for a 32-bit displacement; a cell holds an address (or a
 //! thread-local's offset) that code loads.
 
+use crate::objects::ObjectKey;
 use crate::resolve::{Closure, PartId, Target};
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::relocatable::{Relocation, SectionKind};
@@ -182,7 +183,7 @@ impl Layout {
         let mut groups: FxHashMap<_, usize> = FxHashMap::default();
         for (id, part) in closure.parts.iter().enumerate() {
             for fde in part.object.unwind.fdes_in(part.section) {
-                let key = (std::sync::Arc::as_ptr(&part.object), fde.cie);
+                let key = (ObjectKey::of(&part.object), fde.cie);
                 let group = *groups.entry(key).or_insert_with(|| {
                     self.frames.push(FrameGroup { part: PartId(id), cie: fde.cie, at: 0, fdes: Vec::new() });
                     self.frames.len() - 1
@@ -215,7 +216,7 @@ fn is_variable(kind: SectionKind) -> bool {
 
 /// What the relocation of a part refers to.
 pub fn target_of(closure: &Closure, part: &crate::resolve::Part, relocation: &Relocation) -> Option<Target> {
-    let object = std::sync::Arc::as_ptr(&part.object);
+    let object = ObjectKey::of(&part.object);
     match referent(&part.object.image, part.section, relocation) {
         Referent::Named { symbol, .. } => closure.targets.get(&(object, symbol)).copied(),
         Referent::Content { section, .. } | Referent::Interior { section, .. } => {

@@ -12,7 +12,7 @@
 use crate::archives::Archives;
 use crate::diff::Diff;
 use crate::live::{Body, Entity, Live, Location, Module, Name};
-use crate::objects::{LoadError, Object};
+use crate::objects::{LoadError, Object, ObjectKey};
 use livepatch_object::address::{RuntimeAddress, SectionOffset};
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::demangle;
@@ -95,9 +95,9 @@ pub struct Closure {
     /// Sections, in order of discovery.
     pub parts: Vec<Part>,
     /// What each named symbol of each part's object means.
-    pub targets: FxHashMap<(*const Object, SymbolId), Target>,
+    pub targets: FxHashMap<(ObjectKey, SymbolId), Target>,
     /// Private constants: the part that holds a section.
-    pub sections: FxHashMap<(*const Object, SectionId), PartId>,
+    pub sections: FxHashMap<(ObjectKey, SectionId), PartId>,
     /// Dynamic symbols that the process has.
     pub process_names: Vec<String>,
     /// Functions to redirect.
@@ -193,7 +193,7 @@ struct Resolver<'s> {
     /// Names to ask the process for: which symbols mean them, and who needs them.
     wanted: BTreeMap<String, Vec<(Arc<Object>, SymbolId, String)>>,
     /// Whether an archive member is linked into the host, at least in part.
-    in_host: FxHashMap<*const Object, bool>,
+    in_host: FxHashMap<ObjectKey, bool>,
 }
 
 impl<'s> Resolver<'s> {
@@ -259,7 +259,7 @@ impl<'s> Resolver<'s> {
     }
 
     fn add_part(&mut self, object: &Arc<Object>, section: SectionId) -> PartId {
-        let key = (Arc::as_ptr(object), section);
+        let key = (ObjectKey::of(object), section);
         if let Some(&part) = self.closure.sections.get(&key) {
             return part;
         }
@@ -312,7 +312,7 @@ impl<'s> Resolver<'s> {
     }
 
     fn named(&mut self, object: &Arc<Object>, symbol: SymbolId, from: SectionId) -> Result<(), ResolveError> {
-        let key = (Arc::as_ptr(object), symbol);
+        let key = (ObjectKey::of(object), symbol);
         if self.closure.targets.contains_key(&key) {
             return Ok(());
         }
@@ -373,7 +373,7 @@ impl<'s> Resolver<'s> {
 
     fn is_in_host(&mut self, object: &Arc<Object>) -> bool {
         let host = self.sources.host;
-        *self.in_host.entry(Arc::as_ptr(object)).or_insert_with(|| {
+        *self.in_host.entry(ObjectKey::of(object)).or_insert_with(|| {
             object.definitions().any(|symbol| {
                 object.scope(symbol).is_none() && host.definitions(object.image.name(symbol)).next().is_some()
             })
@@ -404,7 +404,7 @@ impl<'s> Resolver<'s> {
         let Place::Section(section) = definition.place else {
             return Ok(Target::Absolute(definition.offset.0.cast_signed()));
         };
-        let key = (Arc::as_ptr(object), symbol);
+        let key = (ObjectKey::of(object), symbol);
         if let Some(&known) = self.closure.targets.get(&key) {
             return Ok(known);
         }
@@ -477,7 +477,7 @@ impl<'s> Resolver<'s> {
                 continue;
             };
             for (object, symbol, _) in users {
-                self.closure.targets.insert((Arc::as_ptr(&object), symbol), target);
+                self.closure.targets.insert((ObjectKey::of(&object), symbol), target);
             }
         }
         if unresolved.is_empty() { Ok(()) } else { Err(ResolveError::Unresolved(unresolved)) }

@@ -11,6 +11,7 @@ pub mod child;
 pub mod contents;
 pub mod control;
 pub mod doctor;
+mod engine;
 pub mod error;
 pub mod events;
 pub mod keys;

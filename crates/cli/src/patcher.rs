@@ -4,10 +4,10 @@
 //! begin → (link → apply in the process → applied, for each process) → commit, or abandon
 //! ```
 
+use crate::engine::Engine;
 use livepatch_build::session::{BaseBuild, CrateObjects};
 use livepatch_proto::{BuildId, Hello, Patch, SlotSet, WireAddress};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Asks a process where it has dynamic symbols.
@@ -100,107 +100,5 @@ pub trait Patcher: Send {
 
 /// Reads the base build; patch images go into `folder`. May take a while.
 pub fn open(base: &BaseBuild, folder: &Path) -> Result<Box<dyn Patcher>, String> {
-    let _ = folder;
-    Ok(Box::new(StandIn::new(base)))
-}
-
-/// Tells which objects changed, and makes patches that do nothing.
-struct StandIn {
-    objects: HashMap<(String, String), PathBuf>,
-    next: Option<HashMap<(String, String), PathBuf>>,
-    build_id: BuildId,
-    history: Vec<u32>,
-    highest: u32,
-}
-
-fn objects_of(crates: &[CrateObjects]) -> impl Iterator<Item = ((String, String), PathBuf)> {
-    crates.iter().flat_map(|krate| {
-        krate.objects.iter().map(|path| {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            ((krate.unit.0.clone(), stem), path.clone())
-        })
-    })
-}
-
-impl StandIn {
-    fn new(base: &BaseBuild) -> Self {
-        let objects = objects_of(&base.crates).collect();
-        Self { objects, next: None, build_id: BuildId(Vec::new()), history: Vec::new(), highest: 0 }
-    }
-}
-
-impl Patcher for StandIn {
-    fn build_id(&self) -> BuildId {
-        self.build_id.clone()
-    }
-
-    fn attach(&mut self, hello: &Hello) -> Result<(), String> {
-        self.build_id = hello.build_id.clone();
-        Ok(())
-    }
-
-    fn detach(&mut self, _pid: u32) {}
-
-    fn begin(&mut self, crates: &[CrateObjects], _pid: u32, _ask: &mut dyn Ask) -> Result<Verdict, String> {
-        let mut next = self.objects.clone();
-        next.extend(objects_of(crates));
-        let changed = next.iter().filter(|(unit, path)| {
-            let old = self.objects.get(*unit).and_then(|path| std::fs::read(path).ok());
-            old.as_ref() != std::fs::read(path).ok().as_ref()
-        });
-        let functions: Vec<String> =
-            changed.map(|((krate, stem), _)| format!("would patch {krate} {stem}.o")).collect();
-        self.next = Some(next);
-        if functions.is_empty() {
-            return Ok(Verdict::Unchanged);
-        }
-        Ok(Verdict::Patch(Change { number: self.highest + 1, functions, ..Change::default() }))
-    }
-
-    fn link(&mut self, number: u32, _pid: u32, _ask: &mut dyn Ask) -> Result<Linked, String> {
-        let before = self.history.iter().copied().filter(|&earlier| earlier < number);
-        let patch = Patch {
-            number,
-            predecessor: before.max().unwrap_or(0),
-            build_id: self.build_id.clone(),
-            image: None,
-            island_pages: Vec::new(),
-            island_writes: Vec::new(),
-            traps: Vec::new(),
-            tls: Vec::new(),
-            slots: Vec::new(),
-            redirects: Vec::new(),
-        };
-        Ok(Linked { patch, resolve: Duration::ZERO, write: Duration::ZERO })
-    }
-
-    fn applied(&mut self, _number: u32, _pid: u32) {}
-
-    fn commit(&mut self) {
-        if let Some(next) = self.next.take() {
-            self.objects = next;
-            self.highest += 1;
-            self.history.push(self.highest);
-        }
-    }
-
-    fn abandon(&mut self) {
-        self.next = None;
-    }
-
-    fn current(&self) -> u32 {
-        self.history.last().copied().unwrap_or(0)
-    }
-
-    fn history(&self) -> Vec<u32> {
-        self.history.clone()
-    }
-
-    fn rollback(&mut self, _pid: u32, _to: u32) -> Vec<SlotSet> {
-        Vec::new()
-    }
-
-    fn commit_rollback(&mut self, to: u32) {
-        self.history.retain(|&number| number <= to);
-    }
+    Ok(Box::new(Engine::open(base, folder)?))
 }

@@ -4,6 +4,7 @@
 //! an address that no code has, as linkers do for sections they drop.
 
 use super::Bind;
+use crate::objects::ObjectKey;
 use crate::place::Layout;
 use crate::resolve::Closure;
 use livepatch_object::relocatable::{Place, Relocatable, Relocation, SectionId, SectionKind};
@@ -28,7 +29,7 @@ pub(super) fn write(closure: &Closure, layout: &Layout, bind: &Bind<'_>) -> Debu
     for part in &closure.parts {
         let image = &part.object.image;
         let code = image.section(part.section).kind == SectionKind::Text;
-        if code && seen.insert(Arc::as_ptr(&part.object)) {
+        if code && seen.insert(ObjectKey::of(&part.object)) {
             add_object(closure, layout, bind, &part.object, &mut out);
         }
     }
@@ -58,7 +59,7 @@ fn add_object(
         joined.extend_from_slice(image.data(id));
     }
     let address = |section: SectionId| {
-        let part = closure.sections.get(&(Arc::as_ptr(object), section))?;
+        let part = closure.sections.get(&(ObjectKey::of(object), section))?;
         bind.link_base().checked_add(layout.parts[part.0])
     };
     for &id in &debug {
