@@ -1,8 +1,9 @@
 //! Children: forked ones dial for themselves, those that run another program never do.
 
 use crate::plan::{PUSH_MOV, Plan, Symbols};
-use crate::support::Program;
+use crate::support::{Folder, Program, agent, compile, victim};
 use livepatch_proto::Origin;
+use std::process::Command;
 use std::time::Duration;
 
 #[test]
@@ -42,7 +43,31 @@ fn a_child_that_runs_another_program_does_not_dial() {
 /// Every child finds the patch whole, however the fork fell, and ends well.
 #[test]
 fn forks_while_patching() {
-    let Some(mut program) = Program::start() else { return };
+    let Some(program) = Program::start() else { return };
+    fork_while_patching(program);
+}
+
+/// The same in a program whose allocator holds its own lock around a fork.
+#[test]
+fn forks_while_patching_with_another_allocator() {
+    let Some(program) = victim(&[]) else { return };
+    let folder = Folder::new();
+    let allocator = folder.0.join("allocator.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/allocator.c");
+    let mut gcc = Command::new("gcc");
+    if compile(gcc.args(["-shared", "-fPIC", "-O1", "-pthread", source, "-o"]).arg(&allocator)).is_none() {
+        return;
+    }
+    for preload in [[agent(), &allocator], [&allocator, agent()]] {
+        let preload = preload.map(|path| path.display().to_string()).join(":");
+        let program = Program::start_with(&program, |command| {
+            command.env("LD_PRELOAD", preload);
+        });
+        fork_while_patching(program.expect("compiled above"));
+    }
+}
+
+fn fork_while_patching(mut program: Program) {
     let symbols = Symbols::of(&mut program);
     let plan = Plan::new(PUSH_MOV, &symbols, &program.server, 512, 64);
     program.tell("forks 300 push_mov");
