@@ -67,6 +67,17 @@ impl Folders {
         self.root.join("incremental").join(&unit.0)
     }
 
+    /// Where rustc is told to write a unit: a link to cargo's folder, or to a private one. rustc hashes the
+    /// folder's name into what every object depends on, so it must be one name for all builds.
+    pub fn out(&self, unit: &UnitId) -> PathBuf {
+        self.root.join("out").join(&unit.0)
+    }
+
+    /// Makes [`Folders::out`] lead to a folder.
+    pub fn point_out(&self, unit: &UnitId, to: &Path) -> io::Result<()> {
+        point_to(&self.out(unit), to)
+    }
+
     /// What thin rebuilds of the running session left.
     pub fn rebuilds(&self) -> PathBuf {
         self.root.join("rebuild")

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Raised whenever a record's meaning changes; records of another version count as missing.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What a rustc invocation makes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub struct UnitRecord {
     pub arguments: Vec<NativeString>,
     /// The working directory.
     pub cwd: NativeString,
+    /// Where cargo makes rustc write. The arguments name a link to it ([`super::Folders::out`]).
+    pub out_dir: NativeString,
     /// The whole environment, without what concerns only the build that ran then.
     pub environment: Vec<(NativeString, NativeString)>,
     /// The linker that the user chose.
@@ -104,9 +106,8 @@ impl UnitRecord {
     }
 
     /// Where cargo makes rustc write.
-    pub fn out_dir(&self) -> PathBuf {
-        let arguments = self.arguments();
-        self.cwd.as_path().join(arguments.value("--out-dir").unwrap_or_default())
+    pub fn out_dir(&self) -> &Path {
+        self.out_dir.as_path()
     }
 
     /// The dep-info file of cargo's build.

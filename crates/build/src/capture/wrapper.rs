@@ -89,6 +89,8 @@ struct Plan {
     crate_name: String,
     arguments: Arguments,
     linker: OsString,
+    /// Where cargo wants the outputs.
+    out_dir: PathBuf,
     additions: Additions,
 }
 
@@ -104,8 +106,9 @@ impl Plan {
         let unit = arguments.unit()?;
         let kind = kind_of(&arguments, std::env::var_os("CARGO_BIN_NAME").is_some());
         let linker = arguments.codegen("linker").unwrap_or(OsStr::new("cc")).to_owned();
-        let mut plan =
-            Self { folders, unit, kind, crate_name, arguments, linker, additions: Additions::default() };
+        let out_dir = std::env::current_dir().ok()?.join(arguments.value("--out-dir").unwrap_or_default());
+        let additions = Additions::default();
+        let mut plan = Self { folders, unit, kind, crate_name, arguments, linker, out_dir, additions };
         if plan.is_patched() {
             plan.add();
         }
@@ -126,6 +129,7 @@ impl Plan {
         // A folder for each unit, and also where the profile has none: a rebuild depends on it.
         let incremental = self.folders.incremental(&self.unit);
         arguments = arguments.without_codegen("incremental").with_codegen("incremental", incremental);
+        arguments = arguments.without("--out-dir").with("--out-dir", self.folders.out(&self.unit));
         if arguments.codegen("strip").is_some_and(|what| what == "symbols") {
             arguments = arguments.with_codegen("strip", "none");
             self.additions.strip = true;
@@ -143,6 +147,7 @@ impl Plan {
             self.folders.prepare_shim(base_name, &std::env::current_exe()?)?;
         }
         std::fs::create_dir_all(self.folders.incremental(&self.unit))?;
+        self.folders.point_out(&self.unit, &self.out_dir)?;
         let started = now();
         let status = call
             .command(self.arguments.as_slice())
@@ -181,6 +186,7 @@ impl Plan {
             rustc: NativeString(call.rustc.clone()),
             arguments: self.arguments.as_slice().iter().map(NativeString::from).collect(),
             cwd: NativeString(std::env::current_dir()?.into()),
+            out_dir: NativeString::from(&self.out_dir),
             environment: replayed_environment(std::env::vars_os()),
             linker: NativeString(self.linker.clone()),
             additions: self.additions.clone(),
@@ -258,6 +264,7 @@ mod tests {
         assert_eq!(arguments.codegen("codegen-units"), Some(OsStr::new("100000")));
         assert_eq!(arguments.codegen("incremental"), Some(OsStr::new("/t/livepatch/incremental/app-1")));
         assert_eq!(arguments.codegen("strip"), Some(OsStr::new("none")));
+        assert_eq!(arguments.value("--out-dir"), Some(OsStr::new("/t/livepatch/out/app-1")));
         assert_eq!(plan.additions, Additions { codegen_units: true, strip: true });
     }
 

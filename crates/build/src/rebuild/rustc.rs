@@ -4,7 +4,7 @@ use super::diagnostic::{self, Diagnostic, Line};
 use super::stub_library::stub_library;
 use super::{Options, RebuildError, State};
 use crate::capture::arguments::Arguments;
-use crate::capture::{NO_LINK_VARIABLE, write_atomically};
+use crate::capture::{Folders, NO_LINK_VARIABLE, write_atomically};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -63,6 +63,8 @@ impl Cancel {
 
 /// Where a run finds and leaves things.
 pub(super) struct Places<'a> {
+    /// Where the names of rustc's output folders are.
+    pub(super) folders: &'a Folders,
     /// Where rustc writes.
     pub(super) out: &'a Path,
     /// Libraries of this rebuild, then those of earlier ones.
@@ -81,6 +83,10 @@ pub(super) fn compile(
     mut metadata_ready: impl FnMut(PathBuf),
 ) -> Result<Vec<Diagnostic>, RebuildError> {
     let record = &state.unit.record;
+    places
+        .folders
+        .point_out(&state.unit.id, places.out)
+        .map_err(|source| io_error("cannot redirect rustc's outputs", source))?;
     let running = |source| io_error(format!("cannot run {}", record.rustc.0.display()), source);
     let mut command = Command::new(&record.rustc.0);
     command
@@ -133,15 +139,17 @@ pub(super) fn io_error(doing: impl Into<String>, source: io::Error) -> RebuildEr
 
 /// The captured arguments with other places for outputs and for what was rebuilt before.
 ///
-/// Everything that rustc hashes stays as it was, `--emit` included: otherwise it would throw its
-/// incremental state away, and the code would not be what the host was compiled to.
+/// Everything that rustc hashes stays as it was, `--emit` and the name of the output folder included:
+/// otherwise it would throw its incremental state away, and the code would not be what the host was
+/// compiled to.
 fn arguments(captured: Arguments, places: &Places<'_>, options: Options) -> Arguments {
-    let mut arguments = captured;
-    for replaced in ["--out-dir", "--error-format", "--json", "--diagnostic-width", "--color"] {
+    let mut arguments = captured.clone();
+    for replaced in ["--error-format", "--json", "--diagnostic-width", "--color"] {
         arguments = arguments.without(replaced);
     }
-    let json = if options.colour { "artifacts,diagnostic-rendered-ansi" } else { "artifacts" };
-    arguments = arguments.with("--error-format", "json").with("--json", json).with("--out-dir", places.out);
+    arguments = arguments
+        .with("--error-format", "json")
+        .with("--json", json(&captured, options));
     for folder in places.libraries {
         let mut dependency = OsString::from("dependency=");
         dependency.push(folder);
@@ -151,6 +159,14 @@ fn arguments(captured: Arguments, places: &Places<'_>, options: Options) -> Argu
         let stem = path.file_stem()?.to_str()?;
         places.latest.iter().find(|(name, _)| name == stem).map(|(_, library)| library.clone())
     })
+}
+
+/// What `--json` is to say. rustc hashes whether artifacts and future incompatibilities are reported, so
+/// that stays as cargo asked for; whether there are colours in messages is free.
+fn json(captured: &Arguments, options: Options) -> String {
+    let asked = captured.value("--json").and_then(|value| value.to_str()).unwrap_or_default();
+    let kept = asked.split(',').filter(|word| !word.is_empty() && *word != "diagnostic-rendered-ansi");
+    kept.chain(options.colour.then_some("diagnostic-rendered-ansi")).collect::<Vec<_>>().join(",")
 }
 
 fn make_stub(state: &State, metadata: &Path, places: &Places<'_>) -> Result<PathBuf, RebuildError> {
@@ -169,18 +185,20 @@ mod tests {
     #[test]
     fn only_places_and_the_form_of_messages_change() {
         let captured = "--crate-name b src/main.rs --error-format=json --json=artifacts,future-incompat \
-            --crate-type bin --emit=dep-info,link -C codegen-units=100000 --out-dir /t/deps \
+            --crate-type bin --emit=dep-info,link -C codegen-units=100000 --out-dir /t/livepatch/out/b-1 \
             -C incremental=/t/i --extern a=/t/deps/liba-1.rlib --extern c=/t/deps/libc-2.rlib -L dependency=/t/deps";
         let captured = Arguments::from_expanded(captured.split_whitespace().map(OsString::from).collect());
         let places = Places {
+            folders: &Folders::at("/t/livepatch".into()),
             out: Path::new("/r/out-1"),
             libraries: &["/r/out-1/stub".into(), "/r/libraries".into()],
             latest: &[("liba-1".into(), "/r/out-1/stub/liba-1.rlib".into())],
         };
         let thin = arguments(captured, &places, Options { colour: true });
         assert_eq!(thin.value("--emit"), Some(OsStr::new("dep-info,link")));
+        assert_eq!(thin.value("--json"), Some(OsStr::new("artifacts,future-incompat,diagnostic-rendered-ansi")));
         assert_eq!(thin.codegen("incremental"), Some(OsStr::new("/t/i")));
-        assert_eq!(thin.value("--out-dir"), Some(OsStr::new("/r/out-1")));
+        assert_eq!(thin.value("--out-dir"), Some(OsStr::new("/t/livepatch/out/b-1")));
         let externs: Vec<_> = thin.externs().collect();
         assert_eq!(externs, [Path::new("/r/out-1/stub/liba-1.rlib"), Path::new("/t/deps/libc-2.rlib")]);
         let folders: Vec<_> = thin.values("-L").collect();

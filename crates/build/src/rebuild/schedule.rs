@@ -80,7 +80,8 @@ impl Rebuilder {
                     let latest = self.latest(&libraries);
                     let (sender, search) = (sender.clone(), &search);
                     scope.spawn(move || {
-                        let places = Places { out, libraries: search, latest: &latest };
+                        let folders = self.artifacts.folders();
+                        let places = Places { folders, out, libraries: search, latest: &latest };
                         let ready = |library| drop(sender.send(Report::Library(next, library)));
                         let result = rustc::compile(&self.units[next], &places, options, cancel, ready);
                         let _ = sender.send(Report::Ended(next, result));
