@@ -183,6 +183,14 @@ pub struct Linked {
     pub image: Option<PathBuf>,
 }
 
+/// The slot of a function that was not redirected before.
+#[derive(Clone, Copy)]
+struct Planned {
+    slot: Slot,
+    /// Whether the function loops to its first instruction.
+    loops: bool,
+}
+
 /// A session.
 #[derive(Debug)]
 pub struct Session {
@@ -274,6 +282,7 @@ impl Session {
             island_writes: Vec::new(),
             traps: Vec::new(),
             tls: Vec::new(),
+            settle: Vec::new(),
             slots: Vec::new(),
             redirects: Vec::new(),
         };
@@ -289,8 +298,16 @@ impl Session {
             image = Some(placed.path.clone());
             after.set_image(draft.number, placed);
         }
+        let mut loops = false;
+        let mut originals = Vec::new();
         for redirected in &draft.closure.redirected {
-            self.redirect(draft, redirected, &mut after, &mut patch)?;
+            if let Some(planned) = self.redirect(draft, redirected, &mut after, &mut patch)? {
+                loops |= planned.loops;
+                originals.push(SlotSet { slot: planned.slot.at, target: planned.slot.original });
+            }
+        }
+        if loops {
+            patch.settle = originals;
         }
         Ok(Linked { patch, process: after, image })
     }
@@ -312,22 +329,24 @@ impl Session {
         Ok((PlacedImage { start, length, path }, file.len() as u64))
     }
 
-    /// Points a function's slot at its new body; plans the slot if the function has none yet.
+    /// Points a function's slot at its new body; plans the slot, and returns it, if there is none yet.
     fn redirect(
         &self,
         draft: &Draft,
         redirected: &Redirected,
         process: &mut Process,
         patch: &mut Patch,
-    ) -> Result<(), PatchError> {
-        let slot = match process.slot(redirected.entry) {
-            Some(slot) => slot,
-            None => self.plan_slot(redirected, process, patch)?,
+    ) -> Result<Option<Planned>, PatchError> {
+        let known = process.slot(redirected.entry);
+        let planned = match known {
+            Some(_) => None,
+            None => Some(self.plan_slot(redirected, process, patch)?),
         };
+        let Some(slot) = known.or(planned.map(|planned| planned.slot)) else { return Ok(None) };
         let target = body_address(process, slot, body(draft, redirected));
         let target = target.ok_or_else(|| PatchError::NoCode(demangle(&redirected.name)))?;
         patch.slots.push(SlotSet { slot: slot.at, target });
-        Ok(())
+        Ok(planned)
     }
 
     fn plan_slot(
@@ -335,7 +354,7 @@ impl Session {
         redirected: &Redirected,
         process: &mut Process,
         patch: &mut Patch,
-    ) -> Result<Slot, PatchError> {
+    ) -> Result<Planned, PatchError> {
         let name = || demangle(&redirected.name);
         let no_code = || PatchError::NoCode(name());
         let entry = process.address(redirected.entry).ok_or_else(no_code)?;
@@ -362,7 +381,7 @@ impl Session {
         patch.redirects.push(plan.redirect);
         let slot = Slot { at: plan.slot, original: plan.original };
         process.set_slot(redirected.entry, slot);
-        Ok(slot)
+        Ok(Planned { slot, loops: plan.hazards.loop_head })
     }
 
     /// The code of an earlier patch's image, as it is in its file: the bytes, the position in them, the

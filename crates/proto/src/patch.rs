@@ -23,9 +23,13 @@ wire_struct! {
         pub island_writes: Vec<MemoryWrite>,
         /// Entries for the trap table, published before any code is changed. They stay for ever.
         pub traps: Vec<Trap>,
-        /// Initial values for thread-locals in the agent's reserve.
+        /// Initial values for new thread-locals, which live in the agent's reserve.
         pub tls: Vec<TlsInit>,
-        /// Where slots point from now on. Set before code is changed.
+        /// Where slots point while code is changed, when a function among the redirected ones loops to
+        /// its first instruction: to the originals. A thread that stands there by such a loop goes on in
+        /// the old body; once every thread has run on, `slots` are set. Empty otherwise.
+        pub settle: Vec<SlotSet>,
+        /// Where slots point from now on. Set before code is changed, or after `settle`.
         pub slots: Vec<SlotSet>,
         /// Functions whose entries are changed, each for the first time.
         pub redirects: Vec<Redirect>,
@@ -121,8 +125,7 @@ wire_enum! {
 }
 
 wire_struct! {
-    /// A thread-local's initial value, for threads that start from now on. Threads that run already
-    /// see zeros, which every value sent this way must allow.
+    /// A new thread-local's initial value: for the threads that run now, and for those that start later.
     #[derive(Clone, PartialEq, Eq, Debug)]
     pub struct TlsInit {
         /// Offset in the reserve, in bytes.

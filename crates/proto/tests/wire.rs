@@ -69,7 +69,7 @@ fn patch() -> impl Strategy<Value = Patch> {
     let init = (any::<u32>(), bytes()).prop_map(|(offset, bytes)| TlsInit { offset, bytes });
     let head = (any::<u32>(), any::<u32>(), bytes().prop_map(BuildId), option::of(image()));
     let islands = (vec(page, 0..3), vec(write, 0..3), vec(trap(), 0..3));
-    let rest = (vec(init, 0..3), slots(), vec(redirect(), 0..3));
+    let rest = (vec(init, 0..3), slots(), slots(), vec(redirect(), 0..3));
     (head, islands, rest).prop_map(|(head, islands, rest)| Patch {
         number: head.0,
         predecessor: head.1,
@@ -79,8 +79,9 @@ fn patch() -> impl Strategy<Value = Patch> {
         island_writes: islands.1,
         traps: islands.2,
         tls: rest.0,
-        slots: rest.1,
-        redirects: rest.2,
+        settle: rest.1,
+        slots: rest.2,
+        redirects: rest.3,
     })
 }
 

@@ -233,7 +233,8 @@ impl Server {
         }
     }
 
-    pub(crate) fn roll_back(&mut self, from: u32, to: u32, slots: Vec<SlotSet>) -> Result<(), ApplyError> {
+    pub(crate) fn roll_back(&mut self, from: u32, to: u32, settle: Vec::new(),
+ slots: Vec<SlotSet>) -> Result<(), ApplyError> {
         match self.ask(&ToProcess::Rollback { to, from, slots }) {
             FromProcess::RolledBack { to: now } if now == to => Ok(()),
             FromProcess::Failed { error } => Err(error),
