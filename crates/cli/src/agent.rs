@@ -1,5 +1,6 @@
 //! The agent, which this command carries inside itself.
 
+use crate::private_dir::PrivateDir;
 use livepatch_build::capture::{Folders, write_atomically};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -10,8 +11,15 @@ static AGENT: &[u8] = include_bytes!(env!("LIVEPATCH_AGENT_FILE"));
 /// Environment variable: another agent than the one inside this command, for work on the agent.
 const OVERRIDE_VARIABLE: &str = "LIVEPATCH_AGENT";
 
+/// Puts the agent where it can be preloaded from: `LD_PRELOAD` takes no path with a space or a colon.
+pub fn place(folders: &Folders, private: &PrivateDir) -> io::Result<PathBuf> {
+    let link = private.path().join("agent.so");
+    std::os::unix::fs::symlink(path(folders)?, &link)?;
+    Ok(link)
+}
+
 /// The path of the agent, written out where that was not done before.
-pub fn path(folders: &Folders) -> io::Result<PathBuf> {
+fn path(folders: &Folders) -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os(OVERRIDE_VARIABLE) {
         return std::path::absolute(path);
     }

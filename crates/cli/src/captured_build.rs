@@ -17,6 +17,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How often missing records are made again: the program's own tell which others there must be.
+const REPAIRS: usize = 3;
+
 /// How to build, the same at every start.
 #[derive(Debug)]
 pub struct Recipe {
@@ -76,7 +79,8 @@ impl Recipe {
         let mut note = self.cargo_run(running)?;
         let libraries = project.libraries();
         let mut program = Program::load(&project.folders, &note.executable(), &libraries);
-        if let Err(ProgramError::Incomplete(Incomplete { outputs })) = &program {
+        for _ in 0..REPAIRS {
+            let Err(ProgramError::Incomplete(Incomplete { outputs })) = &program else { break };
             // Cargo holds these for fresh, so it would never run the wrapper for them again.
             outputs.iter().for_each(|output| drop(std::fs::remove_file(output)));
             note = self.cargo_run(running)?;

@@ -110,14 +110,15 @@ impl Project {
         targets.filter(is_library).map(|target| target.name.replace('-', "_")).collect()
     }
 
-    /// The files that cargo itself reads, beside the packages' manifests.
+    /// The files that cargo itself reads, beside the packages' manifests: the workspace's, whether they
+    /// are there or not, and those further up that are there.
     pub fn configuration_files(&self) -> Vec<PathBuf> {
+        let names = ["rust-toolchain", "rust-toolchain.toml", ".cargo/config", ".cargo/config.toml"];
         let mut files = vec![self.root.join("Cargo.toml"), self.root.join("Cargo.lock")];
+        files.extend(names.map(|name| self.root.join(name)));
         let cwd = std::env::current_dir().unwrap_or_default();
-        for folder in cwd.ancestors() {
-            files.extend(["rust-toolchain", "rust-toolchain.toml"].map(|name| folder.join(name)));
-            files.extend(["config", "config.toml"].map(|name| folder.join(".cargo").join(name)));
-        }
+        let further = cwd.ancestors().flat_map(|folder| names.map(|name| folder.join(name)));
+        files.extend(further.filter(|file| file.is_file()));
         files
     }
 

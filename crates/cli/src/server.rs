@@ -117,7 +117,8 @@ pub fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
     let private = PrivateDir::create().map_err(Failure::system("cannot make a private folder"))?;
     let recipe = Recipe::new(arguments, &project, &private)?;
     recipe.notes.iter().for_each(|note| reporter.note(note));
-    let agent = agent::path(&project.folders).map_err(Failure::system("cannot write the agent"))?;
+    let agent =
+        agent::place(&project.folders, &private).map_err(Failure::system("cannot write the agent"))?;
     let token = Token(random_bytes().map_err(Failure::system("cannot read random bytes"))?);
     let socket = private.path().join(lifecycle::SOCKET);
     processes::listen(&socket, token, forward(&sender, Message::News))

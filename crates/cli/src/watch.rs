@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// How long a file that is being written may stay open before it is looked at all the same.
 const OPEN: Duration = Duration::from_millis(25);
-/// How long a file may be gone before that is an edit.
+/// How long a file may be gone, or empty, before that is an edit.
 const GONE: Duration = Duration::from_millis(60);
 
 /// Watches folders.
@@ -21,6 +21,17 @@ const GONE: Duration = Duration::from_millis(60);
 pub struct Watcher {
     watcher: RecommendedWatcher,
     folders: HashSet<PathBuf>,
+}
+
+/// Files that are not as their editors want them yet.
+type Waiting = HashMap<PathBuf, Due>;
+
+/// When a file is told all the same.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at: Instant,
+    /// It was given all the time that it gets.
+    patient: bool,
 }
 
 /// How a file looks after something happened to it.
@@ -37,16 +48,16 @@ impl Watcher {
         let (sender, events) = mpsc::channel();
         let watcher = notify::recommended_watcher(move |event| drop(sender.send(event)))?;
         std::thread::spawn(move || {
-            let mut waiting: HashMap<PathBuf, Instant> = HashMap::new();
+            let mut waiting = Waiting::new();
             loop {
-                let next = waiting.values().min().map(|due| due.saturating_duration_since(Instant::now()));
+                let next = waiting.values().map(|due| due.at).min();
+                let next = next.map(|at| at.saturating_duration_since(Instant::now()));
                 let mut ready = match events.recv_timeout(next.unwrap_or(Duration::from_secs(3600))) {
                     Ok(Ok(event)) => sort(&event, &mut waiting),
                     Ok(Err(_)) | Err(RecvTimeoutError::Timeout) => Vec::new(),
                     Err(RecvTimeoutError::Disconnected) => break,
                 };
-                let now = Instant::now();
-                ready.extend(waiting.extract_if(|_, due| *due <= now).map(|(path, _)| path));
+                ready.extend(due_now(&mut waiting));
                 if !ready.is_empty() {
                     changed(ready);
                 }
@@ -64,7 +75,7 @@ impl Watcher {
 }
 
 /// Takes in an event; returns the paths that are ready, and notes those that are not.
-fn sort(event: &Event, waiting: &mut HashMap<PathBuf, Instant>) -> Vec<PathBuf> {
+fn sort(event: &Event, waiting: &mut Waiting) -> Vec<PathBuf> {
     if event.need_rescan() {
         // The system has dropped events: anything may have changed.
         return vec![PathBuf::new()];
@@ -75,18 +86,30 @@ fn sort(event: &Event, waiting: &mut HashMap<PathBuf, Instant>) -> Vec<PathBuf> 
         EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => event.paths.get(1..).unwrap_or_default(),
         _ => &event.paths,
     };
-    let due = match state {
+    let (after, patient) = match state {
         State::Settled => {
             waiting.retain(|path, _| !paths.contains(path));
             return paths.to_vec();
         }
-        State::Open => Instant::now() + OPEN,
-        State::Gone => Instant::now() + GONE,
+        State::Open => (OPEN, false),
+        State::Gone => (GONE, true),
     };
     for path in paths {
-        waiting.insert(path.clone(), due);
+        waiting.insert(path.clone(), Due { at: Instant::now() + after, patient });
     }
     Vec::new()
+}
+
+/// Takes out what was waited for long enough. A file that is empty has just been opened by somebody
+/// who is about to write it: it gets more time, once.
+fn due_now(waiting: &mut Waiting) -> Vec<PathBuf> {
+    let now = Instant::now();
+    for (path, due) in waiting.iter_mut().filter(|(_, due)| due.at <= now && !due.patient) {
+        if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) {
+            *due = Due { at: now + GONE, patient: true };
+        }
+    }
+    waiting.extract_if(|_, due| due.at <= now).map(|(path, _)| path).collect()
 }
 
 fn state_after(kind: EventKind) -> Option<State> {
@@ -160,6 +183,17 @@ mod tests {
         let path = watched.dir.path().join("a.rs");
         fs::remove_file(&path).unwrap();
         fs::write(&path, "new").unwrap();
+        assert_eq!(watched.told(Instant::now()).1, "new");
+    }
+
+    #[test]
+    fn an_empty_file_is_waited_for_longer() {
+        use std::io::Write;
+        let watched = watched();
+        let mut file = fs::File::create(watched.dir.path().join("a.rs")).unwrap();
+        std::thread::sleep(OPEN + Duration::from_millis(10));
+        file.write_all(b"new").unwrap();
+        drop(file);
         assert_eq!(watched.told(Instant::now()).1, "new");
     }
 

@@ -99,7 +99,9 @@ impl Program {
             units.iter().flat_map(|unit| unit.record.library_outputs()).collect();
         let others =
             link.inputs.iter().map(|input| input.path.as_path()).filter(|path| !captured.contains(*path));
-        cargo_inputs.add_outsiders(others);
+        if let Some(unit) = units.last() {
+            cargo_inputs.add_outsiders(others, unit.record.cwd.as_path());
+        }
         Ok(Self {
             host: link.kept_output.into(),
             units,

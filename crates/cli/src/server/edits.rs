@@ -130,22 +130,33 @@ impl Server {
             changed.extend(self.contents.refresh_all());
             return Vec::new();
         }
+        if !self.is_in_a_package(path) {
+            return Vec::new();
+        }
         let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
         if path.is_dir() {
             self.watcher.watch(path);
             let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
             return inside.map(|entry| entry.path()).filter(|path| is_rust(path)).collect();
         }
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let inputs =
-            self.run.as_ref().and_then(|run| run.editing.rebuilder.as_ref()).map(|r| r.cargo_inputs());
+        let inputs = self.run.as_ref().map(|run| &run.built.program.cargo_inputs);
         let input = inputs.is_some_and(|inputs| {
             inputs.find(path).is_some() || inputs.packages.keys().any(|package| path.starts_with(package))
         });
-        if input && !hidden && !path.starts_with(&self.project.target) && self.contents.refresh(path) {
+        if input && self.contents.refresh(path) {
             changed.push(path.to_owned());
         }
-        if is_rust(path) && !hidden { vec![path.to_owned()] } else { Vec::new() }
+        if is_rust(path) { vec![path.to_owned()] } else { Vec::new() }
+    }
+
+    /// Whether a path may become a source: it lies in a package, is not hidden, and is not cargo's.
+    fn is_in_a_package(&self, path: &Path) -> bool {
+        let Some(run) = &self.run else { return false };
+        let inputs = &run.built.program.cargo_inputs;
+        let packages = run.built.program.units.iter().map(|unit| unit.record.manifest_dir.as_path());
+        let mut folders = packages.chain(inputs.paths.keys().map(PathBuf::as_path));
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        !hidden && !path.starts_with(&self.project.target) && folders.any(|folder| path.starts_with(folder))
     }
 
     /// Starts a build if there is anything to build.

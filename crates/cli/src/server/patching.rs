@@ -6,7 +6,7 @@ use crate::patcher::{Change, Patcher, Verdict};
 use crate::processes::{News, Process};
 use livepatch_build::rebuild::Rebuilt;
 use livepatch_build::session::{CrateObjects, UnitId};
-use livepatch_proto::{FromProcess, Hello, LogLevel, Origin, ToProcess};
+use livepatch_proto::{FromProcess, Hello, LogLevel, ToProcess};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +25,8 @@ pub(super) struct Patching {
     pub(super) peers: Vec<Process>,
     /// Processes that called before the base build was read.
     callers: Vec<(Process, Box<Hello>)>,
+    /// The program's first call was told.
+    announced: bool,
     /// Rebuilt crates that are not live.
     offered: BTreeMap<UnitId, CrateObjects>,
     rustc: Duration,
@@ -110,15 +112,11 @@ impl Server {
         let patching = &mut run.patching;
         let Some(patcher) = &mut patching.patcher else {
             if patching.broken.is_none() {
-                if main {
-                    self.reporter.event(&Event::Ready { pid });
-                }
                 patching.callers.push((process, Box::new(hello.clone())));
+                self.announce(pid);
             }
             return;
         };
-        let announced =
-            patching.callers.is_empty() && run.start > 0 && patching.peers.iter().all(|p| p.pid != pid);
         if let Err(error) = patcher.attach(hello) {
             self.reporter.warning(&format!("process {pid} cannot be patched: {error}"));
             return process.dismiss();
@@ -127,11 +125,18 @@ impl Server {
         let at = if main { 0 } else { patching.peers.len() };
         patching.peers.insert(at, process);
         run.overdue = false;
-        if main && announced && hello.origin == Origin::Started {
-            self.reporter.event(&Event::Ready { pid });
-        }
+        self.announce(pid);
         self.catch_up(pid, hello.current);
         self.offer();
+    }
+
+    /// Tells, once, that edits of the program itself go live.
+    fn announce(&mut self, pid: u32) {
+        if let Some(run) = self.run.as_mut().filter(|run| run.program.pid == pid)
+            && !std::mem::replace(&mut run.patching.announced, true)
+        {
+            self.reporter.event(&Event::Ready { pid });
+        }
     }
 
     /// Gives a process the patches that it lacks, in order.

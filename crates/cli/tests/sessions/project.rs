@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A program that says a number that an edit can change, until a file tells it to end.
-pub const MAIN: &str = r#"mod number;
+pub(crate) const MAIN: &str = r#"mod number;
 fn main() {
     println!("started");
     let mut last = 0;
@@ -22,19 +22,19 @@ fn main() {
 }
 "#;
 
-pub struct Project {
+pub(crate) struct Project {
     dir: tempfile::TempDir,
 }
 
 impl Project {
     /// An empty folder; its name has a space in it.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let dir = tempfile::Builder::new().prefix("a project ").tempdir().expect("a temporary folder");
         Self { dir }
     }
 
     /// A package with a binary of two files.
-    pub fn simple() -> Self {
+    pub(crate) fn simple() -> Self {
         let project = Self::empty();
         project.write("Cargo.toml", &manifest("app", ""));
         project.write("src/main.rs", MAIN);
@@ -43,7 +43,7 @@ impl Project {
     }
 
     /// A workspace: a binary, a library, and a library outside the workspace.
-    pub fn workspace() -> Self {
+    pub(crate) fn workspace() -> Self {
         let project = Self::empty();
         project.write(
             "Cargo.toml",
@@ -60,46 +60,46 @@ impl Project {
         project
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
     /// Writes a file in place.
-    pub fn write(&self, name: &str, contents: &str) {
+    pub(crate) fn write(&self, name: &str, contents: &str) {
         let path = self.file(name);
         std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("folders can be made");
         std::fs::write(path, contents).expect("files can be written");
     }
 
     /// Writes a file as careful editors do: aside, then over the old one.
-    pub fn write_over(&self, name: &str, contents: &str) {
+    pub(crate) fn write_over(&self, name: &str, contents: &str) {
         let aside = format!("{name}.swp");
         self.write(&aside, contents);
         std::fs::rename(self.file(&aside), self.file(name)).expect("files can be renamed");
     }
 
     /// Runs cargo as a user would.
-    pub fn cargo(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(std::env::var_os("CARGO").expect("cargo runs the tests"));
         clean(&mut command);
         command.args(arguments).current_dir(self.path()).output().expect("cargo can be run")
     }
 }
 
-pub fn manifest(name: &str, more: &str) -> String {
+pub(crate) fn manifest(name: &str, more: &str) -> String {
     format!("[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2021'\n{more}")
 }
 
-pub fn number(n: u64) -> String {
+pub(crate) fn number(n: u64) -> String {
     format!("pub fn number() -> u64 {{ {n} }}\n")
 }
 
 /// Takes out what the cargo that runs the tests has set for them.
-pub fn clean(command: &mut Command) {
+pub(crate) fn clean(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let kept = ["CARGO_HOME", "CARGO"].contains(&&*text);

@@ -11,37 +11,37 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Session {
-    pub child: Child,
+pub(crate) struct Session {
+    pub(crate) child: Child,
     events: PathBuf,
     seen: usize,
     said: Arc<Mutex<String>>,
 }
 
-pub fn command(project: &Project, arguments: &[&str]) -> Command {
+pub(crate) fn command(project: &Project, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-livepatch"));
     clean(&mut command);
     command.arg("livepatch").args(arguments).current_dir(project.path());
     command
 }
 
-pub fn livepatch(project: &Project, arguments: &[&str]) -> Output {
+pub(crate) fn livepatch(project: &Project, arguments: &[&str]) -> Output {
     command(project, arguments).output().expect("the command can be run")
 }
 
 impl Session {
-    pub fn start(project: &Project) -> Self {
+    pub(crate) fn start(project: &Project) -> Self {
         Self::start_with(project, &[])
     }
 
     /// Starts a session and waits until edits go live.
-    pub fn start_with(project: &Project, arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(project: &Project, arguments: &[&str]) -> Self {
         let mut session = Self::start_only(project, arguments);
         session.wait_for("ready");
         session
     }
 
-    pub fn start_only(project: &Project, arguments: &[&str]) -> Self {
+    pub(crate) fn start_only(project: &Project, arguments: &[&str]) -> Self {
         let events = project.file("events");
         let _ = std::fs::remove_file(&events);
         let mut all = vec!["run", "--events", "events"];
@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// The next event of that kind, after those that were waited for.
-    pub fn wait_for(&mut self, kind: &str) -> Value {
+    pub(crate) fn wait_for(&mut self, kind: &str) -> Value {
         let since = Instant::now();
         loop {
             let events = self.events();
@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// The kinds of the events that were not waited for, after a while of silence.
-    pub fn rest(&mut self, silence: Duration) -> Vec<String> {
+    pub(crate) fn rest(&mut self, silence: Duration) -> Vec<String> {
         std::thread::sleep(silence);
         let events = self.events();
         let rest =
@@ -87,7 +87,7 @@ impl Session {
     }
 
     /// Waits until the program or the command has said something.
-    pub fn wait_until_said(&self, what: &str) {
+    pub(crate) fn wait_until_said(&self, what: &str) {
         let since = Instant::now();
         while !self.said().contains(what) {
             assert!(since.elapsed() < PATIENCE, "not said: {what}\n{}", self.report());
@@ -95,11 +95,11 @@ impl Session {
         }
     }
 
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().expect("nobody panics with it").clone()
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let since = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
@@ -110,7 +110,7 @@ impl Session {
         }
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill can be run").success());
     }

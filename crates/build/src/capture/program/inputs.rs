@@ -94,18 +94,20 @@ impl CargoInputs {
     }
 
     /// Takes in the libraries of the link that were not captured, except what nobody edits.
-    pub(super) fn add_outsiders<'a>(&mut self, libraries: impl Iterator<Item = &'a Path>) {
+    /// Relative paths in what cargo has kept of them are meant from `cwd`.
+    pub(super) fn add_outsiders<'a>(&mut self, libraries: impl Iterator<Item = &'a Path>, cwd: &Path) {
         for library in libraries {
             let Some(unit) = library.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("lib")) else {
                 continue;
             };
             let Ok(contents) = std::fs::read(library.with_file_name(format!("{unit}.d"))) else { continue };
-            let sources = dep_info::parse(&contents);
+            let sources: Vec<_> =
+                dep_info::parse(&contents).into_iter().map(|source| cwd.join(source)).collect();
             if !sources.first().is_some_and(|source| is_edited(source)) {
                 continue;
             }
             let crate_name = unit.rsplit_once('-').map_or(unit, |(name, _)| name).to_owned();
-            for source in sources.into_iter().filter(|source| source.is_absolute()) {
+            for source in sources {
                 let input = CargoInput::Outsider { crate_name: crate_name.clone() };
                 self.paths.entry(source).or_insert(input);
             }
@@ -172,9 +174,7 @@ impl CargoInputs {
 fn is_edited(source: &Path) -> bool {
     let text = source.to_string_lossy();
     let downloaded = text.contains("/registry/src/") || text.contains("/git/checkouts/");
-    source.is_absolute()
-        && !downloaded
-        && !source.ancestors().take(4).any(|folder| folder.join(".cargo-checksum.json").exists())
+    !downloaded && !source.ancestors().take(4).any(|folder| folder.join(".cargo-checksum.json").exists())
 }
 
 fn absolute_externs(record: &UnitRecord) -> Vec<PathBuf> {
