@@ -8,30 +8,28 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The archives of a link, in link order. Nothing is read before the first question.
+/// The archives of a link, in link order. Members are read when they are needed.
 #[derive(Debug)]
 pub struct Archives {
     paths: Vec<PathBuf>,
-    indexes: Option<Vec<ArchiveIndex>>,
+    indexes: Vec<ArchiveIndex>,
     members: FxHashMap<(usize, MemberId), Arc<Object>>,
 }
 
 impl Archives {
-    /// The archives among a link's inputs.
-    pub fn new(link_inputs: &[PathBuf]) -> Self {
+    /// Reads the symbol tables of the archives among a link's inputs.
+    pub fn open(link_inputs: &[PathBuf]) -> Result<Self, LoadError> {
         let archive = |path: &&PathBuf| {
             path.extension().is_some_and(|extension| extension == "rlib" || extension == "a")
         };
-        Self {
-            paths: link_inputs.iter().filter(archive).cloned().collect(),
-            indexes: None,
-            members: FxHashMap::default(),
-        }
+        let paths: Vec<PathBuf> = link_inputs.iter().filter(archive).cloned().collect();
+        let indexes = paths.iter().map(|path| index(path)).collect::<Result<_, _>>()?;
+        Ok(Self { paths, indexes, members: FxHashMap::default() })
     }
 
     /// The first member, in link order, that defines a name.
     pub fn find(&mut self, name: &str) -> Result<Option<Arc<Object>>, LoadError> {
-        for (archive, id) in self.candidates(name)? {
+        for (archive, id) in self.candidates(name) {
             let object = self.member(archive, id)?;
             let defines = object
                 .definitions()
@@ -43,12 +41,9 @@ impl Archives {
         Ok(None)
     }
 
-    fn candidates(&mut self, name: &str) -> Result<Vec<(usize, MemberId)>, LoadError> {
-        if self.indexes.is_none() {
-            self.indexes = Some(self.paths.iter().map(|path| index(path)).collect::<Result<_, _>>()?);
-        }
-        let indexes = self.indexes.iter().flatten().enumerate();
-        Ok(indexes.flat_map(|(at, index)| index.candidates(name).map(move |id| (at, id))).collect())
+    fn candidates(&self, name: &str) -> Vec<(usize, MemberId)> {
+        let indexes = self.indexes.iter().enumerate();
+        indexes.flat_map(|(at, index)| index.candidates(name).map(move |id| (at, id))).collect()
     }
 
     fn member(&mut self, archive: usize, id: MemberId) -> Result<Arc<Object>, LoadError> {

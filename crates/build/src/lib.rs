@@ -5,6 +5,7 @@ pub mod capture;
 pub mod diff;
 pub mod islands;
 pub mod live;
+pub mod loops;
 pub mod objects;
 pub mod place;
 pub mod process;

@@ -104,6 +104,8 @@ pub struct Closure {
     pub redirected: Vec<Redirected>,
     /// Names that go live with this patch.
     pub brought: Vec<(Name, Target, Entity)>,
+    /// Initial values of new thread-locals, and where in the thread-local reserve they go, in bytes.
+    pub thread_locals: Vec<(PartId, u64)>,
     /// Bytes of the thread-local reserve that are in use afterwards.
     pub tls_reserve_used: u64,
 }
@@ -420,27 +422,28 @@ impl<'s> Resolver<'s> {
         Ok(target)
     }
 
-    /// A new thread-local gets a place in the agent's reserve, which is zero in every thread.
+    /// A new thread-local gets a place in the agent's reserve, which is zero in every thread; a value
+    /// other than zero is sent along.
     fn define_thread_local(
         &mut self,
-        object: &Object,
+        object: &Arc<Object>,
         symbol: SymbolId,
         section: SectionId,
     ) -> Result<Target, ResolveError> {
-        let header = object.image.section(section);
+        let header = object.image.section(section).clone();
         let refuse = |why| {
             let name = demangle(object.image.name(symbol));
             Err(ResolveError::ThreadLocal { name, why })
         };
-        let zero = object.image.data(section).iter().all(|&byte| byte == 0);
-        if !zero || !object.image.relocations(section).is_empty() {
-            return refuse("does not start as zero, which threads that run already cannot be given");
-        }
         let start = self.closure.tls_reserve_used.checked_next_multiple_of(header.align);
         let end = start.and_then(|start| start.checked_add(header.size));
         match (start, end) {
             (Some(start), Some(end)) if end <= self.sources.tls_reserve && header.align <= 64 => {
                 self.closure.tls_reserve_used = end;
+                if header.kind == SectionKind::TlsData {
+                    let part = self.add_part(object, section);
+                    self.closure.thread_locals.push((part, start));
+                }
                 let offset = start + object.image.symbol(symbol).offset.0;
                 Ok(Target::ReserveTls(offset))
             }

@@ -11,6 +11,7 @@ use crate::archives::Archives;
 use crate::diff::{Diff, diff};
 use crate::islands::PlanError;
 use crate::live::{Body, Commit, Live, Location, Module, NewBody};
+use crate::loops::enters_by_table;
 use crate::objects::{CodegenUnit, Identity, LoadError, Object, read};
 use crate::place::Layout;
 use crate::process::{PlacedImage, Process, ProcessError, Slot};
@@ -24,7 +25,7 @@ use livepatch_object::demangle;
 use livepatch_object::entry::x86_64::Function;
 use livepatch_object::host::Host;
 use livepatch_object::relocation::RelocationError;
-use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, WireAddress};
+use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, TlsInit, WireAddress};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -107,6 +108,9 @@ pub enum PatchError {
         /// Why.
         source: PlanError,
     },
+    /// A jump table of a function leads to its first byte, where its new body is to begin.
+    #[error("`{0}` loops to its first instruction through a jump table")]
+    LoopsByTable(String),
     /// A function's live code cannot be found.
     #[error("the live code of `{0}` cannot be found")]
     NoCode(String),
@@ -224,7 +228,7 @@ impl Session {
         }
         std::fs::create_dir_all(folder)
             .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
-        let archives = Archives::new(&base.link_inputs);
+        let archives = Archives::open(&base.link_inputs)?;
         let folder = folder.to_owned();
         Ok(Self { host, live, archives, folder, highest: 0, current: 0, tls_reserve_used: 0 })
     }
@@ -288,7 +292,7 @@ impl Session {
         };
         let mut image = None;
         if !draft.closure.parts.is_empty() {
-            let (placed, size) = self.write_image(draft, &mut after, lookup)?;
+            let (placed, size) = self.write_image(draft, &mut after, lookup, &mut patch.tls)?;
             patch.image = Some(Image {
                 source: ImageSource::Path { path: placed.path.to_string_lossy().into_owned(), length: size },
                 bias: BIAS,
@@ -313,17 +317,24 @@ impl Session {
     }
 
     /// Writes the image's file for one process; returns where it goes, and the file's length in bytes.
+    /// Values of new thread-locals are added to `tls`.
     fn write_image(
         &self,
         draft: &Draft,
         process: &mut Process,
         lookup: &mut dyn Lookup,
+        tls: &mut Vec<TlsInit>,
     ) -> Result<(PlacedImage, u64), PatchError> {
         let length = draft.layout.length();
         let start = process.take_image_range(length, IMAGE_ALIGN)?;
         let addresses = lookup.addresses(&draft.closure.process_names)?;
         let bind = Bind::new(&draft.closure, &draft.layout, process, start, &addresses);
         let file = write::write(&draft.closure, &draft.layout, &bind)?;
+        for (offset, bytes) in write::thread_locals(&draft.closure, &draft.layout, &bind)? {
+            let offset =
+                u32::try_from(offset).map_err(|_| WriteError::Inconsistent("a thread-local's place"))?;
+            tls.push(TlsInit { offset, bytes });
+        }
         let path = self.folder.join(format!("patch-{}-{}.so", draft.number, process.pid));
         std::fs::write(&path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
         Ok((PlacedImage { start, length, path }, file.len() as u64))
@@ -375,6 +386,11 @@ impl Session {
             Module::TlsReserve => return Err(no_code()),
         };
         let plan = plan.map_err(|source| PatchError::Redirect { name: name(), source })?;
+        let entity = &redirected.entity;
+        let old = self.live.entity(&redirected.name, entity.object.scope(entity.symbol));
+        if plan.hazards.unseen_loops && old.is_some_and(enters_by_table) {
+            return Err(PatchError::LoopsByTable(name()));
+        }
         patch.island_pages.extend(plan.pages);
         patch.island_writes.extend(plan.writes);
         patch.traps.extend(plan.traps);

@@ -1,11 +1,11 @@
 //! The patcher that makes real patches: a session of `livepatch-build` and the processes in it.
 
-use crate::patcher::{Ask, Change, Linked, Patcher, Verdict};
+use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
 use livepatch_build::process::Process;
-use livepatch_build::resolve::{Lookup, LookupError};
+use livepatch_build::resolve::{Lookup, LookupError, ResolveError};
 use livepatch_build::session::{BaseBuild, CrateObjects, Draft, PatchError, Session};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{BuildId, Hello, Origin, SlotSet};
+use livepatch_proto::{BuildId, Hello, Origin, SlotSet, WireRange};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -68,10 +68,15 @@ impl Lookup for Asking<'_> {
     }
 }
 
-/// Whether starting the program anew makes the edit live although it cannot be patched in.
-fn restart_helps(error: &PatchError) -> bool {
-    matches!(error, PatchError::Resolve(_) | PatchError::Redirect { .. } | PatchError::NoCode(_))
-        || matches!(error, PatchError::Write(_) | PatchError::Layout(_))
+/// What an error means for the edit: most are gone once the program was linked and started anew.
+fn refusal(error: &PatchError) -> Refusal {
+    match error {
+        PatchError::Resolve(ResolveError::Load(_) | ResolveError::Lookup(_))
+        | PatchError::Load(_)
+        | PatchError::Lookup(_)
+        | PatchError::Store { .. } => Refusal::Later(text(error)),
+        _ => Refusal::Restart(text(error)),
+    }
 }
 
 impl Patcher for Engine {
@@ -117,8 +122,12 @@ impl Patcher for Engine {
         let mut asking = Asking { ask, time: Duration::ZERO };
         let draft = match self.session.prepare(diff, process, &mut asking) {
             Ok(draft) => draft,
-            Err(error) if restart_helps(&error) => return Ok(Verdict::Restart { reason: text(&error) }),
-            Err(error) => return Err(text(&error)),
+            Err(error) => {
+                return match refusal(&error) {
+                    Refusal::Restart(reason) => Ok(Verdict::Restart { reason }),
+                    Refusal::Later(reason) => Err(reason),
+                };
+            }
         };
         if draft.is_empty() {
             self.session.accept(draft.into_diff());
@@ -136,16 +145,22 @@ impl Patcher for Engine {
         Ok(Verdict::Patch(change))
     }
 
-    fn link(&mut self, number: u32, pid: u32, ask: &mut dyn Ask) -> Result<Linked, String> {
+    fn link(&mut self, number: u32, pid: u32, ask: &mut dyn Ask) -> Result<Linked, Refusal> {
         let start = Instant::now();
         let draft = self.next.as_ref().filter(|draft| draft.number == number);
-        let draft = draft.ok_or_else(|| format!("patch {number} is not at hand any more"))?;
+        let draft = draft.ok_or_else(|| Refusal::Later(format!("patch {number} is not at hand any more")))?;
         let mut asking = Asking { ask, time: Duration::ZERO };
-        let process = self.process(pid)?;
-        let linked = self.session.link(draft, process, &mut asking).map_err(|error| text(&error))?;
+        let process = self.process(pid).map_err(Refusal::Later)?;
+        let linked = self.session.link(draft, process, &mut asking).map_err(|error| refusal(&error))?;
         self.linked.insert(pid, linked.process);
         let write = start.elapsed().saturating_sub(asking.time);
         Ok(Linked { patch: linked.patch, resolve: asking.time, write })
+    }
+
+    fn refresh(&mut self, pid: u32, free_ranges: &[WireRange]) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.refresh(free_ranges);
+        }
     }
 
     fn applied(&mut self, _number: u32, pid: u32) {

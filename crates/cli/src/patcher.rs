@@ -6,7 +6,7 @@
 
 use crate::engine::Engine;
 use livepatch_build::session::{BaseBuild, CrateObjects};
-use livepatch_proto::{BuildId, Hello, Patch, SlotSet, WireAddress};
+use livepatch_proto::{BuildId, Hello, Patch, SlotSet, WireAddress, WireRange};
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,6 +58,23 @@ pub struct Linked {
     pub write: Duration,
 }
 
+/// Why a patch did not go live.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// It never will in this process; a program that is started anew has the edit.
+    Restart(String),
+    /// It may at another time, or the process is gone.
+    Later(String),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Restart(reason) | Self::Later(reason) => f.write_str(reason),
+        }
+    }
+}
+
 /// Makes patches for the processes of one session.
 pub trait Patcher: Send {
     /// The build id that processes must have.
@@ -74,7 +91,10 @@ pub trait Patcher: Send {
     fn begin(&mut self, crates: &[CrateObjects], pid: u32, ask: &mut dyn Ask) -> Result<Verdict, String>;
 
     /// The patch that is to go live next, or an earlier one, for one process.
-    fn link(&mut self, number: u32, pid: u32, ask: &mut dyn Ask) -> Result<Linked, String>;
+    fn link(&mut self, number: u32, pid: u32, ask: &mut dyn Ask) -> Result<Linked, Refusal>;
+
+    /// The process has told what is free in its address space now.
+    fn refresh(&mut self, pid: u32, free_ranges: &[WireRange]);
 
     /// The process has applied it.
     fn applied(&mut self, number: u32, pid: u32);

@@ -67,6 +67,18 @@ fn write_part(
     Ok(())
 }
 
+/// The initial value of a new thread-local: the bytes of its part, with every reference made final.
+pub(super) fn thread_local(
+    closure: &Closure,
+    layout: &Layout,
+    bind: &Bind<'_>,
+    part: &Part,
+) -> Result<Vec<u8>, WriteError> {
+    let mut bytes = part.object.image.data(part.section).to_vec();
+    write_part(closure, layout, bind, part, 0, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Why one reference could not be written.
 pub(super) enum ReferenceError {
     Relocation(RelocationError),

@@ -66,3 +66,17 @@ pub fn write(closure: &Closure, layout: &Layout, bind: &Bind<'_>) -> Result<Vec<
     let debug = debug::write(closure, layout, bind);
     elf::write(closure, layout, bind.link_base(), &image, debug)
 }
+
+/// The initial values of a patch's new thread-locals: offset in the agent's reserve, bytes.
+pub fn thread_locals(
+    closure: &Closure,
+    layout: &Layout,
+    bind: &Bind<'_>,
+) -> Result<Vec<(u64, Vec<u8>)>, WriteError> {
+    let values = closure.thread_locals.iter();
+    let values = values.map(|&(part, offset)| {
+        let part = closure.parts.get(part.0).ok_or(WriteError::Inconsistent("a thread-local's part"))?;
+        Ok((offset, content::thread_local(closure, layout, bind, part)?))
+    });
+    values.collect()
+}

@@ -2,17 +2,20 @@
 
 use super::{Message, Server};
 use crate::events::{Event, Steps, milliseconds};
-use crate::patcher::{Change, Patcher, Verdict};
+use crate::patcher::{Change, Patcher, Refusal, Verdict};
 use crate::processes::{News, Process};
 use livepatch_build::rebuild::Rebuilt;
 use livepatch_build::session::{CrateObjects, UnitId};
-use livepatch_proto::{FromProcess, Hello, LogLevel, ToProcess};
+use livepatch_proto::{ApplyError, FromProcess, Hello, LogLevel, ToProcess};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long a process whose connection ended may take to be gone.
 const GONE: Duration = Duration::from_millis(200);
+
+/// How often a patch is made anew for another place when the process has something at the first.
+const PLACES: u32 = 3;
 
 /// What is needed to patch, and what waits for it.
 #[derive(Default)]
@@ -199,13 +202,7 @@ impl Server {
                     steps.apply = milliseconds(applied.apply);
                 }
                 Ok(_) => {}
-                Err(reason) if index == 0 => {
-                    if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
-                        patcher.abandon();
-                    }
-                    self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
-                    return;
-                }
+                Err(refusal) if index == 0 => return self.refused(refusal),
                 Err(reason) => {
                     self.reporter.warning(&format!("process {pid} stays at an earlier patch: {reason}"));
                     self.drop_peer(pid);
@@ -227,19 +224,49 @@ impl Server {
         self.reporter.event(&Event::Patched { patch, functions, versioned, notes, ms: steps });
     }
 
-    fn apply(&mut self, number: u32, pid: u32) -> Result<Applied, String> {
-        let patching = self.run.as_mut().map(|run| &mut run.patching).ok_or("nothing runs")?;
-        let peer = patching.peers.iter_mut().find(|peer| peer.pid == pid).ok_or("the process is gone")?;
-        let patcher = patching.patcher.as_mut().ok_or("the base build was not read")?;
-        let linked = patcher.link(number, pid, peer)?;
-        let sent = Instant::now();
-        match peer.ask(&ToProcess::Apply { patch: linked.patch })? {
-            FromProcess::Applied { patch, .. } if patch == number => {
-                patcher.applied(number, pid);
-                Ok(Applied { resolve: linked.resolve, write: linked.write, apply: sent.elapsed() })
+    /// The program did not take a patch: it goes on as it was, or is started anew with the edit.
+    fn refused(&mut self, refusal: Refusal) {
+        if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
+            patcher.abandon();
+        }
+        match refusal {
+            Refusal::Restart(reason) => self.begin_cargo(Some(reason), Vec::new()),
+            Refusal::Later(reason) => {
+                self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
             }
-            FromProcess::Failed { error } => Err(error.to_string()),
-            other => Err(format!("the process answered {other:?}")),
+        }
+    }
+
+    fn apply(&mut self, number: u32, pid: u32) -> Result<Applied, Refusal> {
+        let later = |reason: &str| Refusal::Later(reason.to_owned());
+        let patching = self.run.as_mut().map(|run| &mut run.patching).ok_or_else(|| later("nothing runs"))?;
+        let peer = patching.peers.iter_mut().find(|peer| peer.pid == pid);
+        let peer = peer.ok_or_else(|| later("the process is gone"))?;
+        let patcher = patching.patcher.as_mut().ok_or_else(|| later("the base build was not read"))?;
+        let mut tries = 1..=PLACES;
+        loop {
+            let linked = patcher.link(number, pid, peer)?;
+            let sent = Instant::now();
+            match peer.ask(&ToProcess::Apply { patch: linked.patch }).map_err(Refusal::Later)? {
+                FromProcess::Applied { patch, .. } if patch == number => {
+                    patcher.applied(number, pid);
+                    return Ok(Applied {
+                        resolve: linked.resolve,
+                        write: linked.write,
+                        apply: sent.elapsed(),
+                    });
+                }
+                FromProcess::Failed {
+                    error:
+                        ApplyError::ImagePlacedElsewhere { free_ranges, .. }
+                        | ApplyError::IslandOccupied { free_ranges, .. },
+                } if tries.next().is_some() => patcher.refresh(pid, &free_ranges),
+                FromProcess::Failed { error: error @ ApplyError::Traced { .. } } => {
+                    return Err(Refusal::Later(error.to_string()));
+                }
+                FromProcess::Failed { error } => return Err(Refusal::Restart(error.to_string())),
+                other => return Err(Refusal::Restart(format!("the process answered {other:?}"))),
+            }
         }
     }
 
