@@ -1,107 +1,135 @@
 //! Driving a `cargo livepatch run` from outside: its events, its program's output, its end.
 
-use crate::run::Result;
+use crate::run::{Result, neutral};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How long a build may take before something is wrong.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A running `cargo livepatch run`.
-pub(crate) struct Live {
-    child: Child,
+/// What an edit can end in.
+pub(crate) const OUTCOMES: [&str; 4] = ["patched", "unchanged", "rejected", "restarted"];
+
+/// A session, whoever has started it: what it says, and what it can be told.
+pub(crate) struct Session {
     command: PathBuf,
     project: PathBuf,
     events: PathBuf,
     read: usize,
-    lines: Receiver<String>,
 }
 
-impl Live {
-    /// Starts it in a project's folder.
-    pub(crate) fn start(command: &Path, project: &Path, arguments: &[&str]) -> Result<Self> {
+impl Session {
+    /// The session that is about to start in a project's folder.
+    pub(crate) fn new(command: &Path, project: &Path) -> Self {
         let events = project.join("events.jsonl");
         let _ = std::fs::remove_file(&events);
-        let mut child = Command::new(command)
-            .args(["livepatch", "run", "--events"])
-            .arg(&events)
-            .args(arguments)
-            .current_dir(project)
-            .env_remove("CARGO_TARGET_DIR")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", command.display()))?;
-        let (sender, lines) = channel();
-        if let Some(stdout) = child.stdout.take() {
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(std::result::Result::ok) {
-                    if sender.send(line).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        let (command, project) = (command.to_owned(), project.to_owned());
-        Ok(Self { child, command, project, events, read: 0, lines })
+        Self { command: command.to_owned(), project: project.to_owned(), events, read: 0 }
+    }
+
+    /// The command that starts it.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.command);
+        command.args(["livepatch", "run", "--events"]).arg(&self.events).args(arguments);
+        neutral(command.current_dir(&self.project));
+        command
     }
 
     /// Waits for the next event of a kind; others before it are passed over.
     pub(crate) fn event(&mut self, kind: &str) -> Result<Value> {
+        let event = self.next(&[&[kind], ["rejected", "restarted"].as_slice()].concat())?;
+        if event["event"] == kind { Ok(event) } else { Err(format!("waiting for `{kind}`: {event}")) }
+    }
+
+    /// Waits for the next event of one of these kinds.
+    pub(crate) fn next(&mut self, kinds: &[&str]) -> Result<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let text = std::fs::read_to_string(&self.events).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().skip(self.read).collect();
-            for line in lines {
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            for line in whole.lines().skip(self.read) {
                 self.read += 1;
                 let event: Value = serde_json::from_str(line).map_err(|e| format!("event {line:?}: {e}"))?;
-                if event["event"] == kind {
+                let kind = event["event"].as_str().unwrap_or_default();
+                if kinds.contains(&kind) {
                     return Ok(event);
                 }
-                if matches!(event["event"].as_str(), Some("rejected" | "exited")) {
-                    return Err(format!("waiting for `{kind}`: {event}"));
+                if kind == "exited" {
+                    return Err(format!("waiting for {kinds:?}: {event}"));
                 }
             }
             if Instant::now() > deadline {
-                return Err(format!("no `{kind}` within {PATIENCE:?}"));
+                return Err(format!("none of {kinds:?} within {PATIENCE:?}"));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// The next line that the program prints.
-    pub(crate) fn line(&mut self) -> Result<String> {
-        match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => Err("the program prints nothing".into()),
-            Err(RecvTimeoutError::Disconnected) => Err("the program ended".into()),
-        }
-    }
-
-    /// Forgets what the program has printed so far.
-    pub(crate) fn skip_lines(&mut self) {
-        while self.lines.try_recv().is_ok() {}
-    }
-
     /// Runs `cargo livepatch <arguments>` on this session.
     pub(crate) fn control(&self, arguments: &[&str]) -> Result {
-        let status = Command::new(&self.command)
-            .arg("livepatch")
-            .args(arguments)
-            .current_dir(&self.project)
-            .env_remove("CARGO_TARGET_DIR")
-            .stdout(Stdio::null())
-            .status()
-            .map_err(|error| error.to_string())?;
+        let mut command = Command::new(&self.command);
+        neutral(command.arg("livepatch").args(arguments).current_dir(&self.project).stdout(Stdio::null()));
+        let status = command.status().map_err(|error| error.to_string())?;
         if status.success() {
             Ok(())
         } else {
             Err(format!("cargo livepatch {}: {status}", arguments.join(" ")))
         }
+    }
+}
+
+/// A running `cargo livepatch run`, whose program's output is read.
+pub(crate) struct Live {
+    child: Child,
+    session: Session,
+    lines: Lines,
+}
+
+impl Live {
+    /// Starts it in a project's folder.
+    pub(crate) fn start(command: &Path, project: &Path, arguments: &[&str]) -> Result<Self> {
+        let session = Session::new(command, project);
+        let mut child = session
+            .command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", command.display()))?;
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        Ok(Self { child, session, lines: Lines::of(stdout) })
+    }
+
+    /// The session.
+    pub(crate) fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// The process id of the command itself.
+    pub(crate) fn server(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// [`Session::event`].
+    pub(crate) fn event(&mut self, kind: &str) -> Result<Value> {
+        self.session.event(kind)
+    }
+
+    /// [`Session::control`].
+    pub(crate) fn control(&self, arguments: &[&str]) -> Result {
+        self.session.control(arguments)
+    }
+
+    /// The next line that the program prints.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        self.lines.next()
+    }
+
+    /// Forgets what the program has printed so far.
+    pub(crate) fn skip_lines(&mut self) {
+        self.lines.skip();
     }
 
     /// Stops the session and waits for its end.
@@ -119,5 +147,39 @@ impl Drop for Live {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// The lines that a program prints, read as they come.
+pub(crate) struct Lines {
+    lines: Receiver<String>,
+}
+
+impl Lines {
+    /// Reads, in a thread, what comes out of a pipe.
+    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(std::result::Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { lines }
+    }
+
+    /// The next line.
+    pub(crate) fn next(&mut self) -> Result<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Timeout) => Err("the program prints nothing".into()),
+            Err(RecvTimeoutError::Disconnected) => Err("the program ended".into()),
+        }
+    }
+
+    /// Forgets what has come so far.
+    pub(crate) fn skip(&mut self) {
+        while self.lines.try_recv().is_ok() {}
     }
 }

@@ -4,6 +4,8 @@ mod ci;
 mod demo;
 mod directions;
 mod live;
+mod realworld;
+mod report;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +22,8 @@ struct Arguments {
 enum Chore {
     /// Build everything, start a program, edit it while it runs, roll back, print the times
     Demo,
+    /// Edit unmodified programs of the registry while they run
+    Realworld(realworld::Arguments),
     /// Set up and run all tests
     Test,
     /// Format, lints, dependency directions, documentation and all tests
@@ -31,6 +35,7 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Demo => demo::run(),
+        Chore::Realworld(arguments) => realworld::run(&arguments),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),

@@ -1,4 +1,4 @@
-//! Running other programs.
+//! Running other programs, and files for them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +19,25 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// The same for another project.
+pub(crate) fn cargo_in(project: &Path) -> Command {
+    let mut cargo = cargo();
+    neutral(cargo.current_dir(project));
+    cargo
+}
+
+/// Takes out of a command's environment what the cargo that runs this has set for it.
+pub(crate) fn neutral(command: &mut Command) {
+    const KEPT: [&str; 4] = ["CARGO_HOME", "CARGO_NET_", "CARGO_REGISTR", "CARGO_HTTP_"];
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let ours = text.starts_with("CARGO_") && !KEPT.iter().any(|kept| text.starts_with(kept));
+        if ours || text.starts_with("LIVEPATCH_") {
+            command.env_remove(&name);
+        }
+    }
+}
+
 /// Runs a command, says so first, and fails unless it succeeds.
 pub(crate) fn step(title: &str, command: &mut Command) -> Result {
     eprintln!("── {title}");
@@ -35,6 +54,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Where cargo puts what is built of this workspace.
+pub(crate) fn target() -> Result<PathBuf> {
+    let metadata = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).map_err(|error| error.to_string())?;
+    let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
+    Ok(target.into())
+}
+
 /// Builds the command in release mode and returns its path.
 pub(crate) fn cargo_livepatch() -> Result<PathBuf> {
     let mut build = cargo();
@@ -42,8 +69,30 @@ pub(crate) fn cargo_livepatch() -> Result<PathBuf> {
         "build cargo-livepatch",
         build.args(["build", "--release", "--quiet", "--package", "cargo-livepatch"]),
     )?;
-    let metadata = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: serde_json::Value = serde_json::from_str(&metadata).map_err(|error| error.to_string())?;
-    let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join("release/cargo-livepatch"))
+    Ok(target()?.join("release/cargo-livepatch"))
+}
+
+/// Writes a file and the folders above it, in place: one write, one close.
+pub(crate) fn write(path: &Path, contents: &str) -> Result {
+    let fail = |error: std::io::Error| format!("{}: {error}", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(fail)?;
+    }
+    std::fs::write(path, contents).map_err(fail)
+}
+
+/// Copies a folder, over what is there.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result {
+    let fail = |error: std::io::Error| format!("copying {}: {error}", from.display());
+    std::fs::create_dir_all(to).map_err(fail)?;
+    for entry in std::fs::read_dir(from).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let place = to.join(entry.file_name());
+        if entry.file_type().map_err(fail)?.is_dir() {
+            copy_tree(&entry.path(), &place)?;
+        } else {
+            std::fs::copy(entry.path(), place).map_err(fail)?;
+        }
+    }
+    Ok(())
 }

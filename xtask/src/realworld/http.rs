@@ -1,0 +1,96 @@
+//! An HTTP client of one connection, which is never opened again.
+
+use crate::run::Result;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to listen, or to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection to a server.
+pub(super) struct Connection {
+    stream: BufReader<TcpStream>,
+    path: String,
+    requests: usize,
+}
+
+/// A port that nobody listens on.
+pub(super) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
+    listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
+}
+
+impl Connection {
+    /// Connects as soon as the server listens.
+    pub(super) fn open(port: u16, path: &str) -> Result<Self> {
+        let deadline = Instant::now() + PATIENCE;
+        let stream = loop {
+            match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() > deadline => return Err(format!("port {port}: {error}")),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+        Ok(Self { stream: BufReader::new(stream), path: path.to_owned(), requests: 0 })
+    }
+
+    /// How many requests were answered.
+    pub(super) fn requests(&self) -> usize {
+        self.requests
+    }
+
+    /// Asks for the page and returns its body.
+    pub(super) fn get(&mut self) -> Result<String> {
+        let body = self.exchange().map_err(|error| format!("the connection: {error}"))?;
+        self.requests += 1;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    fn exchange(&mut self) -> std::io::Result<Vec<u8>> {
+        write!(self.stream.get_mut(), "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", self.path)?;
+        let (mut length, mut chunked) = (0, false);
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(':') else {
+                if line.is_empty() {
+                    break;
+                }
+                continue;
+            };
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().map_err(std::io::Error::other)?,
+                "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
+                _ => {}
+            }
+        }
+        let mut body = Vec::new();
+        if !chunked {
+            self.read(length, &mut body)?;
+            return Ok(body);
+        }
+        loop {
+            let size = usize::from_str_radix(&self.line()?, 16).map_err(std::io::Error::other)?;
+            self.read(size, &mut body)?;
+            self.line()?;
+            if size == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    fn read(&mut self, length: usize, into: &mut Vec<u8>) -> std::io::Result<()> {
+        let at = into.len();
+        into.resize(at + length, 0);
+        self.stream.read_exact(&mut into[at..])
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(std::io::Error::other("the server has closed it"));
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}
