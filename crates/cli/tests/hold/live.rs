@@ -1,0 +1,187 @@
+//! A program in a session that answers questions, so that tests see what its code does now.
+
+use crate::project::{Project, manifest};
+use crate::session::Session;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Answers each line with what `code::answer` makes of it. It stays as it is.
+const MAIN: &str = r#"mod code;
+use std::io::{BufRead, BufReader, Write};
+
+fn main() {
+    code::start();
+    let listener = std::os::unix::net::UnixListener::bind("talk").unwrap();
+    for stream in listener.incoming() {
+        let stream = stream.unwrap();
+        for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+            let Ok(line) = line else { break };
+            if let Some(status) = line.strip_prefix("quit ") {
+                std::process::exit(status.parse().unwrap());
+            }
+            let mut answer = code::answer(&line).replace('\n', "\u{1}");
+            answer.push('\n');
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    }
+}
+"#;
+
+/// What a start that does nothing looks like.
+pub(crate) const NO_START: &str = "pub fn start() {}\n";
+
+/// A package whose `src/code.rs` has that text.
+pub(crate) fn package(code: &str) -> Project {
+    package_with("", code)
+}
+
+/// The same, with more in its manifest.
+pub(crate) fn package_with(more: &str, code: &str) -> Project {
+    let project = Project::empty();
+    project.write("Cargo.toml", &manifest("app", more));
+    project.write("src/main.rs", MAIN);
+    project.write("src/code.rs", code);
+    project
+}
+
+/// A program that runs in a session.
+pub(crate) struct Live {
+    pub(crate) session: Session,
+    pub(crate) project: Project,
+    /// The text of the file that is edited.
+    pub(crate) code: String,
+    file: String,
+    talk: Option<BufReader<UnixStream>>,
+    seen: usize,
+}
+
+impl Live {
+    /// Starts the program whose `src/code.rs` has that text.
+    pub(crate) fn new(code: &str) -> Self {
+        Self::start(package(code), &[])
+    }
+
+    /// Starts a session in a project with a `src/code.rs`.
+    pub(crate) fn start(project: Project, arguments: &[&str]) -> Self {
+        Self::start_at(project, arguments, "src/code.rs")
+    }
+
+    /// Starts a session in which `file` is what is edited.
+    pub(crate) fn start_at(project: Project, arguments: &[&str], file: &str) -> Self {
+        let session = Session::start_with(&project, arguments);
+        let code = std::fs::read_to_string(project.file(file)).expect("the file is there");
+        let mut live = Self { session, project, code, file: file.into(), talk: None, seen: 0 };
+        live.seen = live.events().len();
+        live
+    }
+
+    /// All events so far.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.project.file("events")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("events are JSON")).collect()
+    }
+
+    /// Sends a line, returns the answer.
+    pub(crate) fn ask(&mut self, question: &str) -> String {
+        let mut answer = String::new();
+        let talk = self.talk();
+        writeln!(talk.get_mut(), "{question}").expect("the program listens");
+        let read = talk.read_line(&mut answer);
+        if !matches!(read, Ok(1..)) {
+            panic!("no answer to {question:?}:\n{}", self.report());
+        }
+        answer.trim_end_matches('\n').replace('\u{1}', "\n")
+    }
+
+    /// Sends a line that is not answered.
+    pub(crate) fn tell(&mut self, what: &str) {
+        writeln!(self.talk().get_mut(), "{what}").expect("the program listens");
+    }
+
+    fn talk(&mut self) -> &mut BufReader<UnixStream> {
+        let path = self.project.file("talk");
+        self.talk.get_or_insert_with(|| {
+            let since = Instant::now();
+            loop {
+                match UnixStream::connect(&path) {
+                    Ok(stream) => {
+                        stream.set_read_timeout(Some(PATIENCE)).expect("sockets can wait");
+                        return BufReader::new(stream);
+                    }
+                    Err(error) => assert!(since.elapsed() < PATIENCE, "the program does not listen: {error}"),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })
+    }
+
+    /// What became of the next edit: the event that says it.
+    pub(crate) fn outcome(&mut self) -> Value {
+        let since = Instant::now();
+        loop {
+            let events = self.events();
+            while let Some(event) = events.get(self.seen) {
+                self.seen += 1;
+                let kind = event["event"].as_str().unwrap_or_default();
+                if ["patched", "unchanged", "rejected", "restarted", "exited"].contains(&kind) {
+                    return event.clone();
+                }
+            }
+            assert!(since.elapsed() < PATIENCE, "nothing came of the edit:\n{}", self.report());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Saves the file with that text, and waits for what comes of it.
+    pub(crate) fn save(&mut self, code: &str) -> Value {
+        self.code = code.into();
+        self.project.write(&self.file, code);
+        self.outcome()
+    }
+
+    /// Saves the file with that text; it must go live.
+    pub(crate) fn patch(&mut self, code: &str) -> Value {
+        let event = self.save(code);
+        assert_eq!(event["event"], "patched", "{event}\n{}", self.report());
+        event
+    }
+
+    /// Replaces a piece of the file; it must go live.
+    pub(crate) fn edit(&mut self, from: &str, to: &str) -> Value {
+        assert!(self.code.contains(from), "{from:?} is in the source");
+        let code = self.code.replace(from, to);
+        self.patch(&code)
+    }
+
+    /// The program's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        let events = self.events();
+        let ready = events.iter().rev().find(|event| event["event"] == "ready").expect("it was started");
+        ready["pid"].as_u64().and_then(|pid| pid.try_into().ok()).expect("it has a process id")
+    }
+
+    /// All that was said, for a failure's message.
+    pub(crate) fn report(&self) -> String {
+        let events: Vec<String> = self.events().iter().map(Value::to_string).collect();
+        format!("{}\n{}", events.join("\n"), self.session.said())
+    }
+}
+
+/// The functions that a patch names.
+pub(crate) fn functions(patched: &Value) -> Vec<&str> {
+    patched["functions"]
+        .as_array()
+        .expect("patches name functions")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+/// What a patch has to say besides.
+pub(crate) fn notes(patched: &Value) -> Vec<&str> {
+    patched["notes"].as_array().expect("patches have notes").iter().filter_map(Value::as_str).collect()
+}

@@ -1,0 +1,15 @@
+//! What must hold: real programs, patched through the command, asked afterwards what they do and what
+//! became of their state.
+
+#[path = "../sessions/project.rs"]
+#[expect(dead_code, reason = "shared with the tests of sessions, which use more of it")]
+mod project;
+#[path = "../sessions/session.rs"]
+#[expect(dead_code, reason = "shared with the tests of sessions, which use more of it")]
+mod session;
+
+mod additions;
+mod calls;
+mod live;
+mod panics;
+mod state;
