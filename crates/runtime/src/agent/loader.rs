@@ -210,11 +210,41 @@ fn last_error() -> String {
     }
 }
 
+/// The C library's mathematics: std calls it, and programs that do not are linked without it.
+const MATHEMATICS: &CStr = c"libm.so.6";
+
 /// Where the global scope has a function or an object of that name. Indirect functions are resolved.
 pub(crate) fn resolve(name: &str) -> Option<WireAddress> {
+    // Rust's own names are in no library.
+    let is_rust = name.starts_with("_ZN") || name.starts_with("_R");
     let name = CString::new(name).ok()?;
     // SAFETY: `dlsym` only reads the name; resolvers of indirect functions may run at any time.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64;
+    match address {
+        0 if is_rust => None,
+        0 => resolve_late(&name),
+        found => in_module(found),
+    }
+}
+
+/// Looks in a library that comes with the C library, and loads it if it has the name.
+fn resolve_late(name: &CStr) -> Option<WireAddress> {
+    // SAFETY: the C library's own libraries may be loaded at any time; the handle is used here only, and
+    // given back where nothing of the library is used.
+    unsafe {
+        let library = libc::dlopen(MATHEMATICS.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+        if library.is_null() {
+            return None;
+        }
+        let found = in_module(libc::dlsym(library, name.as_ptr()) as u64);
+        if found.is_none() {
+            libc::dlclose(library);
+        }
+        found
+    }
+}
+
+fn in_module(address: u64) -> Option<WireAddress> {
     if address == 0 {
         return None;
     }
@@ -280,5 +310,6 @@ mod tests {
         assert!(resolve("malloc").is_some());
         assert_eq!(resolve("no_such_function_anywhere"), None);
         assert_eq!(resolve("errno"), None, "a thread-local has no one address");
+        assert!(resolve("lgammaf_r").is_some(), "it is of libm");
     }
 }

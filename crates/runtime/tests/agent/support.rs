@@ -233,8 +233,7 @@ impl Server {
         }
     }
 
-    pub(crate) fn roll_back(&mut self, from: u32, to: u32, settle: Vec::new(),
- slots: Vec<SlotSet>) -> Result<(), ApplyError> {
+    pub(crate) fn roll_back(&mut self, from: u32, to: u32, slots: Vec<SlotSet>) -> Result<(), ApplyError> {
         match self.ask(&ToProcess::Rollback { to, from, slots }) {
             FromProcess::RolledBack { to: now } if now == to => Ok(()),
             FromProcess::Failed { error } => Err(error),
@@ -253,6 +252,7 @@ impl Server {
             island_writes: Vec::new(),
             traps: Vec::new(),
             tls: Vec::new(),
+            settle: Vec::new(),
             slots: Vec::new(),
             redirects: Vec::new(),
         }
