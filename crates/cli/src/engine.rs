@@ -10,8 +10,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Reads the base build; patch images go into `folder`. May take a while.
+pub(crate) fn open(base: &BaseBuild, folder: &Path) -> Result<Box<dyn Patcher>, String> {
+    Ok(Box::new(Engine::open(base, folder)?))
+}
+
 /// A session and its processes.
-pub(crate) struct Engine {
+struct Engine {
     session: Session,
     processes: HashMap<u32, Process>,
     /// What is to go live next.
@@ -22,8 +27,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Reads the base build; patch images go into `folder`.
-    pub(crate) fn open(base: &BaseBuild, folder: &Path) -> Result<Self, String> {
+    fn open(base: &BaseBuild, folder: &Path) -> Result<Self, String> {
         let session = Session::open(base, folder).map_err(|error| text(&error))?;
         Ok(Self {
             session,

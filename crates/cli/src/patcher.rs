@@ -4,10 +4,8 @@
 //! begin → (link → apply in the process → applied, for each process) → commit, or abandon
 //! ```
 
-use crate::engine::Engine;
-use livepatch_build::session::{BaseBuild, CrateObjects};
+use livepatch_build::session::CrateObjects;
 use livepatch_proto::{BuildId, Hello, Patch, SlotSet, WireAddress, WireRange};
-use std::path::Path;
 use std::time::Duration;
 
 /// Asks a process where it has dynamic symbols.
@@ -116,9 +114,4 @@ pub trait Patcher: Send {
 
     /// The processes are at an earlier patch.
     fn commit_rollback(&mut self, to: u32);
-}
-
-/// Reads the base build; patch images go into `folder`. May take a while.
-pub fn open(base: &BaseBuild, folder: &Path) -> Result<Box<dyn Patcher>, String> {
-    Ok(Box::new(Engine::open(base, folder)?))
 }

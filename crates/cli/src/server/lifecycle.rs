@@ -4,10 +4,10 @@ use super::{Ending, Message, Next, Server};
 use crate::captured_build::Built;
 use crate::child::Handle;
 use crate::control::Answer;
+use crate::engine;
 use crate::error::Failure;
 use crate::events::{Event, milliseconds};
 use crate::launch::{self, Invitation};
-use crate::patcher;
 use crate::server::edits::Editing;
 use crate::server::patching::Patching;
 use livepatch_build::rebuild::Rebuilder;
@@ -153,7 +153,7 @@ impl Server {
 
         let base = built.program.base_build();
         let (sender, patches) = (self.sender.clone(), folders.root().join("patches"));
-        std::thread::spawn(move || drop(sender.send(Message::Opened(start, patcher::open(&base, &patches)))));
+        std::thread::spawn(move || drop(sender.send(Message::Opened(start, engine::open(&base, &patches)))));
         let rebuilder =
             Rebuilder::new(&built.program, folders).map_err(Failure::file("prepare", &folders.rebuilds()))?;
         self.watch_all(&rebuilder);
