@@ -53,7 +53,8 @@ pub struct BaseBuild {
     pub host: PathBuf,
     /// The captured crates of the host, dependencies first.
     pub crates: Vec<CrateObjects>,
-    /// Archives and shared objects of the captured link, in link order.
+    /// Archives and shared objects of the captured link, in link order, and folders with libraries that
+    /// the link did not need.
     pub link_inputs: Vec<PathBuf>,
 }
 

@@ -197,6 +197,12 @@ impl Arguments {
         self.values("--extern").filter_map(|value| split_extern(value.as_bytes()).map(|(_, path)| path))
     }
 
+    /// The folders in which rustc finds what dependencies depend on.
+    pub fn library_folders(&self) -> impl Iterator<Item = &Path> {
+        let folders = self.values("-L").filter_map(|value| value.as_bytes().strip_prefix(b"dependency="));
+        folders.map(|folder| Path::new(OsStr::from_bytes(folder)))
+    }
+
     /// The crate's name.
     pub fn crate_name(&self) -> Option<&str> {
         self.value("--crate-name")?.to_str()

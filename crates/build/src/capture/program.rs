@@ -97,10 +97,16 @@ impl Program {
         let mut cargo_inputs = CargoInputs::of(folders, &units).map_err(at(&folders.records()))?;
         let captured: HashSet<PathBuf> =
             units.iter().flat_map(|unit| unit.record.library_outputs()).collect();
-        let others =
-            link.inputs.iter().map(|input| input.path.as_path()).filter(|path| !captured.contains(*path));
+        let linked = link.inputs.iter().map(|input| input.path.as_path().to_owned());
+        // An edit may use what is declared only.
+        let declared = units.iter().flat_map(|unit| {
+            let cwd = unit.record.cwd.as_path();
+            unit.record.arguments().externs().map(|path| cwd.join(path)).collect::<Vec<_>>()
+        });
+        let others: BTreeSet<PathBuf> =
+            linked.chain(declared).filter(|path| !captured.contains(path)).collect();
         if let Some(unit) = units.last() {
-            cargo_inputs.add_outsiders(others, unit.record.cwd.as_path());
+            cargo_inputs.add_outsiders(others.iter().map(PathBuf::as_path), unit.record.cwd.as_path());
         }
         Ok(Self {
             host: link.kept_output.into(),
@@ -121,8 +127,19 @@ impl Program {
         BaseBuild {
             host: self.host.clone(),
             crates: self.units.iter().map(objects_of).collect(),
-            link_inputs: self.link_inputs.clone(),
+            link_inputs: self.link_inputs.iter().cloned().chain(self.library_folders()).collect(),
         }
+    }
+
+    /// The folders with the program's dependencies, those that it does not use yet included.
+    fn library_folders(&self) -> BTreeSet<PathBuf> {
+        let arguments = self.units.iter().map(|unit| (unit, unit.record.arguments()));
+        arguments
+            .flat_map(|(unit, arguments)| {
+                let cwd = unit.record.cwd.as_path();
+                arguments.library_folders().map(|folder| cwd.join(folder)).collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     /// Removes what earlier builds of this program's crates left and nothing refers to any more.
@@ -235,7 +252,12 @@ impl Collector<'_> {
 
     fn read(&self, id: &UnitId) -> Option<UnitRecord> {
         let record = record::read_unit(&self.folders.unit_record(id))?;
-        record.base.as_ref().is_none_or(|base| base.as_path().is_dir()).then_some(record)
+        if let Some(base) = &record.base {
+            let incremental = self.folders.incremental(id);
+            let session = objects::newest_session(&incremental, &record.crate_name).ok().flatten();
+            session.filter(|_| base.as_path().is_dir())?;
+        }
+        Some(record)
     }
 
     fn add(&mut self, id: UnitId, record: UnitRecord) {
