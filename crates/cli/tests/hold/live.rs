@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, Write};
 
 fn main() {
     code::start();
+    let _ = std::fs::remove_file("talk");
     let listener = std::os::unix::net::UnixListener::bind("talk").unwrap();
     for stream in listener.incoming() {
         let stream = stream.unwrap();

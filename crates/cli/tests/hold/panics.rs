@@ -47,8 +47,7 @@ fn inner(x: u32) -> u32 {
 
 /// The body of `inner`, and one that panics.
 const BODY: &str = "{\n    x\n}";
-const PANICKING: &str =
-    "{\n    let _noisy = Noisy;\n    let _another = [Noisy, Noisy];\n    if x == 3 {\n        panic!(\"inner got {x}\");\n    }\n    x\n}";
+const PANICKING: &str = "{\n    let _noisy = Noisy;\n    let _another = [Noisy, Noisy];\n    if x == 3 {\n        panic!(\"inner got {x}\");\n    }\n    x\n}";
 
 /// Where a text is in the source: its line, as compilers count.
 fn line(code: &str, text: &str) -> usize {
@@ -111,7 +110,8 @@ fn old_code_that_patched_code_calls_panics_through_it() {
     let code = live.code.replace(BODY, PANICKING);
     live.patch(&code);
     // The callee goes back to its first body, which is in the program's own file; the caller is new.
-    let code = live.code.replace(PANICKING, BODY).replace("inner(x) + 1", "inner(x).checked_sub(10).unwrap()");
+    let code =
+        live.code.replace(PANICKING, BODY).replace("inner(x) + 1", "inner(x).checked_sub(10).unwrap()");
     live.patch(&code);
     assert_eq!(live.ask("guarded"), "caught, dropped 1");
     let seen = live.ask("seen");
