@@ -26,6 +26,25 @@ pub fn newest_session(incremental: &Path, crate_name: &str) -> io::Result<Option
     Ok(newest.map(|(_, path)| path))
 }
 
+/// Whether rustc gives that name to a session's folder when everything is in it.
+pub fn is_finished_session(name: &str) -> bool {
+    session_time(name).is_some()
+}
+
+/// What lies beside a session: older ones, and ones that were never finished.
+pub fn beside_session(session: &Path) -> io::Result<Vec<PathBuf>> {
+    let name = session.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let lock = name.rsplit_once('-').map(|(start, _)| format!("{start}.lock"));
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(session.parent().unwrap_or(session))? {
+        let entry = entry?.file_name();
+        if entry != name && lock.as_ref().is_none_or(|lock| entry != **lock) {
+            others.push(session.with_file_name(entry));
+        }
+    }
+    Ok(others)
+}
+
 /// The time in a finished session's name: base-36 digits, whose count does not change before 2059,
 /// so that they sort as text.
 fn session_time(name: &str) -> Option<String> {
@@ -80,6 +99,12 @@ mod tests {
         std::fs::write(newest.join("dep-graph.bin"), "x").unwrap();
         let kept = keep_session(&newest, &dir.path().join("base")).unwrap();
         assert_eq!(in_folder(&kept).unwrap(), [kept.join("x.o")]);
+        std::fs::write(dir.path().join("app-1a/s-hodmbuo9wx-17eq0zm.lock"), "").unwrap();
+        let mut beside = beside_session(&newest).unwrap();
+        beside.sort();
+        let names: Vec<_> = beside.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let old = "s-hodmbug2zd-1ud80ek-2ps4se30vjai54s0gep65pjff";
+        assert_eq!(names, [old, "s-hodmbuo9wy-17eq0zm-working", "s-hodmzzzzzz-17eq0zm.lock"]);
         assert_eq!(newest_session(dir.path(), "other").unwrap(), None);
     }
 }

@@ -94,9 +94,14 @@ impl Artifacts {
         Ok(out)
     }
 
-    /// Removes a folder that [`Artifacts::begin`] made, aside.
-    pub(super) fn discard(out: PathBuf) {
-        std::thread::spawn(move || std::fs::remove_dir_all(out));
+    /// Removes folders and files, aside.
+    pub(super) fn discard(paths: Vec<PathBuf>) {
+        std::thread::spawn(move || {
+            for path in paths {
+                let _ =
+                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+            }
+        });
     }
 
     /// Where the changed objects of this rebuild are kept.

@@ -2,10 +2,12 @@
 //!
 //! [`plan`] says which captured crates an edit concerns, or that cargo must deal with it;
 //! [`schedule`] runs rustc for them and their dependents, each as soon as the metadata it needs is
-//! out; [`rustc`] is one such run; [`artifacts`] keeps what the runs leave.
+//! out; [`rustc`] is one such run, until [`finish`] says that it has done what is needed; [`artifacts`]
+//! keeps what the runs leave.
 
 mod artifacts;
 mod diagnostic;
+mod finish;
 mod plan;
 mod rustc;
 mod schedule;
@@ -36,6 +38,8 @@ struct State {
     unit: Unit,
     /// Indices of the units that it names.
     depends_on: Vec<usize>,
+    /// rustc's latest session.
+    session: PathBuf,
     /// The latest object of each codegen unit.
     objects: artifacts::Objects,
     /// What dependents compile against, if a rebuild made one.
@@ -88,6 +92,7 @@ impl Rebuilder {
             units.push(State {
                 depends_on: unit.depends_on.iter().filter_map(position).collect(),
                 objects: artifacts::Objects::of(&unit.objects)?,
+                session: latest_session(folders, unit)?,
                 unit: unit.clone(),
                 library: None,
             });
@@ -120,4 +125,11 @@ impl Rebuilder {
         }
         changed
     }
+}
+
+/// rustc's latest finished session of a unit.
+fn latest_session(folders: &Folders, unit: &Unit) -> io::Result<PathBuf> {
+    let incremental = folders.incremental(&unit.id);
+    let session = crate::capture::objects::newest_session(&incremental, &unit.record.crate_name)?;
+    session.ok_or_else(|| io::Error::other(format!("no finished session in {}", incremental.display())))
 }

@@ -1,14 +1,15 @@
 //! One run of rustc, as captured but for where its outputs go.
 
 use super::diagnostic::{self, Diagnostic, Line};
+use super::finish::{Finish, Ready};
 use super::stub_library::stub_library;
 use super::{Options, RebuildError, State};
 use crate::capture::arguments::Arguments;
 use crate::capture::{Folders, NO_LINK_VARIABLE, write_atomically};
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Ends a rebuild early, from another thread.
@@ -43,7 +44,7 @@ impl Cancel {
     }
 
     /// Starts a child that [`Cancel::cancel`] can kill; none when that was called already.
-    fn spawn(&self, command: &mut Command) -> io::Result<Option<(usize, impl Read + use<>)>> {
+    fn spawn(&self, command: &mut Command) -> io::Result<Option<(usize, ChildStderr)>> {
         let mut state = self.lock();
         if state.cancelled {
             return Ok(None);
@@ -54,10 +55,22 @@ impl Cancel {
         Ok(Some((state.children.len() - 1, stderr)))
     }
 
+    fn take(&self, index: usize) -> io::Result<Child> {
+        let child = self.lock().children.get_mut(index).and_then(Option::take);
+        child.ok_or_else(|| io::Error::other("the child was waited for twice"))
+    }
+
     /// Waits for a child that has closed its standard error: it ends at once.
     fn wait(&self, index: usize) -> io::Result<ExitStatus> {
-        let child = self.lock().children.get_mut(index).and_then(Option::take);
-        child.ok_or_else(|| io::Error::other("the child was waited for twice"))?.wait()
+        self.take(index)?.wait()
+    }
+
+    /// Ends a child that has nothing left to do.
+    fn dismiss(&self, index: usize) -> io::Result<()> {
+        let mut child = self.take(index)?;
+        child.kill()?;
+        std::thread::spawn(move || child.wait());
+        Ok(())
     }
 }
 
@@ -98,16 +111,23 @@ pub(super) fn compile(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let Some((child, stderr)) = cancel.spawn(&mut command).map_err(running)? else {
+    let sessions = state.session.parent().unwrap_or(&state.session);
+    let finish = Finish::watch(sessions).map_err(|source| io_error("cannot watch rustc's folder", source))?;
+    let Some((child, mut stderr)) = cancel.spawn(&mut command).map_err(running)? else {
         return Err(RebuildError::Cancelled);
     };
     let mut diagnostics = Vec::new();
-    for line in BufReader::new(stderr).lines() {
-        match diagnostic::parse(&line.map_err(running)?) {
+    let ended = read_lines(&mut stderr, &finish, |line| {
+        match diagnostic::parse(line) {
             Line::Diagnostic(diagnostic) => diagnostics.push(diagnostic),
             Line::Metadata(path) => metadata_ready(make_stub(state, &path, places)?),
             Line::Other => {}
         }
+        Ok(())
+    })?;
+    if ended == Ended::Finished && !cancel.is_cancelled() {
+        cancel.dismiss(child).map_err(running)?;
+        return Ok(diagnostics);
     }
     let status = cancel.wait(child).map_err(running)?;
     if cancel.is_cancelled() {
@@ -119,6 +139,53 @@ pub(super) fn compile(
             diagnostics.push(ended_silently(status));
         }
         Err(RebuildError::Compile(diagnostics))
+    }
+}
+
+/// Why there is nothing more to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// rustc has ended.
+    Closed,
+    /// All objects are there.
+    Finished,
+}
+
+/// Reads lines until rustc ends or has written everything.
+fn read_lines(
+    stderr: &mut ChildStderr,
+    finish: &Finish,
+    mut take: impl FnMut(&str) -> Result<(), RebuildError>,
+) -> Result<Ended, RebuildError> {
+    let reading = |source| io_error("cannot read what rustc says", source);
+    rustix::io::ioctl_fionbio(&*stderr, true).map_err(|error| reading(error.into()))?;
+    let mut unread = Vec::new();
+    let mut finished = false;
+    loop {
+        let mut buffer = [0; 1 << 14];
+        match stderr.read(&mut buffer) {
+            Ok(0) => {
+                if !unread.is_empty() {
+                    take(&String::from_utf8_lossy(&unread))?;
+                }
+                return Ok(Ended::Closed);
+            }
+            Ok(read) => {
+                unread.extend_from_slice(&buffer[..read]);
+                while let Some(end) = unread.iter().position(|&byte| byte == b'\n') {
+                    let line: Vec<u8> = unread.drain(..=end).collect();
+                    take(String::from_utf8_lossy(&line).trim_end())?;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if finished {
+                    return Ok(Ended::Finished);
+                }
+                finished = finish.wait(&*stderr).map_err(reading)? == Ready::Finished;
+            }
+            Err(error) => return Err(reading(error)),
+        }
     }
 }
 
@@ -147,9 +214,7 @@ fn arguments(captured: Arguments, places: &Places<'_>, options: Options) -> Argu
     for replaced in ["--error-format", "--json", "--diagnostic-width", "--color"] {
         arguments = arguments.without(replaced);
     }
-    arguments = arguments
-        .with("--error-format", "json")
-        .with("--json", json(&captured, options));
+    arguments = arguments.with("--error-format", "json").with("--json", json(&captured, options));
     for folder in places.libraries {
         let mut dependency = OsString::from("dependency=");
         dependency.push(folder);
@@ -196,7 +261,10 @@ mod tests {
         };
         let thin = arguments(captured, &places, Options { colour: true });
         assert_eq!(thin.value("--emit"), Some(OsStr::new("dep-info,link")));
-        assert_eq!(thin.value("--json"), Some(OsStr::new("artifacts,future-incompat,diagnostic-rendered-ansi")));
+        assert_eq!(
+            thin.value("--json"),
+            Some(OsStr::new("artifacts,future-incompat,diagnostic-rendered-ansi"))
+        );
         assert_eq!(thin.codegen("incremental"), Some(OsStr::new("/t/i")));
         assert_eq!(thin.value("--out-dir"), Some(OsStr::new("/t/livepatch/out/b-1")));
         let externs: Vec<_> = thin.externs().collect();

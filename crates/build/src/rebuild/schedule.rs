@@ -2,8 +2,9 @@
 
 use super::artifacts::{Artifacts, Objects};
 use super::rustc::{self, Cancel, Places, io_error};
-use super::{Diagnostic, Options, RebuildError, Rebuilder, Rebuilt};
-use crate::capture::{dep_info, objects};
+use super::{Diagnostic, Options, RebuildError, Rebuilder, Rebuilt, latest_session};
+use crate::capture::dep_info;
+use crate::capture::objects::beside_session;
 use crate::session::CrateObjects;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ impl Rebuilder {
                 .map_err(|source| io_error("cannot keep what rustc made", source))?;
             Ok(Rebuilt { crates, rustc, warnings })
         });
-        Artifacts::discard(out);
+        Artifacts::discard(vec![out]);
         result
     }
 
@@ -144,13 +145,11 @@ impl Rebuilder {
         let mut next = Vec::with_capacity(order.len());
         for &index in order {
             let state = &self.units[index];
-            let incremental = self.artifacts.folders().incremental(&state.unit.id);
-            let session = objects::newest_session(&incremental, &state.unit.record.crate_name)?
-                .ok_or_else(|| std::io::Error::other(format!("no session in {}", incremental.display())))?;
+            let session = latest_session(self.artifacts.folders(), &state.unit)?;
             let objects = state.objects.next(&session, &self.artifacts.objects(state))?;
             let dep_info = out.join(format!("{}.d", state.unit.id.0));
             let sources = dep_info::read(&dep_info, state.unit.record.cwd.as_path())?;
-            next.push((index, objects, sources));
+            next.push((index, session, objects, sources));
         }
         let kept = self.artifacts.libraries();
         for (state, library) in self.units.iter_mut().zip(libraries) {
@@ -162,7 +161,7 @@ impl Rebuilder {
         }
         let mut replaced = Vec::with_capacity(next.len());
         let mut crates = Vec::with_capacity(next.len());
-        for (index, objects, sources) in next {
+        for (index, session, objects, sources) in next {
             let state = &mut self.units[index];
             crates.push(CrateObjects {
                 unit: state.unit.id.clone(),
@@ -172,6 +171,9 @@ impl Rebuilder {
             let old: Objects = std::mem::replace(&mut state.objects, objects.clone());
             replaced.push((old, objects));
             state.unit.sources = sources;
+            // rustc does this itself when it is left to end.
+            Artifacts::discard(beside_session(&session)?);
+            state.session = session;
         }
         self.artifacts.supersede(replaced);
         Ok(crates)
