@@ -9,7 +9,11 @@ mod project;
 mod session;
 
 mod additions;
+mod back;
 mod calls;
 mod live;
+mod load;
 mod panics;
+mod processes;
 mod state;
+mod tiny;
