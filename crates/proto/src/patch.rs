@@ -222,7 +222,7 @@ wire_struct! {
         pub map: u64,
         /// Islands, traps and slots.
         pub islands: u64,
-        /// Changing code.
+        /// Changing code, and waiting until threads have run on.
         pub redirect: u64,
         /// All of it.
         pub total: u64,

@@ -33,7 +33,15 @@ impl<T> ForkLock<T> {
         }
     }
 
-    /// Gives the lock back that [`Self::acquire`] took: after a `fork`, in the parent and in the child.
+    /// A guard for the lock that [`Self::acquire`] took: after a `fork`, in the child.
+    ///
+    /// # Safety
+    /// This thread, or the one that it is a copy of, holds the lock, and has no guard for it.
+    pub(crate) unsafe fn adopt(&self) -> ForkGuard<'_, T> {
+        ForkGuard(self)
+    }
+
+    /// Gives the lock back that [`Self::acquire`] took: after a `fork`, in the parent.
     pub(crate) fn release(&self) {
         self.held.store(false, Ordering::Release);
     }

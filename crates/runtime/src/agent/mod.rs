@@ -2,7 +2,8 @@
 //!
 //! * [`constructor`] runs before the program: invitation, signal handlers, self-test, thread.
 //! * [`serve`] is the thread: one answer per question of the server.
-//! * [`plan`] turns a patch into checked values, [`transaction`] carries them out or undoes them.
+//! * [`plan`] turns a patch into checked values, [`transaction`] carries them out or undoes them;
+//!   [`settle`] waits for threads that may stand at an entry without having called it.
 //! * What can go wrong in unsafe ways is in leaves named for the hazard: [`memory`], [`membarrier`],
 //!   [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`].
 //!
@@ -28,6 +29,7 @@ mod plan;
 mod process_status;
 mod self_test;
 mod serve;
+mod settle;
 mod signals;
 mod state;
 mod thread;

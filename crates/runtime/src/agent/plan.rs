@@ -182,6 +182,9 @@ pub(crate) struct Links<'a> {
     /// Pages of earlier patches among them that hold code, ascending.
     pub(crate) reopened: Vec<CodePages>,
     pub(crate) traps: Vec<(u64, Continuation)>,
+    /// Where slots point while code is changed; empty if they are set at once.
+    pub(crate) settle: Vec<(SlotAddress, Target)>,
+    /// Where slots point once the patch is live.
     pub(crate) slots: Vec<(SlotAddress, Target)>,
 }
 
@@ -203,7 +206,11 @@ pub(crate) fn plan_links<'a>(
     disjoint(writes.iter().map(|(at, _)| at.span()))?;
     let traps = patch.traps.iter().map(|trap| plan_trap(trap, ground)).collect::<Result<_, _>>()?;
     let reopened = pages_to_reopen(writes.iter().map(|&(at, _)| at), fresh);
-    Ok(Links { writes, reopened, traps, slots: plan_slots(&patch.slots, ground)? })
+    let settle = plan_slots(&patch.settle, ground)?;
+    if let Some(set) = patch.settle.iter().find(|set| !patch.slots.iter().any(|last| last.slot == set.slot)) {
+        return Err(invalid(format!("the slot {} settles and is not set", set.slot)));
+    }
+    Ok(Links { writes, reopened, traps, settle, slots: plan_slots(&patch.slots, ground)? })
 }
 
 /// The pages with code that are not fresh.

@@ -1,6 +1,8 @@
 //! What the kernel says about this process and its threads (proc_pid_status(5)).
 
 use super::signals::TRAP_SIGNALS;
+use std::collections::BTreeSet;
+use std::io;
 use std::time::Duration;
 
 /// The process that traces this one; 0 if none does.
@@ -37,6 +39,52 @@ fn blocks_traps(status: &str) -> bool {
     TRAP_SIGNALS.iter().any(|signal| blocked >> (signal - 1) & 1 == 1)
 }
 
+/// The ids of all threads. The kernel's list may break off where a thread ends just then: this one is
+/// whole unless threads end all the time, and then all but whole.
+pub(crate) fn threads() -> io::Result<Vec<u32>> {
+    let list = || {
+        let tasks = std::fs::read_dir("/proc/self/task")?;
+        let ids = tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok());
+        Ok::<BTreeSet<u32>, io::Error>(ids.collect())
+    };
+    let mut last = list()?;
+    let mut all = last.clone();
+    for _ in 0..8 {
+        let next = list()?;
+        all.extend(&next);
+        if next == last {
+            break;
+        }
+        last = next;
+    }
+    Ok(all.into_iter().collect())
+}
+
+/// Where a thread is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// It waits for something; its program counter.
+    At(u64),
+    /// It runs, or would if it had a processor; or that is not known.
+    Running,
+    /// It ended.
+    Gone,
+}
+
+/// Where a thread is now.
+pub(crate) fn place(thread: u32) -> Place {
+    match std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")) {
+        Ok(text) => program_counter(&text).map_or(Place::Running, Place::At),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Place::Gone,
+        Err(_) => Place::Running,
+    }
+}
+
+/// What `syscall` ends with, unless it says "running".
+fn program_counter(syscall: &str) -> Option<u64> {
+    u64::from_str_radix(syscall.split_whitespace().last()?.strip_prefix("0x")?, 16).ok()
+}
+
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
@@ -53,5 +101,14 @@ mod tests {
         assert!(blocks_traps("SigBlk:\t0000000000000008\n"));
         assert!(!blocks_traps("SigBlk:\tffffffffffffffe7\n"));
         assert!(!blocks_traps(""));
+    }
+
+    #[test]
+    fn reads_syscall_files() {
+        let asleep = "202 0x55 0x89 0x0 0x0 0x0 0xffffffff 0x7ffc9f8cbd80 0x7f12a5e4f117\n";
+        assert_eq!(program_counter(asleep), Some(0x7f12_a5e4_f117));
+        assert_eq!(program_counter("-1 0x7ffc9f8cbd80 0x401136\n"), Some(0x40_1136));
+        assert_eq!(program_counter("running\n"), None);
+        assert_eq!(program_counter(""), None);
     }
 }

@@ -1,8 +1,9 @@
 //! What outlives a patch, and a `fork`.
 
-use super::address::Island;
+use super::address::{Island, SlotAddress, Target};
 use super::environment::Invitation;
 use super::fork_lock::{ForkGuard, ForkLock};
+use super::memory;
 use livepatch_proto::{Origin, Redirection};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +13,17 @@ use std::time::{Duration, Instant};
 /// allocator's own preparation for a `fork` may come before the agent's, and hold its locks.
 pub(crate) struct Live {
     islands: Option<Arc<[Island]>>,
+    settling: Option<Settling>,
+}
+
+/// A patch whose code is changed, without effect so far: what is left to do cannot fail.
+pub(crate) struct Settling {
+    /// Its number.
+    pub(crate) patch: u32,
+    /// Where slots will point.
+    pub(crate) slots: Vec<(SlotAddress, Target)>,
+    /// All islands, its own included.
+    pub(crate) islands: Arc<[Island]>,
 }
 
 /// What the constructor found out, once.
@@ -23,7 +35,7 @@ pub(crate) struct Session {
     pub(crate) redirection: Redirection,
 }
 
-static LIVE: ForkLock<Live> = ForkLock::new(Live { islands: None });
+static LIVE: ForkLock<Live> = ForkLock::new(Live { islands: None, settling: None });
 static CURRENT: AtomicU32 = AtomicU32::new(0);
 /// The process that forks, or did last; the parent of this one, if that is how it came to be.
 static FORKING: AtomicU32 = AtomicU32::new(0);
@@ -75,6 +87,21 @@ impl Live {
         }
         CURRENT.store(patch, Ordering::Release);
     }
+
+    /// The code of a patch is changed; [`Self::go_live`] does the rest.
+    pub(crate) fn settle(&mut self, patch: Settling) {
+        self.settling = Some(patch);
+    }
+
+    /// Points the slots of the patch that settles to its bodies: the patch is live. What is left of it
+    /// is to be dropped when the lock is given back.
+    #[must_use]
+    pub(crate) fn go_live(&mut self) -> Option<Settling> {
+        let mut patch = self.settling.take()?;
+        patch.slots.iter().for_each(|&(slot, target)| memory::store_slot(slot, target));
+        self.set_current(patch.patch, Some(&mut patch.islands));
+        Some(patch)
+    }
 }
 
 /// Asks `fork` to wait a little while `work` keeps the dynamic linker busy, so that a child does not
@@ -102,8 +129,15 @@ pub(crate) fn release() {
 }
 
 /// After a `fork`, in the child.
+///
+/// A patch that settled in the parent is live in the child at once: the one thread that is left stands
+/// in `fork`, and the thread that would have gone on with it is not there.
 pub(crate) fn release_in_child() {
     LOADING.store(false, Ordering::SeqCst);
     PARENT.store(FORKING.load(Ordering::Acquire), Ordering::Release);
-    LIVE.release();
+    // SAFETY: the thread that forked took the lock in `hold`, which makes no guard.
+    let mut live = unsafe { LIVE.adopt() };
+    let settled = live.go_live();
+    drop(live);
+    drop(settled);
 }

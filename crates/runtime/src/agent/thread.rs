@@ -1,8 +1,10 @@
-//! The agent's one thread. Made with the C library directly: no panic, no unwinding, own signal mask.
+//! The agent's one thread, made with the C library directly: no panic, no unwinding, own signal mask.
+//! And what the kernel counts of others.
 
 use super::signals::real;
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// Enough for the dynamic linker and a program's callbacks; only touched pages count.
 const STACK: usize = 512 << 10;
@@ -47,6 +49,28 @@ extern "C" fn main(work: *mut c_void) -> *mut c_void {
     // A panic ends the conversation, which the server sees; the program goes on.
     drop(catch_unwind(AssertUnwindSafe(work)));
     std::ptr::null_mut()
+}
+
+/// This thread's id.
+pub(crate) fn id() -> u32 {
+    // SAFETY: `gettid` only says a number.
+    unsafe { libc::gettid() }.unsigned_abs()
+}
+
+/// How long a thread of this process has run so far, to the nanosecond; None where that is not known.
+pub(crate) fn run_time(id: u32) -> Option<Duration> {
+    // A thread's clock as clock_gettime(2) numbers it: glibc has a function for it, but that takes a
+    // `pthread_t`. Unlike /proc's `schedstat`, it is right between the scheduler's ticks too.
+    const PER_THREAD: libc::clockid_t = 4;
+    const SCHEDULED: libc::clockid_t = 2;
+    let clock = !id.cast_signed() << 3 | PER_THREAD | SCHEDULED;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock's number is made up, which the kernel checks; `time` is ours to be written.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return None;
+    }
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    Some(Duration::new(seconds, nanoseconds))
 }
 
 unsafe extern "C" {

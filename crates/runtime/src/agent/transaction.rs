@@ -2,14 +2,21 @@
 //!
 //! Everything that can fail comes before the first change that a thread of the program can notice, and
 //! is noted in an undo log. Then, with `fork` held off: slots, code, the patch's number.
+//!
+//! Where a function loops to its first instruction, a thread may stand at the entry that never called
+//! it. Then slots lead to the originals while code is changed, so that nothing happens that can be
+//! noticed; and to the new bodies once every thread has run on ([`settle`]). Nothing can fail between.
 
 use super::address::{CodeSegment, Ground, Island, IslandAddress, IslandKind, join};
 use super::loader::LoadedImage;
 use super::memory::{self, CodePages, MapError, Protection, SystemError, WritablePages};
 use super::plan::{CodeChange, Links, Store, plan_code, plan_islands, plan_links, plan_slots};
+use super::state::Settling;
 use super::trap_table::{Continuation, TRAPS};
 use super::undo::{Undo, UndoLog};
-use super::{entry, free_ranges, hello, image, loader, membarrier, process_status, signals, state, tls};
+use super::{
+    entry, free_ranges, hello, image, loader, membarrier, process_status, settle, signals, state, tls,
+};
 use livepatch_proto::{ApplyError, BuildId, Patch, SlotSet, Times, TlsInit, WireAddress};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -74,9 +81,16 @@ impl Patcher {
         }
         let prepared = clock.lap();
 
-        let surprise = commit(&change, &links, patch.number, all_islands)?;
+        let settles = !links.settle.is_empty();
+        let surprise = commit(&change, links, patch.number, all_islands)?;
         undo.keep();
         self.surprises.extend(surprise.err().map(|error| ApplyError::from(error).to_string()));
+        if settles {
+            let entries: Vec<u64> = patch.redirects.iter().map(|redirect| redirect.entry.0).collect();
+            self.surprises.extend(settle::wait(&entries));
+            let settled = state::commit().go_live();
+            drop(settled);
+        }
         let redirect = clock.lap();
         Ok(Times { check, map, islands: prepared, redirect, total: clock.total() })
     }
@@ -175,19 +189,21 @@ fn write_links(links: &Links<'_>, islands: &[Island], undo: &mut UndoLog<Done>) 
     Ok(())
 }
 
-/// Makes the patch live, or fails and changes nothing. An error inside the result was no reason to fail.
+/// Makes the patch live, or all but its slots if it settles first; or fails and changes nothing. An error
+/// inside the result was no reason to fail.
 ///
 /// Under the lock, nothing is allocated or freed.
 fn commit(
     change: &CodeChange,
-    links: &Links<'_>,
+    mut links: Links<'_>,
     number: u32,
     mut islands: Arc<[Island]>,
 ) -> Result<Result<(), SystemError>, SystemError> {
     let mut live = state::commit();
     let code = WritablePages::open(&change.pages)?;
     let mut surprise = Ok(());
-    for &(slot, target) in &links.slots {
+    let settles = !links.settle.is_empty();
+    for &(slot, target) in if settles { &links.settle } else { &links.slots } {
         memory::store_slot(slot, target);
     }
     for stage in &change.stages {
@@ -202,7 +218,11 @@ fn commit(
     }
     // Pages that stay writable work as well.
     surprise = surprise.and(code.close());
-    live.set_current(number, Some(&mut islands));
+    if settles {
+        live.settle(Settling { patch: number, slots: std::mem::take(&mut links.slots), islands });
+    } else {
+        live.set_current(number, Some(&mut islands));
+    }
     Ok(surprise)
 }
 

@@ -79,6 +79,11 @@ fn addresses_are_checked() {
     bad(bench.fails(|patch, _, _| patch.slots[0].slot.0 += 4));
     bad(bench.fails(|patch, symbols, _| patch.slots[0].slot = WireAddress(symbols.address("body2"))));
     bad(bench.fails(|patch, _, plan| patch.slots[0].target = plan.slot(0)));
+    bad(bench.fails(|patch, _, plan| patch.settle.push(plan.set(0, plan.slot(0).0))));
+    bad(bench.fails(|patch, symbols, plan| {
+        let slot = WireAddress(symbols.address("body2"));
+        patch.settle.push(SlotSet { slot, ..plan.set(0, plan.original(0)) });
+    }));
     bad(bench.fails(|patch, _, _| patch.island_writes[0].at.0 -= 8192));
     bad(bench.fails(|patch, symbols, _| {
         patch
@@ -106,6 +111,7 @@ fn contradictions_are_refused() {
     invalid(bench.fails(|patch, _, _| patch.island_writes.push(patch.island_writes[0].clone())));
     invalid(bench.fails(|patch, _, _| patch.island_pages.push(patch.island_pages[0])));
     invalid(bench.fails(|patch, _, _| patch.island_pages[0].code = 9));
+    invalid(bench.fails(|patch, _, plan| patch.settle.push(plan.set(1, plan.original(0)))));
     invalid(bench.fails(|patch, _, _| patch.redirects[0].expected.clear()));
     invalid(bench.fails(|patch, _, _| patch.tls.push(TlsInit { offset: 4030, bytes: vec![0; 8] })));
     bench.succeeds();

@@ -11,6 +11,7 @@ mod images;
 mod plan;
 mod process;
 mod redirect;
+mod settle;
 mod signals;
 mod support;
 mod thread_locals;

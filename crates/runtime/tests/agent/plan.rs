@@ -13,18 +13,32 @@ pub(crate) struct Shape {
     pub(crate) name: &'static str,
     /// Instruction boundaries inside the first five bytes, without the entry.
     pub(crate) boundaries: &'static [usize],
-    /// Length of the whole instructions that cover the first five bytes.
+    /// Length of the whole instructions that cover the first five bytes, and a branch to the first.
     pub(crate) prologue: usize,
+    /// Where that branch is, if it is behind the first five bytes.
+    pub(crate) branch: Option<usize>,
 }
 
-pub(crate) const PUSH_MOV: Shape = Shape { name: "push_mov", boundaries: &[1, 4], prologue: 8 };
-pub(crate) const SUB_RSP: Shape = Shape { name: "sub_rsp", boundaries: &[4], prologue: 8 };
-pub(crate) const FIVE: Shape = Shape { name: "five", boundaries: &[], prologue: 5 };
-pub(crate) const PUSHES: Shape = Shape { name: "pushes", boundaries: &[1, 3], prologue: 5 };
-pub(crate) const STRADDLE: Shape = Shape { name: "straddle", boundaries: &[1, 4], prologue: 8 };
-pub(crate) const SLOW: Shape = Shape { name: "slow", boundaries: &[2, 4], prologue: 6 };
+impl Shape {
+    pub(crate) const fn new(name: &'static str, boundaries: &'static [usize], prologue: usize) -> Self {
+        Self { name, boundaries, prologue, branch: None }
+    }
+}
+
+pub(crate) const PUSH_MOV: Shape = Shape::new("push_mov", &[1, 4], 8);
+pub(crate) const SUB_RSP: Shape = Shape::new("sub_rsp", &[4], 8);
+pub(crate) const FIVE: Shape = Shape::new("five", &[], 5);
+pub(crate) const PUSHES: Shape = Shape::new("pushes", &[1, 3], 5);
+pub(crate) const STRADDLE: Shape = Shape::new("straddle", &[1, 4], 8);
+pub(crate) const SLOW: Shape = Shape::new("slow", &[2, 4], 6);
 pub(crate) const SLOW_STRADDLE: Shape = Shape { name: "slow_straddle", ..SLOW };
-pub(crate) const THREE: Shape = Shape { name: "three", boundaries: &[], prologue: 3 };
+pub(crate) const THREE: Shape = Shape::new("three", &[], 3);
+pub(crate) const REST: Shape = Shape::new("rest", &[], 5);
+pub(crate) const LOOP8: Shape = Shape { branch: Some(5), ..Shape::new("loop8", &[2], 7) };
+pub(crate) const LOOP8_STRADDLE: Shape = Shape { name: "loop8_straddle", ..LOOP8 };
+pub(crate) const LOOP32: Shape = Shape { branch: Some(5), ..Shape::new("loop32", &[2], 11) };
+pub(crate) const TIGHT8: Shape = Shape::new("tight8", &[3], 5);
+pub(crate) const TIGHT32: Shape = Shape::new("tight32", &[3], 9);
 
 /// Where the program has its functions, and their first bytes.
 pub(crate) struct Symbols(HashMap<String, (u64, Vec<u8>)>);
@@ -138,7 +152,7 @@ impl Plan {
         };
         let at_entry = Trap { at: WireAddress(entry), target: TrapTarget::Slot { slot: self.slot(copy) } };
         let needed = self.in_stages().then_some(at_entry);
-        self.shape.boundaries.iter().map(boundary).chain(needed).collect()
+        self.shape.boundaries.iter().chain(&self.shape.branch).map(boundary).chain(needed).collect()
     }
 
     fn in_stages(&self) -> bool {
@@ -147,11 +161,12 @@ impl Plan {
 
     pub(crate) fn redirect(&self, copy: u64) -> Redirect {
         let entry = self.entry_of(copy);
-        let expected = vec![ExpectedBytes {
-            at: WireAddress(entry),
-            bytes: self.code[..self.shape.prologue.min(8)].to_vec(),
-        }];
-        let stages = if self.shape.prologue < 5 {
+        let expected =
+            vec![ExpectedBytes { at: WireAddress(entry), bytes: self.code[..self.shape.prologue].to_vec() }];
+        let trap = |at: usize| ByteWrite { at: WireAddress(entry + at as u64), byte: 0xcc };
+        let mut stages: Vec<_> =
+            self.shape.branch.iter().map(|&at| Stage::Bytes { writes: vec![trap(at)] }).collect();
+        stages.extend(if self.shape.prologue < 5 {
             vec![Stage::Bytes { writes: vec![ByteWrite { at: WireAddress(entry), byte: 0xcc }] }]
         } else if self.in_stages() {
             self.stages(entry)
@@ -159,6 +174,7 @@ impl Plan {
             let mut window = self.code[..8].to_vec();
             window[0] = 0xe9;
             window[1..5].copy_from_slice(&self.distance.to_le_bytes());
+            self.shape.branch.into_iter().for_each(|at| window[at] = 0xcc);
             // The word around the window: what is not expected is not written.
             let lead = (entry % 8) as usize;
             let mut word = [0x55; 8];
@@ -166,8 +182,13 @@ impl Plan {
             let traps = u8::from(!self.shape.boundaries.is_empty());
             let store = WordStore { at: WireAddress(entry & !7), new: u64::from_le_bytes(word), traps };
             vec![Stage::Word { store }]
-        };
+        });
         Redirect { entry: WireAddress(entry), expected, stages }
+    }
+
+    /// Has slots of copies settle on the originals first.
+    pub(crate) fn settle(&self, patch: &mut Patch, copies: std::ops::Range<u64>) {
+        patch.settle.extend(copies.map(|copy| self.set(copy, self.original(copy))));
     }
 
     fn stages(&self, entry: u64) -> Vec<Stage> {

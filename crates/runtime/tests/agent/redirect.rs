@@ -132,7 +132,7 @@ fn slots_alternate_behind_an_entry_across_words() {
 /// A thread that is inside a call made by the function's first instruction returns into the jump.
 #[test]
 fn a_return_address_inside_the_jump_still_works() {
-    const CALLS: Shape = Shape { name: "calls", boundaries: &[2], prologue: 8 };
+    const CALLS: Shape = Shape::new("calls", &[2], 8);
     let Some(mut program) = Program::start() else { return };
     let symbols = Symbols::of(&mut program);
     let plan = Plan::new(CALLS, &symbols, &program.server, 1, STRIDE);

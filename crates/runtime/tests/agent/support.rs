@@ -168,6 +168,8 @@ impl Program {
 pub(crate) struct Server {
     stream: UnixStream,
     pub(crate) hello: Hello,
+    /// What the agent logged so far.
+    pub(crate) log: Vec<String>,
 }
 
 impl Server {
@@ -188,14 +190,25 @@ impl Server {
         };
         assert!(hello.token.matches(&Token(TOKEN)));
         send(&mut stream, &ToProcess::Welcome).expect("the agent listens");
-        Some(Self { stream, hello })
+        Some(Self { stream, hello, log: Vec::new() })
     }
 
     pub(crate) fn ask(&mut self, question: &ToProcess) -> FromProcess {
+        self.tell(question);
+        self.answer()
+    }
+
+    pub(crate) fn tell(&mut self, question: &ToProcess) {
         send(&mut self.stream, question).expect("the agent listens");
+    }
+
+    pub(crate) fn answer(&mut self) -> FromProcess {
         loop {
             match receive(&mut self.stream, MAX_PAYLOAD).expect("the agent answers") {
-                FromProcess::Log { level, text } => eprintln!("{level:?}: {text}"),
+                FromProcess::Log { level, text } => {
+                    eprintln!("{level:?}: {text}");
+                    self.log.push(text);
+                }
                 answer => return answer,
             }
         }

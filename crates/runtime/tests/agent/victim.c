@@ -44,18 +44,34 @@ MANY(slow, 0, SLOW)
 MANY(slow_straddle, 6, SLOW)
 // Shorter than a jump. Returns 0.
 MANY(three, 0, "xor %eax,%eax; ret")
+// Loop to their first instruction. Return their second argument + 1000, after as many rounds as the first
+// says; the new bodies add the first. So whoever comes to a new body out of a loop returns too little.
+#define REL32 ".byte 0x0f, 0x85; .long 1b-.-4"
+MANY(loop8, 0, "1: pause; dec %rdi; jnz 1b; lea 1000(%rsi),%rax; ret")
+MANY(loop8_straddle, 6, "1: pause; dec %rdi; jnz 1b; lea 1000(%rsi),%rax; ret")
+MANY(loop32, 0, "1: pause; dec %rdi; " REL32 "; lea 1000(%rsi),%rax; ret")
+MANY(tight8, 0, "1: dec %rdi; jnz 1b; lea 1000(%rsi),%rax; ret")
+MANY(tight32, 0, "1: dec %rdi; " REL32 "; lea 1000(%rsi),%rax; ret")
+// A function right behind a system call: who waits there stands at its entry. Argument + 1000.
+asm(".text\n.balign 64\nsleeps: mov $35,%eax; xor %esi,%esi; syscall\n"
+    ".globl rest\nrest: mov $1000,%eax; add %rdi,%rax; ret\n");
+extern char sleeps[], rest[];
 // Returns into its own first five bytes.
 asm(".text\n.balign 64\n.globl calls\ncalls: call *%rsi; add $1000,%rax; ret\n"
     ".balign 64\n.globl waits\nwaits: lock incl waiting(%rip)\n1: pause; cmpl $0,gate(%rip); je 1b; mov %rdi,%rax; ret\n"
     ".balign 64\n.globl body2\nbody2: lea 2000(%rdi),%rax; ret\n"
-    ".balign 64\n.globl body3\nbody3: lea 3000(%rdi),%rax; ret\n");
-extern char calls[], waits[], body2[], body3[];
+    ".balign 64\n.globl body3\nbody3: lea 3000(%rdi),%rax; ret\n"
+    ".balign 64\n.globl loop2\nloop2: lea 2000(%rdi,%rsi),%rax; ret\n"
+    ".balign 64\n.globl loop3\nloop3: lea 3000(%rdi,%rsi),%rax; ret\n");
+extern char calls[], waits[], body2[], body3[], loop2[], loop3[];
 volatile int gate, waiting;
 
 static const struct { const char *name; char *start; int lead; } functions[] = {
     {"push_mov", push_mov, 0}, {"sub_rsp", sub_rsp, 0}, {"five", five, 0},   {"pushes", pushes, 0},
     {"straddle", straddle, 6}, {"slow", slow, 0},       {"three", three, 0}, {"slow_straddle", slow_straddle, 6},
-    {"calls", calls, 0},       {"body2", body2, 0},     {"body3", body3, 0},
+    {"calls", calls, 0},       {"body2", body2, 0},     {"body3", body3, 0}, {"loop2", loop2, 0},
+    {"loop3", loop3, 0},       {"loop8", loop8, 0},     {"loop32", loop32, 0}, {"loop8_straddle", loop8_straddle, 6},
+    {"rest", rest, 0},         {"tight8", tight8, 0},     {"tight32", tight32, 0},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 // What a copy takes: the body padded to 64 bytes, and the gap.
@@ -79,6 +95,17 @@ static void *caller(void *start) {
   for (; !stop; x++, n++) {
     long r = hot(x, 0), d = r - x;
     if (r != 0 && d != 1000 && d != 2000 && d != 3000 && d != 4000) wrong++;
+  }
+  calls_made += n;
+  return 0;
+}
+
+enum { ROUNDS = 2000 };
+static void *looper(void *start) {
+  long x = (long)start * 100000000, n = 0;
+  for (; !stop; x++, n++) {
+    long d = hot(ROUNDS, (void *)x) - x;
+    if (d != 1000 && d != 2000 + ROUNDS && d != 3000 + ROUNDS) wrong++;
   }
   calls_made += n;
   return 0;
@@ -110,13 +137,15 @@ static char name[64];
 static long number;
 static pthread_t held;
 
-static void start(void) {
+static void start_with(void *(*work)(void *)) {
   stop = 0;
   calls_made = wrong = 0;
   for (caller_count = 0; caller_count < number; caller_count++)
-    pthread_create(&callers[caller_count], 0, caller, (void *)(long)(caller_count + 1));
+    pthread_create(&callers[caller_count], 0, work, (void *)(long)(caller_count + 1));
   printf("started\n");
 }
+static void start(void) { start_with(caller); }
+static void start_loops(void) { start_with(looper); }
 static void finish(void) {
   stop = 1;
   for (int i = 0; i < caller_count; i++) pthread_join(callers[i], 0);
@@ -151,6 +180,13 @@ static void mappings(void) { FILE *f = fopen("/proc/self/maps", "r"); char line[
 static void environment(void) { fflush(stdout); if (system("env") == -1) printf("system failed\n"); printf(".\n"); }
 static void hold(void) { pthread_create(&held, 0, call_calls, (void *)7); while (!waiting) usleep(100); printf("held\n"); }
 static void release(void) { void *r; gate = 1; pthread_join(held, &r); printf("%ld\n", (long)r); }
+
+static void *sleep_at_rest(void *milliseconds) {
+  struct timespec nap = {(long)milliseconds / 1000, (long)milliseconds % 1000 * 1000000};
+  return (void *)(((function)sleeps)((long)&nap, 0) - (long)&nap);
+}
+static void go_to_rest(void) { pthread_create(&held, 0, sleep_at_rest, (void *)number); usleep(20000); printf("resting\n"); }
+static void wake_up(void) { void *r; pthread_join(held, &r); printf("%ld\n", (long)r); }
 
 static void install(void) {
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO}, old, now;
@@ -230,7 +266,7 @@ static void wake_count(void) { printf("%ld interrupted\n", interrupted); }
 static void close_all(void) { for (int fd = 3; fd < 1024; fd++) close(fd); printf("closed\n"); }
 
 static const struct { const char *name; void (*run)(void); } commands[] = {
-    {"start", start}, {"finish", finish}, {"hot", set_hot}, {"nap", take_naps}, {"call", call}, {"addresses", addresses}, {"symbol", symbol},
+    {"go_to_rest", go_to_rest}, {"wake_up", wake_up}, {"start", start}, {"start_loops", start_loops}, {"finish", finish}, {"hot", set_hot}, {"nap", take_naps}, {"call", call}, {"addresses", addresses}, {"symbol", symbol},
     {"code", code}, {"mappings", mappings}, {"environment", environment}, {"hold", hold}, {"release", release}, {"install", install},
     {"install_plain", install_plain}, {"install_once", install_once}, {"ignore", ignore}, {"raise", raise_it}, {"breakpoint", breakpoint},
     {"illegal", illegal}, {"block", block}, {"unblock", unblock}, {"block_raw", block_raw}, {"install_raw", install_raw}, {"fork", fork_it},
