@@ -104,6 +104,8 @@ pub struct Closure {
     pub redirected: Vec<Redirected>,
     /// Names that go live with this patch.
     pub brought: Vec<(Name, Target, Entity)>,
+    /// What the user should know.
+    pub notes: Vec<String>,
     /// Initial values of new thread-locals, and where in the thread-local reserve they go, in bytes.
     pub thread_locals: Vec<(PartId, u64)>,
     /// Bytes of the thread-local reserve that are in use afterwards.
@@ -196,6 +198,8 @@ struct Resolver<'s> {
     wanted: BTreeMap<String, Vec<(Arc<Object>, SymbolId, String)>>,
     /// Whether an archive member is linked into the host, at least in part.
     in_host: FxHashMap<ObjectKey, bool>,
+    /// Objects whose constructors were looked for.
+    with_constructors: FxHashSet<ObjectKey>,
 }
 
 impl<'s> Resolver<'s> {
@@ -215,6 +219,7 @@ impl<'s> Resolver<'s> {
             queue: Vec::new(),
             wanted: BTreeMap::new(),
             in_host: FxHashMap::default(),
+            with_constructors: FxHashSet::default(),
         }
     }
 
@@ -264,6 +269,13 @@ impl<'s> Resolver<'s> {
         let key = (ObjectKey::of(object), section);
         if let Some(&part) = self.closure.sections.get(&key) {
             return part;
+        }
+        if !self.is_in_host(object) && self.with_constructors.insert(ObjectKey::of(object)) {
+            let mut sections = object.image.sections();
+            if sections.any(|(_, section)| section.kind == SectionKind::Constructors && section.size > 0) {
+                let origin = object.origin.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.closure.notes.push(format!("code of {origin} that would run at the start is not run"));
+            }
         }
         let part = PartId(self.closure.parts.len());
         self.closure.parts.push(Part { object: object.clone(), section });
@@ -369,6 +381,8 @@ impl<'s> Resolver<'s> {
         match self.sources.host.lookup(name, scope.unwrap_or("")) {
             HostLookup::Missing => Existing::Missing,
             HostLookup::Ambiguous => Existing::Ambiguous,
+            // Which function it is was decided when the process started: the process knows.
+            HostLookup::Found(found) if found.kind == SymbolKind::IndirectFunction => Existing::Missing,
             HostLookup::Found(found) => Existing::Target(in_host(found)),
         }
     }

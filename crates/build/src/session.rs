@@ -162,8 +162,8 @@ impl Draft {
     }
 
     /// What the user should know.
-    pub fn notes(&self) -> &[String] {
-        &self.diff.notes
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.diff.notes.iter().chain(&self.closure.notes)
     }
 
     /// What it was made from.
@@ -229,6 +229,7 @@ impl Session {
         }
         std::fs::create_dir_all(folder)
             .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
+        remove_stale_images(folder);
         let archives = Archives::open(&base.link_inputs)?;
         let folder = folder.to_owned();
         Ok(Self { host, live, archives, folder, highest: 0, current: 0, tls_reserve_used: 0 })
@@ -485,6 +486,17 @@ fn body_address(process: &Process, slot: Slot, body: Body) -> Option<WireAddress
     match body {
         Body::Original => Some(slot.original),
         Body::At(location) => process.address(location).map(|address| WireAddress(address.0)),
+    }
+}
+
+/// Removes the images of processes that are gone; one that is left behind is only disk space.
+fn remove_stale_images(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix("patch-").and_then(|rest| rest.strip_suffix(".so")?.split_once('-'));
+        if pid.is_some_and(|(_, pid)| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Patcher for Engine {
             number: draft.number,
             functions: draft.functions(),
             versioned: Vec::new(),
-            notes: draft.notes().to_vec(),
+            notes: draft.notes().cloned().collect(),
             diff: time,
             resolve: start.elapsed(),
         };
