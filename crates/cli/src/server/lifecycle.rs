@@ -151,11 +151,15 @@ impl Server {
         std::thread::spawn(move || drop(sender.send(Message::Ended(start, waiter.wait()))));
         let pid = program.pid;
 
+        self.tell_removed(&built);
         let base = built.program.base_build();
         let (sender, patches) = (self.sender.clone(), folders.root().join("patches"));
+        // What earlier programs have mapped stays mapped.
+        let _ = std::fs::remove_dir_all(&patches);
         std::thread::spawn(move || drop(sender.send(Message::Opened(start, engine::open(&base, &patches)))));
-        let rebuilder =
-            Rebuilder::new(&built.program, folders).map_err(Failure::file("prepare", &folders.rebuilds()))?;
+        let rebuilder = Rebuilder::new(&built.program, folders)
+            .inspect_err(|_| program.signal(Signal::TERM))
+            .map_err(Failure::file("prepare", &folders.rebuilds()))?;
         self.watch_all(&rebuilder);
         let changed = rebuilder.changed_since_capture();
         let editing = Editing::new(rebuilder, changed);
@@ -165,6 +169,14 @@ impl Server {
         self.prune();
         self.go_on_editing();
         Ok(pid)
+    }
+
+    /// Tells, at the first start, what the linker was not told.
+    fn tell_removed(&self, built: &Built) {
+        let removed = &built.program.removed_link_arguments;
+        if self.starts == 1 && !removed.is_empty() {
+            self.reporter.note(&format!("the linker was called without {}", removed.join(" ")));
+        }
     }
 
     /// Removes what earlier builds left, aside.
