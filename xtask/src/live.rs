@@ -91,13 +91,20 @@ pub(crate) struct Live {
 impl Live {
     /// Starts it in a project's folder.
     pub(crate) fn start(command: &Path, project: &Path, arguments: &[&str]) -> Result<Self> {
-        let session = Session::new(command, project);
-        let mut child = session
-            .command(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", command.display()))?;
+        Self::spawn(Session::new(command, project), arguments, Stdio::inherit())
+    }
+
+    /// The same, with what the command says in a file.
+    pub(crate) fn quiet(command: &Path, project: &Path, arguments: &[&str]) -> Result<Self> {
+        let log = project.join("livepatch.log");
+        let log = std::fs::File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+        Self::spawn(Session::new(command, project), arguments, log.into())
+    }
+
+    fn spawn(session: Session, arguments: &[&str], stderr: Stdio) -> Result<Self> {
+        let mut command = session.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", session.command.display()))?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
         Ok(Self { child, session, lines: Lines::of(stdout) })
     }
@@ -120,6 +127,11 @@ impl Live {
     /// [`Session::control`].
     pub(crate) fn control(&self, arguments: &[&str]) -> Result {
         self.session.control(arguments)
+    }
+
+    /// What the program prints.
+    pub(crate) fn lines(&mut self) -> &mut Lines {
+        &mut self.lines
     }
 
     /// The next line that the program prints.
@@ -152,7 +164,7 @@ impl Drop for Live {
 
 /// The lines that a program prints, read as they come.
 pub(crate) struct Lines {
-    lines: Receiver<String>,
+    lines: Receiver<(Instant, String)>,
 }
 
 impl Lines {
@@ -161,7 +173,7 @@ impl Lines {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(std::result::Result::ok) {
-                if sender.send(line).is_err() {
+                if sender.send((Instant::now(), line)).is_err() {
                     return;
                 }
             }
@@ -171,9 +183,28 @@ impl Lines {
 
     /// The next line.
     pub(crate) fn next(&mut self) -> Result<String> {
-        match self.lines.recv_timeout(PATIENCE) {
+        self.receive(PATIENCE).map(|(_, line)| line)
+    }
+
+    /// Passes over lines until one is `text`; returns when it came.
+    pub(crate) fn until(&mut self, text: &str, patience: Duration) -> Result<Instant> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.receive(left) {
+                Ok((came, line)) if line == text => return Ok(came),
+                Ok(_) => {}
+                Err(error) => return Err(format!("waiting for {text:?}: {error}")),
+            }
+        }
+    }
+
+    fn receive(&mut self, patience: Duration) -> Result<(Instant, String)> {
+        match self.lines.recv_timeout(patience) {
             Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => Err("the program prints nothing".into()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("the program has printed nothing for {patience:?}"))
+            }
             Err(RecvTimeoutError::Disconnected) => Err("the program ended".into()),
         }
     }

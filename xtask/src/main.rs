@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask --help`.
 
+mod bench;
 mod ci;
 mod demo;
 mod directions;
@@ -22,6 +23,8 @@ struct Arguments {
 enum Chore {
     /// Build everything, start a program, edit it while it runs, roll back, print the times
     Demo,
+    /// Measure, with the peers in the same run; writes benches/results
+    Bench(bench::Arguments),
     /// Edit unmodified programs of the registry while they run
     Realworld(realworld::Arguments),
     /// Set up and run all tests
@@ -35,6 +38,7 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Demo => demo::run(),
+        Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Realworld(arguments) => realworld::run(&arguments),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),

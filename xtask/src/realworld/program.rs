@@ -36,6 +36,8 @@ pub(super) enum ViewSpec {
     },
     /// A terminal, in which state is made with keys before the first edit.
     Terminal {
+        /// What is seen once it takes keys.
+        ready: String,
         /// Keys, as tmux names them.
         keys: Vec<String>,
     },

@@ -132,7 +132,8 @@ fn start<'a>(
     let pid = live.session().event("ready")?["pid"].as_u64().ok_or("no process id")?;
     story.binary = std::fs::metadata(format!("/proc/{pid}/exe")).map_or(0, |file| file.len());
     let view = match (&program.view, terminal) {
-        (ViewSpec::Terminal { keys }, Some(terminal)) => {
+        (ViewSpec::Terminal { ready, keys }, Some(terminal)) => {
+            terminal.wait_for(ready)?;
             terminal.keys(keys)?;
             View::Terminal(terminal)
         }
@@ -227,7 +228,7 @@ impl Stage<'_> {
             match missing {
                 None => return Ok(since.elapsed()),
                 Some(missing) if Instant::now() > deadline => {
-                    return Err(format!("{missing} is not what is seen:\n{seen}"));
+                    return Err(format!("{missing} is not what is seen, but: … {}", end_of(&seen)));
                 }
                 Some(_) => std::thread::sleep(Duration::from_millis(1)),
             }
@@ -243,6 +244,12 @@ impl Stage<'_> {
         }
         None
     }
+}
+
+/// The last lines of what is seen.
+fn end_of(seen: &str) -> String {
+    let lines: Vec<&str> = seen.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join(" / ")
 }
 
 /// When a process was started, in clock ticks: a process id that was given again has another.

@@ -2,7 +2,10 @@
 
 use crate::run::{Result, neutral, output};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a program may take to draw its first screen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A terminal of 120 × 40; it ends with this value.
 pub(super) struct Terminal {
@@ -27,6 +30,18 @@ impl Terminal {
         for key in keys {
             output(self.tmux(&["send-keys"]).arg(key))?;
             std::thread::sleep(Duration::from_millis(300));
+        }
+        Ok(())
+    }
+
+    /// Waits until something is seen.
+    pub(super) fn wait_for(&self, text: &str) -> Result {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.screen()?.contains(text) {
+            if Instant::now() > deadline {
+                return Err(format!("{text:?} is not seen:\n{}", self.screen()?));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
