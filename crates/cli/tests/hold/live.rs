@@ -32,9 +32,6 @@ fn main() {
 }
 "#;
 
-/// What a start that does nothing looks like.
-pub(crate) const NO_START: &str = "pub fn start() {}\n";
-
 /// A package whose `src/code.rs` has that text.
 pub(crate) fn package(code: &str) -> Project {
     package_with("", code)

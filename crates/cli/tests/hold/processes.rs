@@ -8,6 +8,7 @@ const CODE: &str = r#"
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+#[allow(dead_code)]
 extern "C" {
     fn fork() -> i32;
     fn _exit(status: i32) -> !;
@@ -128,7 +129,10 @@ fn every_end_is_passed_on() {
     assert_eq!(end("std::process::abort()"), (None, Some(6), 134));
     assert_eq!(end("{ unsafe { raise(15) }; String::new() }"), (None, Some(15), 143));
     // Faults and traps that are the program's own.
-    assert_eq!(end("{ unsafe { *std::hint::black_box(8 as *mut u8) = 1 }; String::new() }"), (None, Some(11), 139));
+    assert_eq!(
+        end("{ unsafe { *std::hint::black_box(8 as *mut u8) = 1 }; String::new() }"),
+        (None, Some(11), 139)
+    );
     assert_eq!(end("{ unsafe { std::arch::asm!(\"int3\") }; String::new() }"), (None, Some(5), 133));
     assert_eq!(end("{ unsafe { std::arch::asm!(\"ud2\") }; String::new() }"), (None, Some(4), 132));
 }

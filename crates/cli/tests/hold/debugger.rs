@@ -1,0 +1,62 @@
+//! A debugger sees patched code as it is.
+
+use crate::live::Live;
+use std::process::Command;
+
+const CODE: &str = r#"
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+static WAITING: AtomicU32 = AtomicU32::new(0);
+pub fn start() {}
+pub fn answer(question: &str) -> String {
+    if question == "wait" {
+        let before = WAITING.load(SeqCst);
+        std::thread::spawn(|| outer(1));
+        while WAITING.load(SeqCst) == before { std::thread::yield_now() }
+    }
+    twice(4).to_string()
+}
+fn twice(x: u32) -> u32 { x * 2 }
+fn outer(x: u32) -> u32 {
+    inner(x) + 1
+}
+fn inner(x: u32) -> u32 {
+    x
+}
+"#;
+
+#[test]
+fn gdb_names_patched_functions_and_their_new_lines() {
+    if Command::new("gdb").arg("--version").output().is_err() {
+        println!("skipped: there is no gdb");
+        return;
+    }
+    let mut live = Live::new(CODE);
+    assert_eq!(live.ask("?"), "8");
+    let waits = "fn inner(x: u32) -> u32 {\n    let local = x + 41;\n    WAITING.fetch_add(1, SeqCst);\n    \
+        loop { std::thread::sleep(std::time::Duration::from_secs(local.into())) }\n}";
+    let code =
+        format!("// One more line.\n{}", live.code.replace("fn inner(x: u32) -> u32 {\n    x\n}", waits));
+    live.patch(&code);
+    live.ask("wait");
+    let line =
+        |text: &str| code[..code.find(text).unwrap()].lines().count() + usize::from(text.starts_with("    "));
+    let gdb = Command::new("gdb")
+        .args(["-p", &live.pid().to_string(), "-batch", "-nx", "-iex", "set debuginfod enabled off"])
+        .args(["-ex", "thread apply all bt", "-ex", "info symbol app::code::inner", "-ex", "detach"])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&gdb.stdout).into_owned();
+    let frame = |function: &str| {
+        let mut frames = said.lines().filter(|line| line.contains(function)).map(str::trim);
+        frames.next().unwrap_or_else(|| panic!("{function} is not in\n{said}")).to_owned()
+    };
+    let inner = frame(" app::code::inner (x=1)");
+    assert!(inner.ends_with(&format!("src/code.rs:{}", line("loop { std"))), "{inner}");
+    let outer = frame(" app::code::outer (x=1)");
+    assert!(outer.ends_with(&format!("src/code.rs:{}", line("inner(x) + 1"))), "{outer}");
+    // The program has outlived it, and is patched on.
+    assert_eq!(live.ask("?"), "8");
+    live.edit("x * 2", "x * 3");
+    assert_eq!(live.ask("?"), "12");
+}
