@@ -6,3 +6,4 @@ mod diff;
 mod live;
 mod program;
 mod server;
+mod storm;
