@@ -4,13 +4,14 @@
 pub mod client;
 
 use crate::error::Failure;
-use crate::private_dir::PrivateDir;
+use crate::private_dir::{PrivateDir, is_private};
 use livepatch_build::capture::{Folders, write_atomically};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Longest line that is read.
@@ -82,34 +83,69 @@ fn pointer(folders: &Folders) -> PathBuf {
     folders.root().join("session.json")
 }
 
+/// Counts the requests whose answers are not written yet.
+#[derive(Clone, Default, Debug)]
+pub struct Unanswered(Arc<(Mutex<usize>, Condvar)>);
+
+impl Unanswered {
+    fn change(&self, change: impl FnOnce(&mut usize)) {
+        let (count, changed) = &*self.0;
+        change(&mut count.lock().unwrap_or_else(PoisonError::into_inner));
+        changed.notify_all();
+    }
+
+    /// Waits until all answers are written, for a second at most.
+    pub fn wait(&self) {
+        let (count, changed) = &*self.0;
+        let count = count.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_timeout_while(count, Duration::from_secs(1), |count| *count > 0));
+    }
+}
+
 /// Listens for requests; `asked` gets each with where its answer goes.
 pub fn listen(
     private: &PrivateDir,
     folders: &Folders,
     asked: impl Fn(Request, Sender<Answer>) + Send + 'static,
-) -> Result<(), Failure> {
+) -> Result<Unanswered, Failure> {
     let path = private.path().join(SOCKET);
     let listener = UnixListener::bind(&path).map_err(Failure::file("listen at", &path))?;
     let file = pointer(folders);
     let contents = Pointer { server: std::process::id(), folder: private.path().to_owned() };
     let contents = serde_json::to_vec(&contents).unwrap_or_default();
     write_atomically(&file, &contents).map_err(Failure::file("write", &file))?;
-    let asked = std::sync::Arc::new(std::sync::Mutex::new(asked));
+    let asked = Arc::new(Mutex::new(asked));
+    let unanswered = Unanswered::default();
+    let counted = unanswered.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let asked = asked.clone();
+            let (asked, counted) = (asked.clone(), counted.clone());
+            counted.change(|count| *count += 1);
             std::thread::spawn(move || {
                 let ours = rustix::net::sockopt::socket_peercred(&stream)
                     .is_ok_and(|peer| peer.uid == rustix::process::geteuid());
                 if ours {
                     answer(&stream, |request, sender| {
-                        (asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner))(request, sender);
+                        (asked.lock().unwrap_or_else(PoisonError::into_inner))(request, sender);
                     });
                 }
+                counted.change(|count| *count -= 1);
             });
         }
     });
-    Ok(())
+    Ok(unanswered)
+}
+
+/// Removes what a session that was killed has left; to be called by the holder of the lock.
+pub fn clean_up(folders: &Folders) {
+    let left =
+        std::fs::read(pointer(folders)).ok().and_then(|contents| serde_json::from_slice(&contents).ok());
+    let Some(Pointer { folder, .. }) = left else { return };
+    let ours = folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"livepatch-"));
+    if ours && is_private(&folder) {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    forget(folders);
 }
 
 /// Removes what tells where the session is.
@@ -164,7 +200,8 @@ mod tests {
         .unwrap();
         let answer = client::request(&folders, Request::Rollback { to: Some(2) }).unwrap();
         assert_eq!(answer, Answer::Done { said: "Rollback { to: Some(2) }".into() });
-        forget(&folders);
+        clean_up(&folders);
+        assert!(!private.path().exists());
         assert!(matches!(client::request(&folders, Request::Stop), Err(Failure::NoSession { .. })));
     }
 

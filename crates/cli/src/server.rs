@@ -111,6 +111,7 @@ pub fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
         .map_err(Failure::system("cannot listen to signals"))?;
     let project = Project::read(&arguments.at)?;
     let _lock = Lock::take(&project.folders)?;
+    control::clean_up(&project.folders);
     let events =
         arguments.events.as_ref().map(|path| EventFile::open(path).map_err(Failure::file("open", path)));
     let reporter = Reporter::new(arguments.message_format, events.transpose()?);
@@ -125,7 +126,7 @@ pub fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
         .map_err(Failure::file("listen at", &socket))?;
     let asked = sender.clone();
     let folders = project.folders.clone();
-    control::listen(&private, &folders, move |request, answer| {
+    let unanswered = control::listen(&private, &folders, move |request, answer| {
         let _ = asked.send(Message::Request(request, answer));
     })?;
     let watcher = Watcher::new(forward(&sender, Message::Files))
@@ -154,6 +155,7 @@ pub fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
     let ending = server.serve(&messages);
     control::forget(&folders);
     drop(server);
+    unanswered.wait();
     drop(keys);
     Ok(match ending? {
         Ending::AsProgram(status) => signals::end_as(status),
