@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod demo;
 mod directions;
+mod fuzz;
 mod live;
 mod realworld;
 mod report;
@@ -27,6 +28,12 @@ enum Chore {
     Bench(bench::Arguments),
     /// Edit unmodified programs of the registry while they run
     Realworld(realworld::Arguments),
+    /// Fuzz everything that reads bytes from outside
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Set up and run all tests
     Test,
     /// Format, lints, dependency directions, documentation and all tests
@@ -40,6 +47,7 @@ fn main() -> ExitCode {
         Chore::Demo => demo::run(),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Realworld(arguments) => realworld::run(&arguments),
+        Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),
