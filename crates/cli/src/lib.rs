@@ -23,6 +23,7 @@ pub mod processes;
 pub mod project;
 pub mod report;
 pub mod runner;
+mod screen;
 pub mod server;
 pub mod signals;
 pub mod watch;

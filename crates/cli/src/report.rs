@@ -2,6 +2,7 @@
 
 use crate::arguments::MessageFormat;
 use crate::events::{self, Event, EventFile, Steps};
+use crate::screen::Screen;
 use livepatch_build::rebuild::Diagnostic;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -17,6 +18,7 @@ pub struct Reporter {
     format: MessageFormat,
     colour: bool,
     file: Option<EventFile>,
+    screen: Screen,
     /// Paths are shown from here.
     base: std::path::PathBuf,
 }
@@ -26,7 +28,8 @@ impl Reporter {
     pub fn new(format: MessageFormat, file: Option<EventFile>) -> Self {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = format == MessageFormat::Human && std::io::stderr().is_terminal() && !no_colour;
-        Self { format, colour, file, base: std::env::current_dir().unwrap_or_default() }
+        let base = std::env::current_dir().unwrap_or_default();
+        Self { format, colour, file, screen: Screen::default(), base }
     }
 
     /// Whether people see colours.
@@ -45,6 +48,7 @@ impl Reporter {
         }
         match self.format {
             MessageFormat::Json => write(&line),
+            MessageFormat::Human if matches!(event, Event::Exited { .. }) => self.screen.release(),
             MessageFormat::Human => {
                 if let Some((kind, text)) = self.human(event) {
                     self.say(kind, &text);
@@ -67,17 +71,16 @@ impl Reporter {
     pub fn diagnostics<'a>(&self, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
         if self.format == MessageFormat::Human {
             for diagnostic in diagnostics {
-                write(&diagnostic.rendered);
-                if !diagnostic.rendered.ends_with("\n\n") {
-                    write("\n");
-                }
+                let end = if diagnostic.rendered.ends_with("\n\n") { "" } else { "\n" };
+                self.screen.show(&format!("{}{end}", diagnostic.rendered), &diagnostic.message);
             }
         }
     }
 
     fn say(&self, kind: &str, text: &str) {
         if self.format == MessageFormat::Human {
-            write(&self.line(kind, text));
+            let first = text.lines().next().unwrap_or_default();
+            self.screen.show(&self.line(kind, text), &format!("{kind} {first}"));
         }
     }
 
@@ -142,7 +145,7 @@ fn steps_text(steps: &Steps) -> String {
 }
 
 /// A closed standard error is no reason to end.
-fn write(text: &str) {
+pub(crate) fn write(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -174,7 +177,8 @@ mod tests {
     use super::*;
 
     fn reporter(colour: bool) -> Reporter {
-        Reporter { format: MessageFormat::Human, colour, file: None, base: "/p".into() }
+        let (format, screen) = (MessageFormat::Human, Screen::default());
+        Reporter { format, colour, file: None, screen, base: "/p".into() }
     }
 
     #[test]

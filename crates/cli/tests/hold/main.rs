@@ -1,6 +1,8 @@
 //! What must hold: real programs, patched through the command, asked afterwards what they do and what
 //! became of their state.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it cannot do without")]
+
 #[path = "../sessions/project.rs"]
 #[expect(dead_code, reason = "shared with the tests of sessions, which use more of it")]
 mod project;
@@ -11,6 +13,7 @@ mod session;
 mod additions;
 mod back;
 mod calls;
+mod code;
 mod debugger;
 mod growth;
 mod live;
