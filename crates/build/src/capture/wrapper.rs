@@ -126,6 +126,9 @@ impl Plan {
             arguments = arguments.with_codegen("codegen-units", CODEGEN_UNITS);
             self.additions.codegen_units = true;
         }
+        // Optimised crates get link-time optimisation among their own units otherwise, which gives what
+        // units share a new name (`….llvm.<hash>`) whenever the unit that has it changes.
+        arguments = arguments.with_codegen("lto", "off");
         // A folder for each unit, and also where the profile has none: a rebuild depends on it.
         let incremental = self.folders.incremental(&self.unit);
         arguments = arguments.without_codegen("incremental").with_codegen("incremental", incremental);
@@ -264,6 +267,7 @@ mod tests {
         assert_eq!(arguments.codegen("codegen-units"), Some(OsStr::new("100000")));
         assert_eq!(arguments.codegen("incremental"), Some(OsStr::new("/t/livepatch/incremental/app-1")));
         assert_eq!(arguments.codegen("strip"), Some(OsStr::new("none")));
+        assert_eq!(arguments.codegen("lto"), Some(OsStr::new("off")));
         assert_eq!(arguments.value("--out-dir"), Some(OsStr::new("/t/livepatch/out/app-1")));
         assert_eq!(plan.additions, Additions { codegen_units: true, strip: true });
     }
