@@ -1,7 +1,6 @@
 //! Kinds of code and data that edits change or bring.
 
 use crate::live::{Live, package_with};
-use crate::project::Project;
 
 const CODE: &str = r#"
 use std::any::Any;
@@ -102,7 +101,7 @@ fn what_is_edited(arguments: &[&str]) {
     assert_eq!(live.ask("floats"), "[-180000000000.0, 27.0, 12.5, 0.6000000238418579]");
     live.edit("side * self.side }", "side * self.side + 1.0 }");
     live.edit("\"shape\".into()", "format!(\"shape{}\", self.type_id() == std::any::TypeId::of::<Square>())");
-    assert_eq!(live.ask("shapes"), "shapefalse=10");
+    assert_eq!(live.ask("shapes"), "shapetrue=10");
     live.edit("map(|s| s.side).sum", "map(|s| s.side * 2.0).sum");
     assert_eq!(live.ask("boxes"), "6", "values of before are still what they were");
 
@@ -168,7 +167,8 @@ fn what_is_brought(arguments: &[&str]) {
         let mut all: Vec<_> = map.into_iter().collect(); all.sort(); format!(\"{all:?} {}\", std::any::type_name::<Point<u8>>())";
     assert_eq!(new(&mut live, map, point), "[(Point { x: 0, y: None }, 4)] app::code::Point<u8>");
     // A static that is made when it is first used, kept over later patches.
-    let lazy = "static MADE: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| Mutex::new(vec![\"made\".into()]));";
+    let lazy =
+        "static MADE: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| Mutex::new(vec![\"made\".into()]));";
     let use_it = "let mut made = MADE.lock().unwrap(); made.push(question.into()); made.join(\",\")";
     assert_eq!(new(&mut live, use_it, lazy), "made,x");
     assert_eq!(new(&mut live, &use_it.replace("\",\"", "\"+\""), ""), "made+x+x");
@@ -195,7 +195,10 @@ fn what_is_brought(arguments: &[&str]) {
         format!(\"{:?}\", [\"4\", \"x\", \"4294967295\"].iter().map(|s| twice(s).map_err(|e| e.to_string())).collect::<Vec<_>>())";
     assert_eq!(new(&mut live, parse, fails), "[Ok(5), Err(\"invalid digit found in string\"), Err(\"big\")]");
     let debug = "fn show<T: Debug + ?Sized>(x: &T) -> String { format!(\"{x:#?}\") }";
-    assert_eq!(new(&mut live, "show::<[Option<&str>]>(&[Some(question)])", debug), "[\n    Some(\n        \"x\",\n    ),\n]");
+    assert_eq!(
+        new(&mut live, "show::<[Option<&str>]>(&[Some(question)])", debug),
+        "[\n    Some(\n        \"x\",\n    ),\n]"
+    );
 }
 
 #[test]
@@ -222,21 +225,26 @@ fn assembly_of_a_whole_module_is_patched_or_the_program_starts_anew() {
 }
 
 #[test]
-fn modules_are_moved_split_and_removed() {
+fn modules_are_moved_and_split() {
     let mut live = start(&[]);
     assert_eq!(live.ask("parts"), "40");
-    // The module's file moves.
-    let moved = |project: &Project| {
-        std::fs::create_dir_all(project.file("src/code/parts")).unwrap();
-        std::fs::rename(project.file("src/code/parts.rs"), project.file("src/code/parts/mod.rs")).unwrap();
-    };
-    moved(&live.project);
-    other(&mut live, "src/code/parts/mod.rs", "mod inner;\npub use inner::part;\n");
-    // It names a file that is not there yet.
-    drop(live);
+    let pointer = "static KEPT: std::sync::OnceLock<fn(u32) -> u32> = std::sync::OnceLock::new();\n\
+        pub fn kept(x: u32) -> u32 { KEPT.get_or_init(|| part)(x) }\npub fn part(x: u32) -> u32 { x * 10 }\n";
+    other(&mut live, "src/code/parts.rs", pointer);
+    live.edit("parts::part(4)", "parts::kept(4)");
+    assert_eq!(live.ask("parts"), "40");
+    // The module's file moves: the same function comes from another file.
+    live.project.write("src/code/parts/mod.rs", &pointer.replace("x * 10", "x * 11"));
+    std::fs::remove_file(live.project.file("src/code/parts.rs")).unwrap();
+    assert_eq!(live.outcome()["event"], "patched", "{}", live.report());
+    assert_eq!(live.ask("parts"), "44");
+    // The function moves to a module inside: another function, and the old pointer keeps the old one.
+    live.project.write("src/code/parts/inner.rs", "pub fn part(x: u32) -> u32 { x * 12 }\n");
+    let split = pointer.replace("pub fn part(x: u32) -> u32 { x * 10 }", "mod inner;\npub use inner::part;");
+    other(&mut live, "src/code/parts/mod.rs", &split.replace("(|| part)(x)", "(|| part)(x) + part(x)"));
+    assert_eq!(live.ask("parts"), "92");
 }
 
-/// Ends of a program under an allocator of its own, which is patched.
 #[test]
 fn the_programs_own_allocator_is_patched() {
     let code = r#"
