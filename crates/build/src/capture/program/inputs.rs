@@ -147,10 +147,8 @@ impl CargoInputs {
     /// Reads what the package's build script printed: cargo keeps it beside `OUT_DIR`.
     fn add_build_script_output(&mut self, record: &UnitRecord) {
         let out_dir = record.environment.iter().find(|(name, _)| name.0 == "OUT_DIR").map(|(_, value)| value);
-        let Some(output) = out_dir.and_then(|dir| dir.as_path().parent()).map(|dir| dir.join("output"))
-        else {
-            return;
-        };
+        let out_dir = out_dir.map(|dir| dir.as_path()).filter(|dir| is_of_package(dir, &record.package));
+        let Some(output) = out_dir.and_then(Path::parent).map(|dir| dir.join("output")) else { return };
         let Ok(output) = std::fs::read_to_string(output) else { return };
         let folder = record.manifest_dir.as_path();
         let mut says_when = false;
@@ -168,6 +166,15 @@ impl CargoInputs {
             self.packages.insert(folder.to_owned(), record.package.clone());
         }
     }
+}
+
+/// Whether an `OUT_DIR` is the package's own. Cargo sets the variable for packages with a build script and
+/// lets others inherit it from whoever runs cargo: a test, for one, has its own package's.
+fn is_of_package(out_dir: &Path, package: &str) -> bool {
+    out_dir.iter().filter_map(|folder| folder.to_str()?.strip_prefix(package)).any(|rest| {
+        // `build/<package>-<hash>/out`, or a folder for each.
+        rest.is_empty() || rest.strip_prefix('-').is_some_and(|hash| !hash.contains('-'))
+    })
 }
 
 /// Whether a source may be edited: it is not from a registry, a checkout of cargo's, or vendored.
@@ -197,4 +204,17 @@ fn others(folders: &Folders) -> io::Result<Vec<UnitRecord>> {
         }
     }
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inherited_out_dir_is_told_apart() {
+        let of = |package| is_of_package(Path::new("/t/debug/build/the-tool-0123abcd/out"), package);
+        assert!(of("the-tool"));
+        assert!(!of("the") && !of("tool") && !of("the-tools"));
+        assert!(is_of_package(Path::new("/t/debug/build/app/0123abcd/out"), "app"));
+    }
 }
