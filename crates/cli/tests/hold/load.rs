@@ -70,7 +70,7 @@ fn work(x: u64) -> (u64, u64) {
 
 /// The body of `work` after `n` edits: the number, and the argument times twice that and one.
 fn body(n: u64) -> String {
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         format!("fn work(x: u64) -> (u64, u64) {{\n    ({n}, x.wrapping_mul({}))\n}}\n", 2 * n + 1)
     } else {
         // Longer, with a loop, a call and memory of its own.
