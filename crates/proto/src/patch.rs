@@ -23,7 +23,9 @@ wire_struct! {
         pub island_writes: Vec<MemoryWrite>,
         /// Entries for the trap table, published before any code is changed. They stay for ever.
         pub traps: Vec<Trap>,
-        /// Initial values for new thread-locals, which live in the agent's reserve.
+        /// Initial values for new thread-locals, which live in the agent's reserve. Unless all are zeros,
+        /// the patch is [invalid](crate::ApplyError::Invalid) while a thread runs that the agent does not
+        /// know: one that was not made by `pthread_create` or `thrd_create`, or before the agent was there.
         pub tls: Vec<TlsInit>,
         /// Where slots point while code is changed, when a function among the redirected ones loops to
         /// its first instruction: to the originals. A thread that stands there by such a loop goes on in

@@ -2,7 +2,7 @@
 
 use super::signals::{self, real};
 use super::state::{self, Session};
-use super::{environment, membarrier, self_test, serve, thread};
+use super::{environment, membarrier, self_test, serve, thread, threads};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 
 /// Run by the dynamic linker when it has loaded the agent.
@@ -26,6 +26,7 @@ fn start(invitation: environment::Invitation) {
     if !real::prepare() {
         return;
     }
+    threads::start();
     let ready = membarrier::register().and_then(|()| signals::install());
     let redirection = self_test::run(ready);
     state::set_session(Session { invitation, redirection });
@@ -47,5 +48,6 @@ extern "C" fn after_fork_in_child() {
     state::release_in_child();
     // Registered before, in the parent; costs nothing while there is one thread.
     let _ = membarrier::register();
+    threads::in_child();
     thread::spawn(serve::run);
 }

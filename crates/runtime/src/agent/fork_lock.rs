@@ -1,9 +1,9 @@
 //! A lock that `fork` takes too: a child never sees its contents half changed, nor the lock held.
 
+use super::thread::nap;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// A value behind a lock that is held for microseconds, and never across a call that may wait for a
 /// lock of the program or the C library other than the allocator's.
@@ -29,7 +29,7 @@ impl<T> ForkLock<T> {
     /// Takes the lock without a guard: before a `fork`.
     pub(crate) fn acquire(&self) {
         while self.held.swap(true, Ordering::Acquire) {
-            std::thread::sleep(Duration::from_micros(20));
+            nap();
         }
     }
 

@@ -1,7 +1,9 @@
 //! The functions of the C library that the program reaches through the agent.
 //!
-//! They keep SIGTRAP and SIGILL deliverable, with the agent's handler first. Uninvited, they pass
-//! everything through as it is.
+//! These keep SIGTRAP and SIGILL deliverable, with the agent's handler first; [`threads`] has those that
+//! make threads. Uninvited, they pass everything through as it is.
+
+mod threads;
 
 use super::signals::{TRAP_SIGNALS, Wish, active, real, set_wish, wish};
 use std::ffi::c_int;

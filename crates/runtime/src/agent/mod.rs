@@ -5,7 +5,8 @@
 //! * [`plan`] turns a patch into checked values, [`transaction`] carries them out or undoes them;
 //!   [`settle`] waits for threads that may stand at an entry without having called it.
 //! * What can go wrong in unsafe ways is in leaves named for the hazard: [`memory`], [`membarrier`],
-//!   [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`].
+//!   [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`],
+//!   [`threads`], [`next`].
 //!
 //! What the agent never does: write to the program's output, spawn a process, send a signal to a
 //! thread of the program, keep a descriptor open across `exec`, or anything at all uninvited.
@@ -25,6 +26,7 @@ mod interpose;
 mod loader;
 mod membarrier;
 mod memory;
+mod next;
 mod plan;
 mod process_status;
 mod self_test;
@@ -33,6 +35,7 @@ mod settle;
 mod signals;
 mod state;
 mod thread;
+mod threads;
 mod tls;
 mod transaction;
 mod trap_table;

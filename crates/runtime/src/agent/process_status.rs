@@ -60,6 +60,12 @@ pub(crate) fn threads() -> io::Result<Vec<u32>> {
     Ok(all.into_iter().collect())
 }
 
+/// Whether a thread ended: there is no trace of it, or only its remains are left.
+pub(crate) fn has_ended(thread: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status"));
+    status.map_or(true, |status| field(&status, "State:").is_some_and(|state| state.starts_with(['Z', 'X'])))
+}
+
 /// Where a thread is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
@@ -101,6 +107,14 @@ mod tests {
         assert!(blocks_traps("SigBlk:\t0000000000000008\n"));
         assert!(!blocks_traps("SigBlk:\tffffffffffffffe7\n"));
         assert!(!blocks_traps(""));
+    }
+
+    #[test]
+    fn threads_that_run_are_listed() {
+        let own = std::process::id();
+        let threads = threads().expect("there is /proc");
+        assert!(threads.contains(&own) && !has_ended(own));
+        assert!(has_ended(u32::MAX));
     }
 
     #[test]

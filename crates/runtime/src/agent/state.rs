@@ -4,10 +4,11 @@ use super::address::{Island, SlotAddress, Target};
 use super::environment::Invitation;
 use super::fork_lock::{ForkGuard, ForkLock};
 use super::memory;
+use super::thread::nap_while;
 use livepatch_proto::{Origin, Redirection};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a commit changes, apart from the program. Never allocated or freed under the lock: an
 /// allocator's own preparation for a `fork` may come before the agent's, and hold its locks.
@@ -115,10 +116,7 @@ pub(crate) fn while_loading<T>(work: impl FnOnce() -> T) -> T {
 
 /// Before a `fork`.
 pub(crate) fn hold() {
-    let begun = Instant::now();
-    while LOADING.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_millis(50) {
-        std::thread::sleep(Duration::from_micros(20));
-    }
+    nap_while(Duration::from_millis(50), || LOADING.load(Ordering::SeqCst));
     LIVE.acquire();
     FORKING.store(std::process::id(), Ordering::Release);
 }

@@ -4,7 +4,7 @@
 use super::signals::real;
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Enough for the dynamic linker and a program's callbacks; only touched pages count.
 const STACK: usize = 512 << 10;
@@ -55,6 +55,37 @@ extern "C" fn main(work: *mut c_void) -> *mut c_void {
 pub(crate) fn id() -> u32 {
     // SAFETY: `gettid` only says a number.
     unsafe { libc::gettid() }.unsigned_abs()
+}
+
+/// This thread's thread pointer.
+pub(crate) fn pointer() -> u64 {
+    super::tls::thread_pointer()
+}
+
+/// Whether this process has a thread of that id.
+pub(crate) fn exists(id: u32) -> bool {
+    // SAFETY: signal 0 is no signal: the kernel looks for the thread and does nothing with it.
+    let found = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, 0) };
+    found == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// Waits while `condition` holds, but not longer than `patience`. For threads of the program: this is
+/// no cancellation point, and takes no lock.
+pub(crate) fn nap_while(patience: Duration, mut condition: impl FnMut() -> bool) {
+    let mut begun = None;
+    while condition() {
+        if begun.get_or_insert_with(Instant::now).elapsed() > patience {
+            return;
+        }
+        nap();
+    }
+}
+
+/// Sleeps a little; no cancellation point.
+pub(crate) fn nap() {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: 20_000 };
+    // SAFETY: nanosleep(2) reads `time` and writes nothing.
+    unsafe { libc::syscall(libc::SYS_nanosleep, &raw const time, 0) };
 }
 
 /// How long a thread of this process has run so far, to the nanosecond; None where that is not known.

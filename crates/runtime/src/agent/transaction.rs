@@ -17,7 +17,7 @@ use super::undo::{Undo, UndoLog};
 use super::{
     entry, free_ranges, hello, image, loader, membarrier, process_status, settle, signals, state, tls,
 };
-use livepatch_proto::{ApplyError, BuildId, Patch, SlotSet, Times, TlsInit, WireAddress};
+use livepatch_proto::{ApplyError, BuildId, Patch, SlotSet, Times, WireAddress};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -75,9 +75,8 @@ impl Patcher {
         let links = plan_links(patch, &islands, &self.ground(all_islands.clone()))?;
         map_islands(&islands, &mut undo)?;
         write_links(&links, &islands, &mut undo)?;
-        match tls::write(&patch.tls)? {
-            old if old.is_empty() => {}
-            old => undo.did(Done::Tls(old)),
+        if let Some(replaced) = tls::write(&patch.tls)? {
+            undo.did(Done::Tls(replaced));
         }
         let prepared = clock.lap();
 
@@ -232,7 +231,7 @@ enum Done {
     Mapped(Island),
     Wrote(IslandAddress, Vec<u8>),
     Trap(u64, Option<Continuation>),
-    Tls(Vec<TlsInit>),
+    Tls(tls::Replaced),
 }
 
 impl Undo for Done {
@@ -242,7 +241,7 @@ impl Undo for Done {
             Self::Mapped(island) => memory::unmap_island(island),
             Self::Wrote(at, old) => rewrite(at, &old),
             Self::Trap(at, old) => drop(TRAPS.set(at, old)),
-            Self::Tls(old) => drop(tls::write(&old)),
+            Self::Tls(replaced) => tls::undo(&replaced),
         }
     }
 }

@@ -24,6 +24,23 @@ fn a_thousand_functions_at_once() {
     assert!(program.finish().success());
 }
 
+/// What a thread takes to be made and joined, with the agent and without: in turns, the least of each.
+#[test]
+fn threads() {
+    const COST: &str = "cost 100";
+    let Some(program) = crate::support::program("threads", &[]) else { return };
+    let with =
+        || Program::start_with(&program, |_| {}).and_then(|mut program| program.ask(COST).parse().ok());
+    let without = || crate::support::ask_without_agent(&program, COST).parse::<u64>();
+    let mut least = [u64::MAX; 2];
+    for _ in 0..10 {
+        least[0] = least[0].min(with().expect("a number"));
+        least[1] = least[1].min(without().expect("a number"));
+    }
+    println!("a thread: {} ns with the agent, {} ns without", least[0], least[1]);
+    assert!(least[0] < least[1] * 2, "{least:?}");
+}
+
 /// What the agent keeps in memory: its own mappings, what a thread more takes, its tables.
 #[test]
 fn memory() {

@@ -29,11 +29,16 @@ pub(crate) fn agent() -> &'static Path {
 
 /// Compiles the program to be patched; None, with a word why, where that is not possible.
 pub(crate) fn victim(options: &[&str]) -> Option<PathBuf> {
+    program("victim", options)
+}
+
+/// Compiles one of the programs that are here in C.
+pub(crate) fn program(name: &str, options: &[&str]) -> Option<PathBuf> {
     static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one_at_a_time = LOCK.lock();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agent/victim.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/agent/{name}.c"));
     let output =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("victim{}", options.concat().replace('=', "-")));
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{}", options.concat().replace('=', "-")));
     let modified = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
     if modified(&output) > modified(&source) {
         return Some(output);
@@ -48,8 +53,20 @@ pub(crate) fn victim(options: &[&str]) -> Option<PathBuf> {
             .arg("-ldl")
             .args(options),
     )?;
-    std::fs::rename(&fresh, &output).expect("the victim can be renamed");
+    std::fs::rename(&fresh, &output).expect("the program can be renamed");
     Some(output)
+}
+
+/// What a program that runs without the agent answers.
+pub(crate) fn ask_without_agent(program: &Path, command: &str) -> String {
+    let mut child = Command::new(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    writeln!(child.stdin.take().expect("a pipe"), "{command}").expect("the program listens");
+    let output = child.wait_with_output().expect("the program ends");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// Runs a compiler; None, with a word why, where there is none.

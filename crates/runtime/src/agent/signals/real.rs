@@ -1,36 +1,8 @@
 //! The C library's own functions for signals, past the agent's (`interpose`).
 
 use super::TRAP_SIGNALS;
-use std::ffi::{CStr, c_int};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// A function of the C library that is looked up once.
-pub(crate) struct Next {
-    name: &'static CStr,
-    address: AtomicUsize,
-}
-
-impl Next {
-    pub(crate) const fn new(name: &'static CStr) -> Self {
-        Self { name, address: AtomicUsize::new(0) }
-    }
-
-    /// The function's address. Not 0: the agent needs the C library that has these.
-    pub(crate) fn address(&self) -> usize {
-        match self.address.load(Ordering::Relaxed) {
-            0 => self.find(),
-            known => known,
-        }
-    }
-
-    #[cold]
-    fn find(&self) -> usize {
-        // SAFETY: `dlsym` only reads the name.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) } as usize;
-        self.address.store(found, Ordering::Relaxed);
-        found
-    }
-}
+use crate::agent::next::Next;
+use std::ffi::c_int;
 
 pub(crate) type SigAction =
     unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
