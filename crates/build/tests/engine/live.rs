@@ -115,11 +115,15 @@ fn what_the_program_never_had_is_brought() {
         "fn answer(x: u32) -> String { format!(\"old {x}\") }",
         r#"
 static CALLS: AtomicU32 = AtomicU32::new(40);
-thread_local! { static MINE: RefCell<Vec<u32>> = RefCell::new(Vec::new()); }
+thread_local! {
+    static MINE: RefCell<Vec<u32>> = RefCell::new(Vec::new());
+    static NAMED: Cell<(u32, &'static str)> = const { Cell::new((7, "seven")) };
+}
 fn helper(x: u32) -> String { let mut v: std::collections::BTreeMap<u32, String> = Default::default(); v.insert(x, format!("{x:#x}")); format!("{v:?}") }
 fn answer(x: u32) -> String {
     MINE.with_borrow_mut(|v| v.push(x));
     match x {
+        1 => { let (n, name) = NAMED.get(); NAMED.set((n + 1, name)); format!("{n} {name}") }
         3 => format!("{} {} {:?}", helper(x), CALLS.fetch_add(1, Ordering::Relaxed), MINE.with_borrow(|v| v.clone())),
         _ => std::panic::catch_unwind(|| -> u32 { panic!("no {x}") }).map_or("caught".into(), |n| n.to_string()),
     }
@@ -127,8 +131,9 @@ fn answer(x: u32) -> String {
     );
     assert_eq!(f.line("abc"), "{3: \"0x3\"} 40 [3]");
     assert_eq!(f.line("ab"), "caught");
+    assert_eq!([f.line("a"), f.line("a")], ["7 seven", "8 seven"]);
     f.edit("{} {} {:?}", "again {} {} {:?}");
-    assert_eq!(f.line("abc"), "again {3: \"0x3\"} 41 [3, 2, 3]");
+    assert_eq!(f.line("abc"), "again {3: \"0x3\"} 41 [3, 2, 1, 1, 3]");
 }
 
 #[test]
