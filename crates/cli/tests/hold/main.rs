@@ -22,6 +22,8 @@ mod panics;
 mod peers;
 mod processes;
 mod profiles;
+mod projects;
 mod state;
+mod stopped;
 mod strangers;
 mod tiny;
