@@ -143,7 +143,10 @@ fn edits(program: Program, places: &Places, runs: u32) -> Result<Vec<Series>> {
     }
     for round in 1..=WARM_UP + runs {
         eprintln!("   {}: round {round} of {}", program.name(), WARM_UP + runs);
-        for (series, contender) in &mut all {
+        // Each is the first one in turn: nobody always comes after the same neighbour's work.
+        let count = all.len();
+        for at in 0..count {
+            let (series, contender) = &mut all[(at + round as usize) % count];
             let Some(running) = contender else { continue };
             match running.edit(round) {
                 Ok(times) if round > WARM_UP => series.rounds.push(times),

@@ -7,7 +7,6 @@ use super::project::Project;
 use super::samples::Times;
 use crate::run::{Result, cargo, cargo_in, neutral, output, step, target};
 use serde_json::{Value, json};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -59,8 +58,7 @@ impl CargoHot {
         let log = project.folder.join("cargo-hot.log");
         let file = std::fs::File::create(&log).map_err(|error| error.to_string())?;
         let mut hot = Command::new(command);
-        // A group of its own: the program is its child.
-        neutral(hot.arg("hot").current_dir(&project.folder).env("PATH", path).stderr(file).process_group(0));
+        neutral(hot.arg("hot").current_dir(&project.folder).env("PATH", path).stderr(file));
         let mut program = Running::start(&mut hot)?;
         let first = program.lines.until(&project.line(0), crate::live::PATIENCE);
         let mut hot = Self { project, program, log, patches: 0, disk: 0, mappings: 0 };
@@ -125,8 +123,10 @@ impl Contender for CargoHot {
 
 impl Drop for CargoHot {
     fn drop(&mut self) {
-        let group = format!("-{}", self.program.pid());
-        let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).status();
+        // It does not end the program when it is ended itself.
+        if let Some(child) = self.child() {
+            let _ = Command::new("kill").args(["-s", "KILL", &child.to_string()]).status();
+        }
     }
 }
 
