@@ -112,6 +112,17 @@ fn read(span: Span) -> Vec<u8> {
     (span.start()..span.end()).map(|at| unsafe { (at as *const u8).read_volatile() }).collect()
 }
 
+/// Reads words of this process from `at` on into `words`; how many there are before the first that cannot
+/// be read. Threads may be writing there: what is read may be half old.
+pub(crate) fn read_what_is_there(at: u64, words: &mut [u64]) -> usize {
+    let length = size_of_val(words);
+    let to = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: length };
+    let from = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: length };
+    // SAFETY: the kernel writes to `words` only, and reads what it finds mapped.
+    let read = unsafe { libc::process_vm_readv(libc::getpid(), &raw const to, 1, &raw const from, 1, 0) };
+    usize::try_from(read).unwrap_or(0) / size_of::<u64>()
+}
+
 /// Writes to an island whose pages are writable: slots always are, code until its patch goes live and
 /// while [`WritablePages`] has it open.
 ///

@@ -3,7 +3,7 @@
 use super::signals::TRAP_SIGNALS;
 use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The process that traces this one; 0 if none does.
 pub(crate) fn tracer() -> u32 {
@@ -14,15 +14,16 @@ pub(crate) fn tracer() -> u32 {
 /// A thread that blocks a trap signal, if one does and goes on doing so.
 ///
 /// The C library blocks all signals for moments (starting a thread, say), in code of its own: that
-/// passes.
+/// passes, once the thread has its turn.
 pub(crate) fn thread_that_blocks_traps() -> Option<u32> {
-    let mut seen = blocking_thread();
-    for _ in 0..20 {
-        seen?;
+    let begun = Instant::now();
+    loop {
+        let thread = blocking_thread()?;
+        if begun.elapsed() > Duration::from_millis(200) {
+            return Some(thread);
+        }
         std::thread::sleep(Duration::from_millis(1));
-        seen = blocking_thread();
     }
-    seen
 }
 
 fn blocking_thread() -> Option<u32> {
@@ -69,8 +70,13 @@ pub(crate) fn has_ended(thread: u32) -> bool {
 /// Where a thread is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
-    /// It waits for something; its program counter.
-    At(u64),
+    /// It waits for something.
+    At {
+        /// Its program counter.
+        pc: u64,
+        /// Its stack pointer.
+        sp: u64,
+    },
     /// It runs, or would if it had a processor; or that is not known.
     Running,
     /// It ended.
@@ -80,15 +86,17 @@ pub(crate) enum Place {
 /// Where a thread is now.
 pub(crate) fn place(thread: u32) -> Place {
     match std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")) {
-        Ok(text) => program_counter(&text).map_or(Place::Running, Place::At),
+        Ok(text) => place_in(&text).unwrap_or(Place::Running),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Place::Gone,
         Err(_) => Place::Running,
     }
 }
 
-/// What `syscall` ends with, unless it says "running".
-fn program_counter(syscall: &str) -> Option<u64> {
-    u64::from_str_radix(syscall.split_whitespace().last()?.strip_prefix("0x")?, 16).ok()
+/// What a `syscall` file ends with, unless it says "running".
+fn place_in(syscall: &str) -> Option<Place> {
+    let mut words = syscall.split_whitespace().rev();
+    let mut number = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    Some(Place::At { pc: number()?, sp: number()? })
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -120,9 +128,10 @@ mod tests {
     #[test]
     fn reads_syscall_files() {
         let asleep = "202 0x55 0x89 0x0 0x0 0x0 0xffffffff 0x7ffc9f8cbd80 0x7f12a5e4f117\n";
-        assert_eq!(program_counter(asleep), Some(0x7f12_a5e4_f117));
-        assert_eq!(program_counter("-1 0x7ffc9f8cbd80 0x401136\n"), Some(0x40_1136));
-        assert_eq!(program_counter("running\n"), None);
-        assert_eq!(program_counter(""), None);
+        let sp = 0x7ffc_9f8c_bd80;
+        assert_eq!(place_in(asleep), Some(Place::At { pc: 0x7f12_a5e4_f117, sp }));
+        assert_eq!(place_in("-1 0x7ffc9f8cbd80 0x401136\n"), Some(Place::At { pc: 0x40_1136, sp }));
+        assert_eq!(place_in("running\n"), None);
+        assert_eq!(place_in(""), None);
     }
 }

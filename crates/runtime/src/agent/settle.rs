@@ -4,15 +4,19 @@
 //! trap by then. So it is enough that every thread that there was has been elsewhere, or has executed
 //! anything, since. What a thread that runs has executed cannot be seen, but how long it ran can.
 //!
-//! Not seen: a thread that a signal interrupted at the entry, and that stays in the program's handler.
+//! A signal may have interrupted it at the entry, where it goes on once the program's handler returns: a
+//! thread that waits inside a handler has the signal's frame on its stack. Not seen is one whose handler
+//! runs for longer than [`RAN`] without ever waiting.
 
-use super::{process_status, thread};
+use super::{entry, memory, process_status, thread};
 use process_status::Place;
 use std::time::{Duration, Instant};
 
 /// How long a thread has run when it must have executed something. Interrupts that arrive while it
 /// stands at an entry count as its own run time, but are shorter.
 const RAN: Duration = Duration::from_millis(1);
+/// How much of a stack is looked at: what a handler takes that waits.
+const STACK: usize = (64 << 10) / size_of::<u64>();
 const POLL: Duration = Duration::from_micros(300);
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -24,16 +28,27 @@ struct Suspect {
 }
 
 impl Suspect {
-    fn has_run_on(&self, entries: &[u64]) -> bool {
+    fn has_run_on(&mut self, entries: &[u64]) -> bool {
         if let (Some(before), Some(now)) = (self.ran, thread::run_time(self.id))
             && now.saturating_sub(before) >= RAN
         {
             return true;
         }
+        // A breakpoint is reported behind itself.
+        let stands = |pc: u64| entries.contains(&pc) || entries.contains(&pc.wrapping_sub(1));
         match process_status::place(self.id) {
             Place::Gone => true,
-            // A breakpoint is reported behind itself.
-            Place::At(pc) => !entries.contains(&pc) && !entries.contains(&pc.wrapping_sub(1)),
+            Place::At { pc, .. } if stands(pc) => false,
+            Place::At { sp, .. } => {
+                let mut stack = vec![0; STACK];
+                let length = memory::read_what_is_there(sp & !7, &mut stack);
+                let interrupted = entry::has_signal_frame(&stack[..length], stands);
+                if interrupted {
+                    // It ran in the handler. What counts is how long it runs from now on.
+                    self.ran = thread::run_time(self.id);
+                }
+                !interrupted
+            }
             Place::Running => false,
         }
     }
@@ -51,7 +66,7 @@ pub(crate) fn wait(entries: &[u64]) -> Vec<String> {
         Err(error) => return vec![format!("the threads of the process cannot be listed: {error}")],
     };
     loop {
-        suspects.retain(|thread| !thread.has_run_on(entries));
+        suspects.retain_mut(|thread| !thread.has_run_on(entries));
         if suspects.is_empty() || begun.elapsed() > PATIENCE {
             break;
         }
@@ -100,11 +115,14 @@ mod tests {
         });
         // By then it is parked.
         std::thread::sleep(Duration::from_millis(100));
-        let suspect = Suspect { id: ID.load(Ordering::Acquire), ran: None };
-        let Place::At(pc) = process_status::place(suspect.id) else { panic!("it is parked") };
+        let mut suspect = Suspect { id: ID.load(Ordering::Acquire), ran: None };
+        let Place::At { pc, sp } = process_status::place(suspect.id) else { panic!("it is parked") };
         assert!(suspect.has_run_on(&[pc + 64]));
         assert!(!suspect.has_run_on(&[pc + 64, pc]));
         assert!(!suspect.has_run_on(&[pc - 1]), "it may have trapped there");
+        let mut stack = vec![0; 1 << 20];
+        let length = memory::read_what_is_there(sp, &mut stack);
+        assert!(length > 16 && length < stack.len(), "to the end of the stack: {length}");
         thread.thread().unpark();
         thread.join().expect("it returns");
         assert!(suspect.has_run_on(&[pc]), "it is gone");

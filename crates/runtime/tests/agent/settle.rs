@@ -9,7 +9,7 @@ const COPIES: u64 = 100;
 
 /// Redirects every copy of a function for the first time while eight threads loop in just that copy.
 /// How often a loop went on in a new body.
-fn wrong_calls(shape: Shape, settle: bool) -> Option<u64> {
+fn wrong_calls(shape: Shape, settle: bool, nap: bool) -> Option<u64> {
     let mut program = Program::start()?;
     let symbols = Symbols::of(&mut program);
     let plan = Plan::new(shape, &symbols, &program.server, COPIES, 64);
@@ -24,6 +24,10 @@ fn wrong_calls(shape: Shape, settle: bool) -> Option<u64> {
     for copy in 0..COPIES {
         program.ask(&format!("hot {copy} {}", shape.name));
         std::thread::sleep(Duration::from_micros(500));
+        if nap {
+            // Loops are interrupted by a signal whose handler sleeps.
+            program.ask("nap");
+        }
         let mut patch = program.server.patch(copy as u32 + 2);
         plan.add(&mut patch, copy..copy + 1, bodies[copy as usize % 2]);
         if settle {
@@ -43,7 +47,7 @@ fn wrong_calls(shape: Shape, settle: bool) -> Option<u64> {
 }
 
 fn no_loop_goes_on_in_a_new_body(shape: Shape) {
-    assert!(matches!(wrong_calls(shape, true), None | Some(0)));
+    assert!(matches!(wrong_calls(shape, true, false), None | Some(0)));
 }
 
 #[test]
@@ -71,11 +75,16 @@ fn a_near_branch_inside_the_jump() {
     no_loop_goes_on_in_a_new_body(TIGHT32);
 }
 
+#[test]
+fn loops_that_a_signal_interrupted() {
+    assert!(matches!(wrong_calls(TIGHT8, true, true), None | Some(0)));
+}
+
 /// What the tests above would see if threads were not waited for.
 #[test]
 fn without_settling_loops_go_on_in_a_new_body() {
     for shape in [LOOP8, LOOP32, TIGHT8] {
-        assert_ne!(wrong_calls(shape, false), Some(0));
+        assert_ne!(wrong_calls(shape, false, false), Some(0));
     }
 }
 

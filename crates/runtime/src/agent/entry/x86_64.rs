@@ -21,6 +21,18 @@ pub(crate) unsafe fn trap_address(signal: c_int, context: *mut c_void) -> u64 {
     (ip as u64).wrapping_sub(u64::from(signal == libc::SIGTRAP))
 }
 
+/// Whether there is a signal's frame among the words of a stack whose thread goes on where `stands` says
+/// so. What looks like one is taken for one.
+pub(crate) fn has_signal_frame(stack: &[u64], stands: impl Fn(u64) -> bool) -> bool {
+    // `rip`, `eflags` and the segments, in this order (`REG_RIP` and on, ucontext.h): always set are the
+    // flags' bit 1 and, in user mode, interrupts; and `cs`.
+    const FLAGS: u64 = 0x202;
+    const USER_CODE: u64 = 0x33;
+    stack.windows(3).any(|words| {
+        stands(words[0]) && words[1] & FLAGS == FLAGS && words[1] >> 22 == 0 && words[2] & 0xffff == USER_CODE
+    })
+}
+
 /// Has the interrupted thread go on at `address` once the signal handler returns.
 ///
 /// # Safety
@@ -84,4 +96,20 @@ pub(crate) fn self_test_entry() -> u64 {
 /// Where the function begins that returns 2.
 pub(crate) fn self_test_replacement() -> u64 {
     livepatch_self_test_replacement as *const () as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signal_frames_are_told_from_other_words() {
+        let at = |pc: u64| move |rip: u64| rip == pc;
+        let frame = [7, 0x40_1000, 0x10246, 0x2b_0000_0000_0033, 8];
+        assert!(has_signal_frame(&frame, at(0x40_1000)));
+        assert!(!has_signal_frame(&frame, at(0x40_1001)));
+        assert!(!has_signal_frame(&frame[..3], at(0x40_1000)));
+        assert!(!has_signal_frame(&[0x40_1000, 0x40_1000, 0x33], at(0x40_1000)), "a pointer to the function");
+        assert!(!has_signal_frame(&[0x40_1000, 0x246, 0x7f00_0000_1230], at(0x40_1000)));
+    }
 }
