@@ -86,3 +86,16 @@ fn module(at: usize, name: &str, snake: &str) -> String {
         .replace("{{Name}}", name)
         .replace("{{name}}", snake)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_large_program_is_large_and_always_the_same() {
+        let files = large();
+        assert_eq!(files, large());
+        assert!(files.iter().map(|(_, text)| text.lines().count()).sum::<usize>() > 5000);
+        assert!(files.iter().all(|(_, text)| !text.contains("{{N") && !text.contains("{{f")));
+    }
+}

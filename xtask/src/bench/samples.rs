@@ -61,3 +61,22 @@ pub(super) fn extremes(samples: &[f64]) -> (f64, f64) {
 pub(super) fn ratio(these: &[f64], over: &[f64]) -> f64 {
     median(&these.iter().zip(over).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+        assert_eq!(extremes(&[3.0, 1.0, 2.0]), (1.0, 3.0));
+    }
+
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        // The machine was ten times slower in the second round.
+        assert_eq!(ratio(&[2.0, 20.0, 2.2], &[1.0, 10.0, 1.0]), 2.0);
+    }
+}

@@ -94,3 +94,35 @@ impl Connection {
         Ok(line.trim_end().to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_both_kinds_over_one_connection() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(&stream);
+            for answer in [
+                "Content-Length: 3\r\n\r\none",
+                "transfer-encoding: chunked\r\n\r\n2\r\ntw\r\n1\r\no\r\n0\r\n\r\n",
+            ] {
+                let mut line = String::new();
+                while line != "\r\n" {
+                    line.clear();
+                    reader.read_line(&mut line).unwrap();
+                }
+                write!(&stream, "HTTP/1.1 200 OK\r\n{answer}").unwrap();
+            }
+        });
+        let mut connection = Connection::open(port, "/").unwrap();
+        assert_eq!(connection.get().unwrap(), "one");
+        assert_eq!(connection.get().unwrap(), "two");
+        server.join().unwrap();
+        assert!(connection.get().is_err());
+        assert_eq!(connection.requests(), 2);
+    }
+}

@@ -83,3 +83,19 @@ pub(super) fn load(only: &[String]) -> Result<Vec<Program>> {
     programs.retain(|program| only.is_empty() || only.contains(&program.name));
     Ok(programs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_is_understood_and_its_edits_can_be_told_apart() {
+        let programs = load(&[]).unwrap();
+        assert!(programs.len() >= 3);
+        for edit in programs.iter().flat_map(|program| &program.edits) {
+            assert!(!edit.before.contains(&edit.after) && !edit.after.contains(&edit.before), "{edit:?}");
+            assert_ne!(edit.search, edit.replace);
+        }
+        assert!(load(&["no such program".into()]).is_err());
+    }
+}
