@@ -5,7 +5,7 @@ use livepatch_proto::frame::{FrameError, MAX_FIRST_PAYLOAD, MAX_PAYLOAD, receive
 use livepatch_proto::{FromProcess, Hello, LogLevel, ToProcess, Token, WireAddress};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -141,10 +141,38 @@ impl Process {
         })
     }
 
+    /// Whether the process is stopped, by a signal or a debugger: it would not answer.
+    pub fn is_stopped(&self) -> bool {
+        is_stopped(self.pid)
+    }
+
     /// Says goodbye.
     pub fn dismiss(mut self) {
         let _ = send(&mut self.stream, &ToProcess::Goodbye);
     }
+}
+
+/// The agent's thread, by the name that it gives itself.
+const AGENT_THREAD: &str = "livepatch";
+
+/// A tracer stops threads for a moment at a time, so the agent's thread counts: it sleeps.
+fn is_stopped(pid: u32) -> bool {
+    let tasks = PathBuf::from(format!("/proc/{pid}/task"));
+    if !is_task_stopped(&tasks.join(pid.to_string())) {
+        return false;
+    }
+    let all = std::fs::read_dir(tasks).into_iter().flatten().flatten().map(|task| task.path());
+    let is_agent = |task: &PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == AGENT_THREAD)
+    };
+    all.filter(is_agent).any(|task| is_task_stopped(&task))
+}
+
+/// proc(5): the state follows the name, which is in parentheses and may hold any.
+fn is_task_stopped(task: &Path) -> bool {
+    let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| matches!(rest.trim_start().as_bytes().first(), Some(b'T' | b't')))
 }
 
 impl Ask for Process {

@@ -50,6 +50,8 @@ enum Message {
     News(News),
     /// A process whose connection ended should be gone by now.
     CheckGone(u32),
+    /// The program was stopped when an edit was to go live.
+    Stopped(u32),
     /// The agent should have called by now.
     Overdue(u32),
     /// The program should have ended by now.
@@ -189,6 +191,7 @@ impl Server {
             Message::Rebuilt(start, rebuilder, result) => self.rebuilt(start, *rebuilder, result),
             Message::News(news) => self.news(news),
             Message::CheckGone(pid) => self.check_gone(pid),
+            Message::Stopped(start) => self.stopped(start),
             Message::Overdue(start) => self.agent_overdue(start),
             Message::EndOverdue(start) => self.end_overdue(start),
             Message::Ended(start, status) => return self.ended(start, status),

@@ -189,7 +189,7 @@ impl Server {
 
     pub(super) fn agent_overdue(&mut self, start: u32) {
         let Some(run) = self.run.as_mut().filter(|run| run.start == start) else { return };
-        if run.patching.peers.is_empty() {
+        if run.patching.peers.is_empty() && run.patching.lost.is_none() {
             run.overdue = true;
             self.reporter.warning(
                 "the program has not called: edits cannot go live in it, they start it anew (see `cargo livepatch doctor`)",

@@ -17,6 +17,9 @@ const GONE: Duration = Duration::from_millis(200);
 /// How often a patch is made anew for another place when the process has something at the first.
 const PLACES: u32 = 3;
 
+/// How often a stopped program is looked at.
+const STOPPED: Duration = Duration::from_millis(100);
+
 /// What is needed to patch, and what waits for it.
 #[derive(Default)]
 pub(super) struct Patching {
@@ -24,6 +27,10 @@ pub(super) struct Patching {
     pub(super) patcher: Option<Box<dyn Patcher>>,
     /// Why there will be none.
     pub(super) broken: Option<String>,
+    /// Why the program, which was connected, is so no more.
+    pub(super) lost: Option<String>,
+    /// The program is stopped, and is looked at again later.
+    waits: bool,
     /// Processes that have called and that the patcher knows, the program itself first.
     pub(super) peers: Vec<Process>,
     /// Processes that called before the base build was read.
@@ -71,11 +78,10 @@ impl Server {
             },
             News::Gone { pid, connection } => {
                 let Some(run) = &mut self.run else { return };
-                let known =
-                    run.patching.peers.iter().any(|peer| (peer.pid, peer.connection) == (pid, connection));
-                run.patching
-                    .callers
-                    .retain(|(caller, _)| (caller.pid, caller.connection) != (pid, connection));
+                let is_it = |process: &Process| (process.pid, process.connection) == (pid, connection);
+                let patching = &mut run.patching;
+                let known = patching.peers.iter().chain(patching.callers.iter().map(|(p, _)| p)).any(is_it);
+                patching.callers.retain(|(caller, _)| !is_it(caller));
                 if known {
                     self.drop_peer(pid);
                     self.later(GONE, Message::CheckGone(pid));
@@ -94,18 +100,19 @@ impl Server {
 
     /// A process that lives on without its connection may be another program by now.
     pub(super) fn check_gone(&mut self, pid: u32) {
-        let Some(run) = &self.run else { return };
+        let Some(run) = &mut self.run else { return };
         let (Ok(now), Ok(host)) =
             (std::fs::metadata(format!("/proc/{pid}/exe")), std::fs::metadata(&run.built.program.host))
         else {
             return;
         };
-        if (now.dev(), now.ino()) == (host.dev(), host.ino()) {
-            self.reporter
-                .warning(&format!("process {pid} has ended its connection: it is not patched any more"));
-        } else {
-            self.reporter
-                .warning(&format!("process {pid} replaced itself (exec): it is not patched any more"));
+        let same = (now.dev(), now.ino()) == (host.dev(), host.ino());
+        let what = if same { "has ended its connection" } else { "replaced itself (exec)" };
+        let what = format!("process {pid} {what}");
+        self.reporter.warning(&format!("{what}: it is not patched any more"));
+        if pid == run.program.pid {
+            run.patching.lost = Some(what);
+            self.offer();
         }
     }
 
@@ -128,6 +135,9 @@ impl Server {
         let at = if main { 0 } else { patching.peers.len() };
         patching.peers.insert(at, process);
         run.overdue = false;
+        if main {
+            run.patching.lost = None;
+        }
         self.announce(pid);
         self.catch_up(pid, hello.current);
         self.offer();
@@ -169,14 +179,23 @@ impl Server {
         if self.cargo.is_some() || self.successor.is_some() || run.patching.offered.is_empty() {
             return;
         }
-        let impossible = run.patching.broken.clone();
+        let impossible = run.patching.broken.clone().or_else(|| run.patching.lost.clone());
         let impossible =
             impossible.or_else(|| run.overdue.then(|| "there is no agent in the program".into()));
         if let Some(reason) = impossible {
             return self.begin_cargo(Some(reason), Vec::new());
         }
+        let (start, program) = (run.start, run.program.pid);
         let patching = &mut run.patching;
-        let (Some(patcher), Some(peer)) = (&mut patching.patcher, patching.peers.first_mut()) else { return };
+        let peer = patching.peers.first_mut().filter(|peer| peer.pid == program);
+        let (Some(patcher), Some(peer)) = (&mut patching.patcher, peer) else { return };
+        if peer.is_stopped() {
+            if !std::mem::replace(&mut patching.waits, true) {
+                self.reporter.note(&format!("process {program} is stopped: edits go live when it goes on"));
+                self.later(STOPPED, Message::Stopped(start));
+            }
+            return;
+        }
         let crates: Vec<CrateObjects> = patching.offered.values().cloned().collect();
         match patcher.begin(&crates, peer.pid, peer) {
             Ok(Verdict::Unchanged) => {
@@ -186,6 +205,17 @@ impl Server {
             Ok(Verdict::Restart { reason }) => self.begin_cargo(Some(reason), Vec::new()),
             Ok(Verdict::Patch(change)) => self.patch(change),
             Err(reason) => self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() }),
+        }
+    }
+
+    /// Looks again at a program that was stopped.
+    pub(super) fn stopped(&mut self, start: u32) {
+        let Some(run) = self.run.as_mut().filter(|run| run.start == start) else { return };
+        if run.patching.peers.first().is_some_and(Process::is_stopped) {
+            self.later(STOPPED, Message::Stopped(start));
+        } else {
+            run.patching.waits = false;
+            self.offer();
         }
     }
 
@@ -283,6 +313,9 @@ impl Server {
         }
         if to >= current || (to != 0 && !history.contains(&to)) {
             return Err(format!("patch {to} is not before patch {current}, which is live"));
+        }
+        if let Some(peer) = run.patching.peers.first().filter(|peer| peer.is_stopped()) {
+            return Err(format!("process {} is stopped", peer.pid));
         }
         let mut lost = Vec::new();
         for peer in &mut run.patching.peers {

@@ -117,6 +117,13 @@ impl Live {
         })
     }
 
+    /// Forgets the connection to a program that has ended.
+    pub(crate) fn hang_up(&mut self) {
+        self.session.wait_for("restarted");
+        self.session.wait_for("ready");
+        self.talk = None;
+    }
+
     /// What became of the next edit: the event that says it.
     pub(crate) fn outcome(&mut self) -> Value {
         let since = Instant::now();
