@@ -2,7 +2,7 @@
 //!
 //! A redirected function's entry is a jump to its *island*, `jmp *[slot]`. Which bytes that jump may have
 //! follows from the function's first instructions (`livepatch_object::entry`), and the bytes fix where the
-//! island is; so islands of many functions are fitted into as few pages as possible ([`pages`]). Slots and
+//! island is; so islands of many functions are fitted into as few pages as possible (`pages`). Slots and
 //! copies go anywhere near. Code pages are never writable and slot pages never executable.
 //!
 //! Nothing here touches the process: a plan is a value, and [`Islands`] is cheap to clone, so that the plan

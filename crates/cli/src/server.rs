@@ -1,8 +1,8 @@
 //! The session: one loop that hears of everything, and decides.
 //!
 //! Threads wait (for files, processes, compilers, requests, signals) and send messages; only this
-//! loop changes anything. [`lifecycle`] starts and ends the program, [`edits`] goes from a changed
-//! file to a rebuild, [`patching`] from a rebuild to the processes, [`requests`] serves people.
+//! loop changes anything. `lifecycle` starts and ends the program, `edits` goes from a changed
+//! file to a rebuild, `patching` from a rebuild to the processes, `requests` serves people.
 
 mod edits;
 mod lifecycle;

@@ -1,8 +1,8 @@
 //! Thin rebuild: recompiling only what changed, without cargo and without a linker.
 //!
-//! [`plan`] says which captured crates an edit concerns, or that cargo must deal with it;
-//! [`schedule`] runs rustc for them and their dependents, each as soon as the metadata it needs is
-//! out; [`rustc`] is one such run, until [`finish`] says that it has done what is needed; [`artifacts`]
+//! `plan` says which captured crates an edit concerns, or that cargo must deal with it;
+//! `schedule` runs rustc for them and their dependents, each as soon as the metadata it needs is
+//! out; `rustc` is one such run, until `finish` says that it has done what is needed; `artifacts`
 //! keeps what the runs leave.
 
 mod artifacts;

@@ -3,7 +3,7 @@
 //! The *window* is the first five bytes. A thread may be about to run any instruction that begins in
 //! it: it was interrupted there, returns there, branches there. Each such *boundary* therefore holds
 //! a trapping opcode from then on ([`pun`]), and the trap leads to the same instruction in a
-//! *relocated copy* of the window, which goes on in the original behind the window ([`Copy`]).
+//! *relocated copy* of the window, which goes on in the original behind the window ([`Copy`](struct@Copy)).
 //!
 //! What no bytes can tell apart is a thread at the entry itself that was called from one that came
 //! there by a loop. Branches back to the entry are found and led into the copy ([`Entry::loops`]); what
