@@ -67,6 +67,16 @@ fn early(x: u64) -> u64 {
     fails(x + 1) + 1
 }
 
+#[inline(never)]
+fn through(callee: &dyn Fn() -> u64) -> u64 { callee() + 1 }
+
+static PANICS: AtomicBool = AtomicBool::new(false);
+fn waits() -> u64 {
+    wait();
+    if PANICS.load(SeqCst) { panic!("in the callee") }
+    5
+}
+
 pub fn start() {}
 
 pub fn answer(question: &str) -> String {
@@ -77,11 +87,15 @@ pub fn answer(question: &str) -> String {
         "constant" => black_box(constant as fn() -> bool)().to_string(),
         "spins" => spins(&FLAG, &INSIDE).to_string(),
         "calls" => calls(aligned_wait).to_string(),
-        "spin" | "call" => {
-            let body: fn() -> u64 = if question == "spin" { || spins(&FLAG, &INSIDE) } else { || calls(aligned_wait) };
+        "spin" | "call" | "go through" => {
+            let body: fn() -> u64 = match question {
+                "spin" => || spins(&FLAG, &INSIDE),
+                "call" => || calls(aligned_wait),
+                _ => || through(black_box(&waits)),
+            };
             let before = INSIDE.load(SeqCst);
             THREADS.lock().unwrap().push(std::thread::spawn(body));
-            while question == "call" && INSIDE.load(SeqCst) == before { std::thread::yield_now() }
+            while question != "spin" && INSIDE.load(SeqCst) == before { std::thread::yield_now() }
             std::thread::sleep(Duration::from_millis(30));
             String::new()
         }
@@ -89,7 +103,14 @@ pub fn answer(question: &str) -> String {
             FLAG.store(question == "set", SeqCst);
             String::new()
         }
-        "join" => THREADS.lock().unwrap().drain(..).map(|t| t.join().unwrap().to_string()).collect::<Vec<_>>().join(" "),
+        "panic" => {
+            PANICS.store(true, SeqCst);
+            String::new()
+        }
+        "join" => {
+            let joined = |t: JoinHandle<u64>| t.join().map_or("caught".into(), |n| n.to_string());
+            THREADS.lock().unwrap().drain(..).map(joined).collect::<Vec<String>>().join(" ")
+        }
         "early" => match std::panic::catch_unwind(|| early(black_box(3))) {
             Ok(n) => n.to_string(),
             Err(_) => "caught".to_string(),
@@ -187,5 +208,41 @@ fn a_panic_unwinds_through_a_beginning_that_was_moved() {
         assert_eq!(live.ask("early"), "caught", "through the original, whose first bytes are elsewhere");
         live.ask("clear");
         assert_eq!(live.ask("early"), "9");
+    }
+}
+
+/// Whether a call in a function's first bytes returns into what a jump there overwrites.
+fn returns_inside(project: &Project, function: &str) -> bool {
+    let mut objdump = Command::new("objdump");
+    objdump.args(["-d", "-C", "--no-show-raw-insn", &format!("--disassemble={function}")]);
+    let output = objdump.arg(project.file("target/release/app")).output().expect("objdump can be run");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut instructions = text.lines().filter_map(|line| {
+        let (address, instruction) = line.split_once(":\t")?;
+        Some((u64::from_str_radix(address.trim(), 16).ok()?, instruction.starts_with("call")))
+    });
+    let start = instructions.clone().next().expect("the function is there").0;
+    instructions.find(|instruction| instruction.1).expect("it calls");
+    instructions.next().expect("it returns").0 - start < 5
+}
+
+#[test]
+fn a_callee_returns_and_panics_into_overwritten_bytes() {
+    for panics in [false, true] {
+        let mut live = optimised();
+        assert!(returns_inside(&live.project, "app::code::through"));
+        live.ask("go through");
+        live.edit("callee() + 1 }", "callee() + 100 }");
+        live.ask("go through");
+        roll_back(&live, "0");
+        live.ask("go through");
+        live.edit("callee() + 100 }", "callee() + 200 }");
+        live.ask("go through");
+        if panics {
+            live.ask("panic");
+        }
+        live.ask("set");
+        let expected = if panics { "caught caught caught caught" } else { "6 105 6 205" };
+        assert_eq!(live.ask("join"), expected);
     }
 }
