@@ -60,3 +60,60 @@ fn gdb_names_patched_functions_and_their_new_lines() {
     live.edit("x * 2", "x * 3");
     assert_eq!(live.ask("?"), "12");
 }
+
+/// A debugger takes the traps that careful redirection needs: what cannot be done then is said, and done
+/// when it is gone.
+#[test]
+fn under_a_debugger_edits_go_live_or_say_why_not() {
+    if Command::new("gdb").arg("--version").output().is_err() {
+        println!("skipped: there is no gdb");
+        return;
+    }
+    let mut live = Live::new(CODE);
+    assert_eq!(live.ask("?"), "8");
+    live.edit("x * 2", "x * 3");
+    assert_eq!(live.ask("?"), "12");
+    let pid = live.pid();
+    let mut gdb = Command::new("gdb")
+        .args([
+            "-p",
+            &pid.to_string(),
+            "-batch",
+            "-nx",
+            "-iex",
+            "set debuginfod enabled off",
+            "-ex",
+            "continue",
+        ])
+        .current_dir("/")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = || std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let since = std::time::Instant::now();
+    while !(status().contains(&format!("TracerPid:\t{}", gdb.id())) && status().contains("State:\tS")) {
+        assert!(since.elapsed() < std::time::Duration::from_secs(30), "{}", status());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    // A function that was redirected before, and one that was not.
+    live.edit("x * 3", "x * 4");
+    assert_eq!(live.ask("?"), "16");
+    let outcome = live.save(&live.code.replace("twice(4).to_string()", "twice(5).to_string()"));
+    println!("{outcome}");
+    match outcome["event"].as_str() {
+        Some("patched") => assert_eq!(live.ask("?"), "20"),
+        Some("rejected") => {
+            assert!(outcome["reason"].as_str().unwrap().contains("debugger"), "{outcome}");
+            assert_eq!(live.ask("?"), "16");
+        }
+        _ => panic!("{}", live.report()),
+    }
+    // Interrupted, it has no more commands, takes its breakpoints out and lets go.
+    assert!(Command::new("kill").args(["-s", "INT", &gdb.id().to_string()]).status().unwrap().success());
+    gdb.wait().unwrap();
+    live.patch(&live.code.replace("twice(5).to_string()", "twice(6).to_string()"));
+    assert_eq!(live.ask("?"), "24");
+}
