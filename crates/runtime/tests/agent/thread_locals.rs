@@ -144,6 +144,7 @@ fn a_child_has_values_of_its_own() {
         value(&mut patch, 64, 9);
         forked.apply(patch).expect("the patch applies");
         assert_eq!(program.line(), "9 9");
+        forked.hang_up();
     }
     assert_eq!(program.ask("all_read 64"), "0 0 0 0 0 0 0");
     let mut patch = program.server.patch(1);

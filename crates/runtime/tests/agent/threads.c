@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <threads.h>
@@ -120,19 +121,25 @@ static void linger(void) {
 }
 static void linger_reads(void) { go_on = 1; pthread_join(lingerer, 0); SAY("%ld", last_seen); }
 
-// A child that says what it and a new thread see when a patch of its own is there.
+static long threads_now(void) {
+  struct stat tasks;
+  return stat("/proc/self/task", &tasks) ? 1 : (long)tasks.st_nlink - 2;
+}
+// A child that says what it and a new thread see when a patch of its own is there; it ends when nobody else
+// is in it.
 static void *fork_and_read(void *x) {
   fflush(stdout);
   pid_t child = fork();
   if (!child) {
     void *r;
     pthread_t t;
-    while (!at(number)) usleep(100);
+    for (int i = 0; i < 50000 && !at(number); i++) usleep(100);
     long own = at(number);
     pthread_create(&t, 0, (void *(*)(void *))at, (void *)number);
     pthread_join(t, &r);
     SAY("%ld %ld", own, (long)r);
     fflush(stdout);
+    for (int i = 0; i < 50000 && threads_now() > 1; i++) usleep(100);
     _exit(0);
   }
   SAY("%d", child);
