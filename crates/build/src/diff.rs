@@ -44,10 +44,15 @@ impl Diff {
 pub fn diff(live: &Live, rebuilt: &[CrateObjects]) -> Result<Diff, LoadError> {
     let mut diff = Diff { units: changed_units(live, rebuilt)?, ..Diff::default() };
     let units = std::mem::take(&mut diff.units);
+    // New statics and thread-locals: demangled name and size in bytes.
+    let mut new_storage = FxHashMap::default();
     for (_, _, object) in &units {
-        compare_object(live, object, &mut diff);
+        compare_object(live, object, &mut diff, &mut new_storage);
     }
     diff.units = units;
+    if !new_storage.is_empty() {
+        refuse_new_types(live, &new_storage, &mut diff);
+    }
     if !diff.replaced.is_empty() {
         add_readers(live, &mut diff);
     }
@@ -102,7 +107,12 @@ impl<'o> Comparers<'o> {
     }
 }
 
-fn compare_object(live: &Live, object: &Arc<Object>, diff: &mut Diff) {
+fn compare_object(
+    live: &Live,
+    object: &Arc<Object>,
+    diff: &mut Diff,
+    new_storage: &mut FxHashMap<String, u64>,
+) {
     let image = &object.image;
     let mut comparers = Comparers { new: object, exact: FxHashMap::default(), loose: FxHashMap::default() };
     for symbol in object.definitions() {
@@ -110,7 +120,7 @@ fn compare_object(live: &Live, object: &Arc<Object>, diff: &mut Diff) {
         let name = image.name(symbol);
         let Some(old) = live.entity(name, object.scope(symbol)) else {
             if is_storage(image.section(section).kind) {
-                refuse_new_type(live, object, symbol, diff);
+                new_storage.insert(demangle(name), image.symbol(symbol).size);
             }
             continue;
         };
@@ -142,14 +152,16 @@ fn is_storage(kind: SectionKind) -> bool {
 
 /// A new static whose path is that of a live one is the same static with another type: the hash in its
 /// name covers the type. Its live value cannot be kept.
-fn refuse_new_type(live: &Live, object: &Arc<Object>, symbol: SymbolId, diff: &mut Diff) {
-    let path = demangle(object.image.name(symbol));
-    let size = object.image.symbol(symbol).size;
-    for (_, old) in live.objects() {
-        for candidate in old.definitions() {
-            let known = old.image.symbol(candidate);
+fn refuse_new_types(live: &Live, new: &FxHashMap<String, u64>, diff: &mut Diff) {
+    for (_, object) in live.objects() {
+        for symbol in object.definitions() {
+            let known = object.image.symbol(symbol);
             let Place::Section(section) = known.place else { continue };
-            if is_storage(old.image.section(section).kind) && demangle(old.image.name(candidate)) == path {
+            if !is_storage(object.image.section(section).kind) {
+                continue;
+            }
+            let path = demangle(object.image.name(symbol));
+            if let Some(size) = new.get(&path) {
                 diff.restart
                     .get_or_insert(format!("`{path}` changed its type: {} → {size} bytes", known.size));
             }

@@ -330,20 +330,21 @@ impl<'s> Resolver<'s> {
         if self.closure.targets.contains_key(&key) {
             return Ok(());
         }
-        let needed_by = needed_by(object, from);
-        let existing = self.existing(object, symbol);
-        let target = match existing {
+        let target = match self.existing(object, symbol) {
             Existing::Target(target) => target,
             Existing::Ambiguous if self.is_own_function(object, symbol) => {
                 // One of several private copies of a function: the patch has its own.
                 self.define(object, symbol)?
             }
-            Existing::Ambiguous => return Err(self.ambiguous(object, symbol, &needed_by)),
+            Existing::Ambiguous => {
+                return Err(self.ambiguous(object, symbol, &needed_by(object, from)));
+            }
             Existing::Missing => match self.newest_definition(object, symbol) {
                 Some((object, symbol)) => self.define(&object, symbol)?,
                 None => {
                     let name = object.image.name(symbol).to_owned();
-                    self.wanted.entry(name).or_default().push((object.clone(), symbol, needed_by));
+                    let users = self.wanted.entry(name).or_default();
+                    users.push((object.clone(), symbol, needed_by(object, from)));
                     return Ok(());
                 }
             },
