@@ -4,13 +4,14 @@ mod http;
 mod program;
 mod script;
 mod source;
+mod story;
 mod terminal;
 mod view;
 
 use crate::report;
 use crate::run::{Result, cargo_livepatch, target};
-use script::Story;
 use serde_json::{Value, json};
+use story::Story;
 
 /// `cargo xtask realworld`.
 #[derive(clap::Args)]

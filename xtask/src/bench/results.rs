@@ -65,7 +65,8 @@ impl Measured {
         }
         for (program, all) in &self.starts {
             text += &format!("\n## First start: {}\n\n", program.name());
-            text += &times_table(all, "ms");
+            text += &times_table(all, "median, ms");
+            text += &failures(all);
         }
         if !self.growth.is_null() {
             text += "\n## A hundred patches\n\n";

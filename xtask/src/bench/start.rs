@@ -3,7 +3,7 @@
 use super::contender::{ms, quietly};
 use super::livepatch::first_start;
 use super::project::Project;
-use super::samples::Series;
+use super::samples::{Series, Times};
 use crate::run::{Result, cargo_in};
 use std::path::Path;
 use std::time::Instant;
@@ -13,29 +13,35 @@ const FROM_NOTHING: usize = 1;
 /// With the dependencies there.
 const PREBUILT: usize = 3;
 
+/// Takes back what was built.
+type Forget = fn(&Project) -> Result;
+
 /// The folder's first starts: with dependencies prebuilt, and without.
-pub(super) fn measure(project: &Project, command: &Path) -> Result<[Series; 2]> {
-    let mut prebuilt = Series::new("first start, dependencies prebuilt");
-    quietly(cargo_in(&project.folder).arg("build"))?;
-    for round in 0..PREBUILT {
-        eprintln!("   first start, dependencies prebuilt: {}", round + 1);
-        let times = pair(project, command, &forget_own)?;
-        prebuilt.rounds.push(times);
-    }
-    let mut nothing = Series::new("first start, from nothing");
-    for round in 0..FROM_NOTHING {
-        eprintln!("   first start, from nothing: {}", round + 1);
-        let times = pair(project, command, &forget_all)?;
-        nothing.rounds.push(times);
-    }
-    Ok([prebuilt, nothing])
+pub(super) fn measure(project: &Project, command: &Path) -> [Series; 2] {
+    let cases: [(&str, usize, Forget); 2] = [
+        ("first start, dependencies prebuilt", PREBUILT, forget_own),
+        ("first start, from nothing", FROM_NOTHING, forget_all),
+    ];
+    cases.map(|(name, rounds, forget)| {
+        let mut series = Series::new(name);
+        let mut play = || {
+            quietly(cargo_in(&project.folder).arg("build"))?;
+            for round in 1..=rounds {
+                eprintln!("   {name}: {round} of {rounds}");
+                series.rounds.push(pair(project, command, forget)?);
+            }
+            Ok(())
+        };
+        if let Err(error) = play() {
+            eprintln!("{name}: {error}");
+            series.failure = Some(error);
+        }
+        series
+    })
 }
 
-fn pair(
-    project: &Project,
-    command: &Path,
-    forget: &dyn Fn(&Project) -> Result,
-) -> Result<super::samples::Times> {
+/// Plain cargo, then livepatch, each after the same is forgotten.
+fn pair(project: &Project, command: &Path, forget: Forget) -> Result<Times> {
     forget(project)?;
     let began = Instant::now();
     quietly(cargo_in(&project.folder).arg("build"))?;
