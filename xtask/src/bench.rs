@@ -81,7 +81,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if !arguments.edits_only {
         others(&mut measured, &places, arguments.runs as usize);
     }
-    report::save("bench", &measured.to_json(), &measured.markdown())
+    let name = arguments.only.map_or("bench".to_owned(), |only| format!("bench-{}", only.name()));
+    report::save(&name, &measured.to_json(), &measured.markdown())
 }
 
 /// What is measured once, whatever the program.

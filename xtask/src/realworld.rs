@@ -43,7 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         "machine": machine,
         "programs": stories.iter().map(Story::to_json).collect::<Vec<_>>(),
     });
-    report::save("realworld", &data, &markdown(&machine, &stories))?;
+    let name = [&["realworld".to_owned()], arguments.only.as_slice()].concat().join("-");
+    report::save(&name, &data, &markdown(&machine, &stories))?;
     let failed: Vec<&str> =
         stories.iter().filter(|story| !story.is_good()).map(|story| story.name.as_str()).collect();
     if failed.is_empty() { Ok(()) } else { Err(format!("not all went well with {}", failed.join(", "))) }
