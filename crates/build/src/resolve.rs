@@ -9,11 +9,13 @@
 //!
 //! Statics are names like any other, so they are the live ones.
 
+mod closure;
+mod error;
+
 use crate::archives::Archives;
 use crate::diff::Diff;
-use crate::live::{Body, Entity, Live, Location, Module, Name};
-use crate::objects::{LoadError, Object, ObjectKey};
-use livepatch_object::address::{RuntimeAddress, SectionOffset};
+use crate::live::{Entity, Live, Location, Module, Name};
+use crate::objects::{Object, ObjectKey};
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::demangle;
 use livepatch_object::host::{Host, HostSymbol, Lookup as HostLookup};
@@ -24,140 +26,9 @@ use livepatch_object::unwind::relocations_within;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use thiserror::Error;
 
-/// Asks a process where it has dynamic symbols.
-pub trait Lookup {
-    /// The address of each name; none where the process does not have it.
-    fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<RuntimeAddress>>, LookupError>;
-}
-
-/// The process could not be asked.
-#[derive(Debug, Error)]
-#[error("the process could not be asked for its symbols: {0}")]
-pub struct LookupError(pub String);
-
-/// Index into [`Closure::parts`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PartId(pub usize);
-
-/// A section of an object that becomes part of the patch image.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The object.
-    pub object: Arc<Object>,
-    /// Which of its sections.
-    pub section: SectionId,
-}
-
-/// What a name means to the code of a patch.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Target {
-    /// A place in this patch.
-    Part(PartId, SectionOffset),
-    /// A place that is live already.
-    Live(Location),
-    /// A dynamic symbol of the process: index into [`Closure::process_names`].
-    Process(usize),
-    /// A fixed value: absolute symbols, and zero for weak ones that nothing defines.
-    Absolute(i64),
-    /// A thread-local of the host: offset in its TLS segment.
-    HostTls(u64),
-    /// A thread-local in the agent's reserve.
-    ReserveTls(u64),
-}
-
-/// The body that callers of a function get.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NewCode {
-    /// One that this patch holds.
-    Part(PartId, SectionOffset),
-    /// One that they got before.
-    Earlier(Body),
-}
-
-/// A function whose callers get a new body.
-#[derive(Clone, Debug)]
-pub struct Redirected {
-    /// Where its callers arrive.
-    pub entry: Location,
-    /// Its new body.
-    pub body: NewCode,
-    /// The function as it is in its new object.
-    pub entity: Entity,
-    /// Its mangled name.
-    pub name: String,
-}
-
-/// All that a patch must hold.
-#[derive(Debug, Default)]
-pub struct Closure {
-    /// Sections, in order of discovery.
-    pub parts: Vec<Part>,
-    /// What each named symbol of each part's object means.
-    pub targets: FxHashMap<(ObjectKey, SymbolId), Target>,
-    /// Private constants: the part that holds a section.
-    pub sections: FxHashMap<(ObjectKey, SectionId), PartId>,
-    /// Dynamic symbols that the process has.
-    pub process_names: Vec<String>,
-    /// Functions to redirect.
-    pub redirected: Vec<Redirected>,
-    /// Names that go live with this patch.
-    pub brought: Vec<(Name, Target, Entity)>,
-    /// What the user should know.
-    pub notes: Vec<String>,
-    /// Initial values of new thread-locals, and where in the thread-local reserve they go, in bytes.
-    pub thread_locals: Vec<(PartId, u64)>,
-    /// Bytes of the thread-local reserve that are in use afterwards.
-    pub tls_reserve_used: u64,
-}
-
-/// A patch cannot be resolved.
-#[derive(Debug, Error)]
-pub enum ResolveError {
-    /// Names that exist nowhere.
-    #[error("{}", unresolved_text(.0))]
-    Unresolved(Vec<Unresolved>),
-    /// A name has several definitions, and none of them is meant more than another.
-    #[error("`{name}`, needed by `{needed_by}`, has several definitions in the program")]
-    Ambiguous {
-        /// The name, demangled.
-        name: String,
-        /// Who needs it, demangled.
-        needed_by: String,
-    },
-    /// A new thread-local cannot be had while threads run.
-    #[error("the new thread-local `{name}` {why}")]
-    ThreadLocal {
-        /// Its name, demangled.
-        name: String,
-        /// Why not.
-        why: &'static str,
-    },
-    /// An input could not be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The process could not be asked.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-}
-
-/// A name that exists nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unresolved {
-    /// The name, demangled.
-    pub name: String,
-    /// Who needs it, demangled.
-    pub needed_by: String,
-}
-
-fn unresolved_text(all: &[Unresolved]) -> String {
-    let lines = all.iter().map(|one| format!("`{}` (needed by `{}`)", one.name, one.needed_by));
-    format!(
-        "not found in the program, its libraries or its archives: {}",
-        lines.collect::<Vec<_>>().join(", ")
-    )
-}
+pub use closure::{Closure, NewCode, Part, PartId, Redirected, Target};
+pub use error::{Lookup, LookupError, ResolveError, Unresolved};
 
 /// What there is to resolve against.
 pub struct Sources<'s> {

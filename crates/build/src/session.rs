@@ -7,27 +7,28 @@
 //! Nothing here talks to a process: [`Session::link`] makes a message, and what comes of it is told with
 //! [`Session::commit`].
 
+mod draft;
+mod error;
+mod link;
+
 use crate::archives::Archives;
 use crate::diff::{Diff, diff};
-use crate::islands::PlanError;
-use crate::live::{Body, Commit, Live, Location, Module, NewBody};
-use crate::loops::enters_by_table;
+use crate::live::{Commit, Live, Location, Module, NewBody};
 use crate::objects::{CodegenUnit, Identity, LoadError, Object, read};
 use crate::place::Layout;
-use crate::process::{PlacedImage, Process, ProcessError, Slot};
-use crate::resolve::{
-    Closure, Lookup, LookupError, NewCode, Redirected, ResolveError, Sources, Target, resolve,
-};
-use crate::write::{self, BIAS, Bind, HEADERS, IMAGE_ALIGN, WriteError};
+use crate::process::Process;
+use crate::resolve::{Lookup, Sources, Target, resolve};
+use crate::write::HEADERS;
+use draft::body;
+use link::body_address;
 use livepatch_object::ObjectError;
-use livepatch_object::address::{LinkAddress, RuntimeAddress};
-use livepatch_object::demangle;
-use livepatch_object::entry::x86_64::Function;
 use livepatch_object::host::Host;
-use livepatch_object::relocation::RelocationError;
-use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, TlsInit, WireAddress};
+use livepatch_proto::SlotSet;
 use std::path::{Path, PathBuf};
-use thiserror::Error;
+
+pub use draft::Draft;
+pub use error::{OpenError, PatchError};
+pub use link::Linked;
 
 /// Names one rustc invocation of the captured build: crate name + `-C extra-filename`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -56,144 +57,6 @@ pub struct BaseBuild {
     /// Archives and shared objects of the captured link, in link order, and folders with libraries that
     /// the link did not need.
     pub link_inputs: Vec<PathBuf>,
-}
-
-/// A session cannot begin.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// A file of the base build cannot be read.
-    #[error("the captured build cannot be read")]
-    Load(#[from] LoadError),
-    /// The program has no symbol table.
-    #[error("{} has no symbol table (.symtab)", .0.display())]
-    Stripped(PathBuf),
-    /// The program has no build id.
-    #[error("{} has no build id", .0.display())]
-    NoBuildId(PathBuf),
-    /// Patch images cannot be put anywhere.
-    #[error("cannot create {}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// A patch cannot be made.
-#[derive(Debug, Error)]
-pub enum PatchError {
-    /// A rebuilt object cannot be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// Something is not found.
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
-    /// The image cannot be laid out.
-    #[error("the patch cannot be laid out")]
-    Layout(#[from] RelocationError),
-    /// The image cannot be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The process cannot take it.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// The process could not be asked.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-    /// A function's entry cannot be redirected.
-    #[error("`{name}` cannot be redirected")]
-    Redirect {
-        /// The function, demangled.
-        name: String,
-        /// Why.
-        source: PlanError,
-    },
-    /// A jump table of a function leads to its first byte, where its new body is to begin.
-    #[error("`{0}` loops to its first instruction through a jump table")]
-    LoopsByTable(String),
-    /// A function's live code cannot be found.
-    #[error("the live code of `{0}` cannot be found")]
-    NoCode(String),
-    /// The image's file cannot be written.
-    #[error("cannot write {}", path.display())]
-    Store {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// A patch that is ready to be linked for processes.
-#[derive(Debug)]
-pub struct Draft {
-    /// Its number.
-    pub number: u32,
-    /// The patch that processes must be at.
-    pub predecessor: u32,
-    diff: Diff,
-    closure: Closure,
-    layout: Layout,
-}
-
-impl Draft {
-    /// The redirected functions, demangled, each once: those that do something else first.
-    pub fn functions(&self) -> Vec<String> {
-        let lines_only = |name: &str| {
-            let mut all = self.diff.changed.iter().filter(|c| c.new.object.image.name(c.new.symbol) == name);
-            all.all(|change| change.lines_only)
-        };
-        let mut names: Vec<_> =
-            self.closure.redirected.iter().map(|r| (lines_only(&r.name), demangle(&r.name))).collect();
-        names.sort();
-        names.dedup();
-        names.into_iter().map(|(_, name)| name).collect()
-    }
-
-    /// How many of the redirected functions differ only in line numbers of panic messages.
-    pub fn lines_only(&self) -> usize {
-        self.diff.changed.iter().filter(|change| change.lines_only).count()
-    }
-
-    /// Functions and statics that the patch brings, demangled.
-    pub fn brought(&self) -> Vec<String> {
-        self.closure.brought.iter().map(|(name, ..)| demangle(&name.symbol)).collect()
-    }
-
-    /// What the user should know.
-    pub fn notes(&self) -> impl Iterator<Item = &String> {
-        self.diff.notes.iter().chain(&self.closure.notes)
-    }
-
-    /// What it was made from.
-    pub fn into_diff(self) -> Diff {
-        self.diff
-    }
-
-    /// Whether no callers of anything in the process would see a difference.
-    pub fn is_empty(&self) -> bool {
-        self.closure.redirected.is_empty()
-    }
-}
-
-/// A patch for one process.
-#[derive(Debug)]
-pub struct Linked {
-    /// The message.
-    pub patch: Patch,
-    /// The process once the patch is applied.
-    pub process: Process,
-    /// The image's file; none when no new code is needed.
-    pub image: Option<PathBuf>,
-}
-
-/// The slot of a function that was not redirected before.
-#[derive(Clone, Copy)]
-struct Planned {
-    slot: Slot,
-    /// Whether the function loops to its first instruction.
-    loops: bool,
 }
 
 /// A session.
@@ -270,149 +133,6 @@ impl Session {
         Ok(Draft { number: self.highest + 1, predecessor: self.current, diff, closure, layout })
     }
 
-    /// Links a patch for one process: the image's file is written, the message made.
-    pub fn link(
-        &self,
-        draft: &Draft,
-        process: &Process,
-        lookup: &mut dyn Lookup,
-    ) -> Result<Linked, PatchError> {
-        let mut after = process.clone();
-        after.current = draft.number;
-        let mut patch = Patch {
-            number: draft.number,
-            predecessor: draft.predecessor,
-            build_id: BuildId(self.host.build_id().to_vec()),
-            image: None,
-            island_pages: Vec::new(),
-            island_writes: Vec::new(),
-            traps: Vec::new(),
-            tls: Vec::new(),
-            settle: Vec::new(),
-            slots: Vec::new(),
-            redirects: Vec::new(),
-        };
-        let mut image = None;
-        if !draft.closure.parts.is_empty() {
-            let (placed, size) = self.write_image(draft, &mut after, lookup, &mut patch.tls)?;
-            patch.image = Some(Image {
-                source: ImageSource::Path { path: placed.path.to_string_lossy().into_owned(), length: size },
-                bias: BIAS,
-                start: WireAddress(placed.start.0),
-                length: placed.length,
-            });
-            image = Some(placed.path.clone());
-            after.set_image(draft.number, placed);
-        }
-        let mut loops = false;
-        let mut originals = Vec::new();
-        for redirected in &draft.closure.redirected {
-            if let Some(planned) = self.redirect(draft, redirected, &mut after, &mut patch)? {
-                loops |= planned.loops;
-                originals.push(SlotSet { slot: planned.slot.at, target: planned.slot.original });
-            }
-        }
-        if loops {
-            patch.settle = originals;
-        }
-        Ok(Linked { patch, process: after, image })
-    }
-
-    /// Writes the image's file for one process; returns where it goes, and the file's length in bytes.
-    /// Values of new thread-locals are added to `tls`.
-    fn write_image(
-        &self,
-        draft: &Draft,
-        process: &mut Process,
-        lookup: &mut dyn Lookup,
-        tls: &mut Vec<TlsInit>,
-    ) -> Result<(PlacedImage, u64), PatchError> {
-        let length = draft.layout.length();
-        let start = process.take_image_range(length, IMAGE_ALIGN)?;
-        let addresses = lookup.addresses(&draft.closure.process_names)?;
-        let bind = Bind::new(&draft.closure, &draft.layout, process, start, &addresses);
-        let file = write::write(&draft.closure, &draft.layout, &bind)?;
-        for (offset, bytes) in write::thread_locals(&draft.closure, &draft.layout, &bind)? {
-            let offset =
-                u32::try_from(offset).map_err(|_| WriteError::Inconsistent("a thread-local's place"))?;
-            tls.push(TlsInit { offset, bytes });
-        }
-        let path = self.folder.join(format!("patch-{}-{}.so", draft.number, process.pid));
-        std::fs::write(&path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
-        Ok((PlacedImage { start, length, path }, file.len() as u64))
-    }
-
-    /// Points a function's slot at its new body; plans the slot, and returns it, if there is none yet.
-    fn redirect(
-        &self,
-        draft: &Draft,
-        redirected: &Redirected,
-        process: &mut Process,
-        patch: &mut Patch,
-    ) -> Result<Option<Planned>, PatchError> {
-        let known = process.slot(redirected.entry);
-        let planned = match known {
-            Some(_) => None,
-            None => Some(self.plan_slot(redirected, process, patch)?),
-        };
-        let Some(slot) = known.or(planned.map(|planned| planned.slot)) else { return Ok(None) };
-        let target = body_address(process, slot, body(draft, redirected));
-        let target = target.ok_or_else(|| PatchError::NoCode(demangle(&redirected.name)))?;
-        patch.slots.push(SlotSet { slot: slot.at, target });
-        Ok(planned)
-    }
-
-    fn plan_slot(
-        &self,
-        redirected: &Redirected,
-        process: &mut Process,
-        patch: &mut Patch,
-    ) -> Result<Planned, PatchError> {
-        let name = || demangle(&redirected.name);
-        let no_code = || PatchError::NoCode(name());
-        let entry = process.address(redirected.entry).ok_or_else(no_code)?;
-        let plan = match redirected.entry.module {
-            Module::Host => {
-                let link = LinkAddress(redirected.entry.position);
-                let size = self.host.function_at(link).map(|function| function.size).ok_or_else(no_code)?;
-                let (text, offset) = self.host.code(link).ok_or_else(no_code)?;
-                let padding = self.host.room(link).saturating_sub(size);
-                let (size, padding) = (to_usize(size), to_usize(padding));
-                process.islands.plan(&Function { entry, text, offset, size, padding })
-            }
-            Module::Patch(number) => {
-                let (text, offset, size) =
-                    self.patch_code(process, number, redirected.entry.position).ok_or_else(no_code)?;
-                process.islands.plan(&Function { entry, text: &text, offset, size, padding: 0 })
-            }
-            Module::TlsReserve => return Err(no_code()),
-        };
-        let plan = plan.map_err(|source| PatchError::Redirect { name: name(), source })?;
-        let entity = &redirected.entity;
-        let old = self.live.entity(&redirected.name, entity.object.scope(entity.symbol));
-        if plan.hazards.unseen_loops && old.is_some_and(enters_by_table) {
-            return Err(PatchError::LoopsByTable(name()));
-        }
-        patch.island_pages.extend(plan.pages);
-        patch.island_writes.extend(plan.writes);
-        patch.traps.extend(plan.traps);
-        patch.redirects.push(plan.redirect);
-        let slot = Slot { at: plan.slot, original: plan.original };
-        process.set_slot(redirected.entry, slot);
-        Ok(Planned { slot, loops: plan.hazards.loop_head })
-    }
-
-    /// The code of an earlier patch's image, as it is in its file: the bytes, the position in them, the
-    /// function's size.
-    fn patch_code(&self, process: &Process, number: u32, position: u64) -> Option<(Vec<u8>, usize, usize)> {
-        let image = process.image(number)?;
-        let host = Host::parse(&std::fs::read(&image.path).ok()?).ok()?;
-        let link = RuntimeAddress(image.start.0.checked_sub(BIAS)?).checked_add(position)?;
-        let size = host.function_at(LinkAddress(link.0))?.size;
-        let (text, offset) = host.code(LinkAddress(link.0))?;
-        Some((text.to_vec(), offset, to_usize(size)))
-    }
-
     /// The patch is applied in the processes.
     pub fn commit(&mut self, draft: Draft) {
         let place = |target: &Target| match *target {
@@ -471,24 +191,6 @@ impl Session {
     }
 }
 
-fn body(draft: &Draft, redirected: &Redirected) -> Body {
-    match redirected.body {
-        NewCode::Earlier(body) => body,
-        NewCode::Part(part, offset) => Body::At(Location {
-            module: Module::Patch(draft.number),
-            position: draft.layout.parts[part.0] + offset.0,
-        }),
-    }
-}
-
-/// What a slot must hold for callers to get a body.
-fn body_address(process: &Process, slot: Slot, body: Body) -> Option<WireAddress> {
-    match body {
-        Body::Original => Some(slot.original),
-        Body::At(location) => process.address(location).map(|address| WireAddress(address.0)),
-    }
-}
-
 /// Removes the images of processes that are gone; one that is left behind is only disk space.
 fn remove_stale_images(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -498,8 +200,4 @@ fn remove_stale_images(folder: &Path) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-}
-
-fn to_usize(n: u64) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
 }

@@ -1,0 +1,63 @@
+//! Asking a process, and why a patch cannot be resolved.
+
+use crate::objects::LoadError;
+use livepatch_object::address::RuntimeAddress;
+use thiserror::Error;
+
+/// Asks a process where it has dynamic symbols.
+pub trait Lookup {
+    /// The address of each name; none where the process does not have it.
+    fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<RuntimeAddress>>, LookupError>;
+}
+
+/// The process could not be asked.
+#[derive(Debug, Error)]
+#[error("the process could not be asked for its symbols: {0}")]
+pub struct LookupError(pub String);
+
+/// A patch cannot be resolved.
+#[derive(Debug, Error)]
+pub enum ResolveError {
+    /// Names that exist nowhere.
+    #[error("{}", unresolved_text(.0))]
+    Unresolved(Vec<Unresolved>),
+    /// A name has several definitions, and none of them is meant more than another.
+    #[error("`{name}`, needed by `{needed_by}`, has several definitions in the program")]
+    Ambiguous {
+        /// The name, demangled.
+        name: String,
+        /// Who needs it, demangled.
+        needed_by: String,
+    },
+    /// A new thread-local cannot be had while threads run.
+    #[error("the new thread-local `{name}` {why}")]
+    ThreadLocal {
+        /// Its name, demangled.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// An input could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The process could not be asked.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+}
+
+/// A name that exists nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The name, demangled.
+    pub name: String,
+    /// Who needs it, demangled.
+    pub needed_by: String,
+}
+
+fn unresolved_text(all: &[Unresolved]) -> String {
+    let lines = all.iter().map(|one| format!("`{}` (needed by `{}`)", one.name, one.needed_by));
+    format!(
+        "not found in the program, its libraries or its archives: {}",
+        lines.collect::<Vec<_>>().join(", ")
+    )
+}

@@ -1,0 +1,71 @@
+//! A patch before it is linked: the same for every process.
+
+use crate::diff::Diff;
+use crate::live::{Body, Location, Module};
+use crate::place::Layout;
+use crate::resolve::{Closure, NewCode, Redirected};
+use livepatch_object::demangle;
+use rustc_hash::FxHashSet;
+
+/// A patch that is ready to be linked for processes.
+#[derive(Debug)]
+pub struct Draft {
+    /// Its number.
+    pub number: u32,
+    /// The patch that processes must be at.
+    pub predecessor: u32,
+    pub(super) diff: Diff,
+    pub(super) closure: Closure,
+    pub(super) layout: Layout,
+}
+
+impl Draft {
+    /// The redirected functions, demangled, each once: those that do something else first.
+    pub fn functions(&self) -> Vec<String> {
+        let changed = self.diff.changed.iter().filter(|change| !change.lines_only);
+        let more: FxHashSet<&str> =
+            changed.map(|change| change.new.object.image.name(change.new.symbol)).collect();
+        let redirected = self.closure.redirected.iter();
+        let mut names: Vec<_> =
+            redirected.map(|r| (!more.contains(r.name.as_str()), demangle(&r.name))).collect();
+        names.sort();
+        names.dedup();
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// How many of the redirected functions differ only in line numbers of panic messages.
+    pub fn lines_only(&self) -> usize {
+        self.diff.changed.iter().filter(|change| change.lines_only).count()
+    }
+
+    /// Functions and statics that the patch brings, demangled.
+    pub fn brought(&self) -> Vec<String> {
+        self.closure.brought.iter().map(|(name, ..)| demangle(&name.symbol)).collect()
+    }
+
+    /// What the user should know.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.diff.notes.iter().chain(&self.closure.notes)
+    }
+
+    /// What it was made from.
+    pub fn into_diff(self) -> Diff {
+        self.diff
+    }
+
+    /// Whether no callers of anything in the process would see a difference.
+    pub fn is_empty(&self) -> bool {
+        self.closure.redirected.is_empty()
+    }
+}
+
+/// What the callers of a redirected function get.
+pub(super) fn body(draft: &Draft, redirected: &Redirected) -> Body {
+    match redirected.body {
+        NewCode::Earlier(body) => body,
+        NewCode::Part(part, offset) => Body::At(Location {
+            module: Module::Patch(draft.number),
+            position: draft.layout.parts[part.0] + offset.0,
+        }),
+    }
+}

@@ -1,0 +1,191 @@
+//! Linking a patch for one process: its image, the slots of its functions, the message.
+
+use super::draft::{Draft, body};
+use super::{PatchError, Session};
+use crate::live::{Body, Module};
+use crate::loops::enters_by_table;
+use crate::process::{PlacedImage, Process, Slot};
+use crate::resolve::{Lookup, Redirected};
+use crate::write::{self, BIAS, Bind, IMAGE_ALIGN, WriteError};
+use livepatch_object::address::{LinkAddress, RuntimeAddress};
+use livepatch_object::demangle;
+use livepatch_object::entry::x86_64::Function;
+use livepatch_object::host::Host;
+use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, TlsInit, WireAddress};
+use std::path::PathBuf;
+
+/// A patch for one process.
+#[derive(Debug)]
+pub struct Linked {
+    /// The message.
+    pub patch: Patch,
+    /// The process once the patch is applied.
+    pub process: Process,
+    /// The image's file; none when no new code is needed.
+    pub image: Option<PathBuf>,
+}
+
+/// The slot of a function that was not redirected before.
+#[derive(Clone, Copy)]
+struct Planned {
+    slot: Slot,
+    /// Whether the function loops to its first instruction.
+    loops: bool,
+}
+
+impl Session {
+    /// Links a patch for one process: the image's file is written, the message made.
+    pub fn link(
+        &self,
+        draft: &Draft,
+        process: &Process,
+        lookup: &mut dyn Lookup,
+    ) -> Result<Linked, PatchError> {
+        let mut after = process.clone();
+        after.current = draft.number;
+        let mut patch = Patch {
+            number: draft.number,
+            predecessor: draft.predecessor,
+            build_id: BuildId(self.host.build_id().to_vec()),
+            image: None,
+            island_pages: Vec::new(),
+            island_writes: Vec::new(),
+            traps: Vec::new(),
+            tls: Vec::new(),
+            settle: Vec::new(),
+            slots: Vec::new(),
+            redirects: Vec::new(),
+        };
+        let mut image = None;
+        if !draft.closure.parts.is_empty() {
+            let (placed, size) = self.write_image(draft, &mut after, lookup, &mut patch.tls)?;
+            patch.image = Some(Image {
+                source: ImageSource::Path { path: placed.path.to_string_lossy().into_owned(), length: size },
+                bias: BIAS,
+                start: WireAddress(placed.start.0),
+                length: placed.length,
+            });
+            image = Some(placed.path.clone());
+            after.set_image(draft.number, placed);
+        }
+        let mut loops = false;
+        let mut originals = Vec::new();
+        for redirected in &draft.closure.redirected {
+            if let Some(planned) = self.redirect(draft, redirected, &mut after, &mut patch)? {
+                loops |= planned.loops;
+                originals.push(SlotSet { slot: planned.slot.at, target: planned.slot.original });
+            }
+        }
+        if loops {
+            patch.settle = originals;
+        }
+        Ok(Linked { patch, process: after, image })
+    }
+
+    /// Writes the image's file for one process; returns where it goes, and the file's length in bytes.
+    /// Values of new thread-locals are added to `tls`.
+    fn write_image(
+        &self,
+        draft: &Draft,
+        process: &mut Process,
+        lookup: &mut dyn Lookup,
+        tls: &mut Vec<TlsInit>,
+    ) -> Result<(PlacedImage, u64), PatchError> {
+        let length = draft.layout.length();
+        let start = process.take_image_range(length, IMAGE_ALIGN)?;
+        let addresses = lookup.addresses(&draft.closure.process_names)?;
+        let bind = Bind::new(&draft.closure, &draft.layout, process, start, &addresses);
+        let file = write::write(&draft.closure, &draft.layout, &bind)?;
+        for (offset, bytes) in write::thread_locals(&draft.closure, &draft.layout, &bind)? {
+            let offset =
+                u32::try_from(offset).map_err(|_| WriteError::Inconsistent("a thread-local's place"))?;
+            tls.push(TlsInit { offset, bytes });
+        }
+        let path = self.folder.join(format!("patch-{}-{}.so", draft.number, process.pid));
+        std::fs::write(&path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
+        Ok((PlacedImage { start, length, path }, file.len() as u64))
+    }
+
+    /// Points a function's slot at its new body; plans the slot, and returns it, if there is none yet.
+    fn redirect(
+        &self,
+        draft: &Draft,
+        redirected: &Redirected,
+        process: &mut Process,
+        patch: &mut Patch,
+    ) -> Result<Option<Planned>, PatchError> {
+        let known = process.slot(redirected.entry);
+        let planned = match known {
+            Some(_) => None,
+            None => Some(self.plan_slot(redirected, process, patch)?),
+        };
+        let Some(slot) = known.or(planned.map(|planned| planned.slot)) else { return Ok(None) };
+        let target = body_address(process, slot, body(draft, redirected));
+        let target = target.ok_or_else(|| PatchError::NoCode(demangle(&redirected.name)))?;
+        patch.slots.push(SlotSet { slot: slot.at, target });
+        Ok(planned)
+    }
+
+    fn plan_slot(
+        &self,
+        redirected: &Redirected,
+        process: &mut Process,
+        patch: &mut Patch,
+    ) -> Result<Planned, PatchError> {
+        let name = || demangle(&redirected.name);
+        let no_code = || PatchError::NoCode(name());
+        let entry = process.address(redirected.entry).ok_or_else(no_code)?;
+        let plan = match redirected.entry.module {
+            Module::Host => {
+                let link = LinkAddress(redirected.entry.position);
+                let size = self.host.function_at(link).map(|function| function.size).ok_or_else(no_code)?;
+                let (text, offset) = self.host.code(link).ok_or_else(no_code)?;
+                let padding = self.host.room(link).saturating_sub(size);
+                let (size, padding) = (to_usize(size), to_usize(padding));
+                process.islands.plan(&Function { entry, text, offset, size, padding })
+            }
+            Module::Patch(number) => {
+                let (text, offset, size) =
+                    self.patch_code(process, number, redirected.entry.position).ok_or_else(no_code)?;
+                process.islands.plan(&Function { entry, text: &text, offset, size, padding: 0 })
+            }
+            Module::TlsReserve => return Err(no_code()),
+        };
+        let plan = plan.map_err(|source| PatchError::Redirect { name: name(), source })?;
+        let entity = &redirected.entity;
+        let old = self.live.entity(&redirected.name, entity.object.scope(entity.symbol));
+        if plan.hazards.unseen_loops && old.is_some_and(enters_by_table) {
+            return Err(PatchError::LoopsByTable(name()));
+        }
+        patch.island_pages.extend(plan.pages);
+        patch.island_writes.extend(plan.writes);
+        patch.traps.extend(plan.traps);
+        patch.redirects.push(plan.redirect);
+        let slot = Slot { at: plan.slot, original: plan.original };
+        process.set_slot(redirected.entry, slot);
+        Ok(Planned { slot, loops: plan.hazards.loop_head })
+    }
+
+    /// The code of an earlier patch's image, as it is in its file: the bytes, the position in them, the
+    /// function's size.
+    fn patch_code(&self, process: &Process, number: u32, position: u64) -> Option<(Vec<u8>, usize, usize)> {
+        let image = process.image(number)?;
+        let host = Host::parse(&std::fs::read(&image.path).ok()?).ok()?;
+        let link = RuntimeAddress(image.start.0.checked_sub(BIAS)?).checked_add(position)?;
+        let size = host.function_at(LinkAddress(link.0))?.size;
+        let (text, offset) = host.code(LinkAddress(link.0))?;
+        Some((text.to_vec(), offset, to_usize(size)))
+    }
+}
+
+/// What a slot must hold for callers to get a body.
+pub(super) fn body_address(process: &Process, slot: Slot, body: Body) -> Option<WireAddress> {
+    match body {
+        Body::Original => Some(slot.original),
+        Body::At(location) => process.address(location).map(|address| WireAddress(address.0)),
+    }
+}
+
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
