@@ -22,7 +22,7 @@ pub struct Object {
 
 impl Object {
     /// Reads an object from its bytes.
-    pub fn parse(bytes: Arc<[u8]>, origin: &Path) -> Result<Arc<Self>, LoadError> {
+    pub fn parse(bytes: Vec<u8>, origin: &Path) -> Result<Arc<Self>, LoadError> {
         let bad = |source| LoadError::Object { path: origin.to_owned(), source };
         let image = Relocatable::parse(bytes).map_err(bad)?;
         let unwind = Unwind::parse(&image).map_err(bad)?;
@@ -31,7 +31,7 @@ impl Object {
 
     /// Reads an object from a file.
     pub fn load(path: &Path) -> Result<Arc<Self>, LoadError> {
-        Self::parse(read(path)?.into(), path)
+        Self::parse(read(path)?, path)
     }
 
     /// The functions, variables and thread-locals that it defines under a name of their own.

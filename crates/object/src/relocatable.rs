@@ -8,7 +8,6 @@ use object::elf;
 use object::read::elf::{FileHeader, Rela as _, SectionHeader as _, Sym as _};
 use object::{LittleEndian as LE, SymbolIndex as RawSymbolIndex};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Index into [`Relocatable::sections`]; the ELF section index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -59,6 +58,8 @@ pub struct Section {
     /// Whether a mergeable section holds NUL-terminated strings.
     pub strings: bool,
     relocations: Range<u32>,
+    /// Debug information has by far the most relocations, and they are rarely needed: where they are.
+    undecoded: Range<usize>,
 }
 
 /// Where a symbol is defined.
@@ -134,9 +135,8 @@ pub struct Relocation {
 }
 
 /// A relocatable object.
-#[derive(Clone)]
 pub struct Relocatable {
-    bytes: Arc<[u8]>,
+    bytes: Vec<u8>,
     strings: Range<usize>,
     section_strings: Range<usize>,
     sections: Vec<Section>,
@@ -157,7 +157,7 @@ type Header = elf::FileHeader64<LE>;
 
 impl Relocatable {
     /// Reads an object. Every offset and name is checked here; the accessors cannot fail afterwards.
-    pub fn parse(bytes: Arc<[u8]>) -> Result<Self, ObjectError> {
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, ObjectError> {
         let fail = ObjectError::container("ELF object");
         let data: &[u8] = &bytes;
         let header = Header::parse(data).map_err(&fail)?;
@@ -195,8 +195,12 @@ impl Relocatable {
             let Some(target) = sections.get_mut(target) else {
                 return Err(ObjectError::Inconsistent { what: "the target of a relocation section" });
             };
-            if !matches!(target.relocations, Range { start: 0, end: 0 }) {
+            if target.relocations.end > 0 || target.undecoded.end > 0 {
                 return Err(ObjectError::Inconsistent { what: "a second relocation section" });
+            }
+            if target.kind == SectionKind::Debug {
+                target.undecoded = file_range(section, endian, data.len())?;
+                continue;
             }
             let start = relocations.len();
             read_relocations(relas, endian, symbols.len(), target.size, &mut relocations)?;
@@ -233,7 +237,18 @@ impl Relocatable {
         &self.bytes[self.section(id).data.clone()]
     }
 
-    /// A section's relocations, in file order.
+    /// A debug section's relocations, in file order, read anew each time. Those that make no sense are
+    /// left out.
+    pub fn debug_relocations(&self, id: SectionId) -> impl Iterator<Item = Relocation> {
+        let size = self.section(id).size;
+        let bytes = &self.bytes[self.section(id).undecoded.clone()];
+        let count = bytes.len() / size_of::<elf::Rela64<LE>>();
+        let relas =
+            object::slice_from_bytes::<elf::Rela64<LE>>(bytes, count).map_or(&[][..], |(relas, _)| relas);
+        relas.iter().filter_map(move |rela| decode(rela, LE, self.symbols.len(), size))
+    }
+
+    /// A section's relocations, in file order; none for debug sections.
     pub fn relocations(&self, id: SectionId) -> &[Relocation] {
         let range = &self.section(id).relocations;
         &self.relocations[range.start as usize..range.end as usize]
@@ -316,6 +331,7 @@ fn read_section(
             merge_entry: 0,
             strings: false,
             relocations: 0..0,
+            undecoded: 0..0,
         });
     }
     let name = name_range(&data[names.clone()], section.sh_name(endian), "a section")?;
@@ -337,6 +353,7 @@ fn read_section(
         merge_entry: if merge { section.sh_entsize(endian) } else { 0 },
         strings: merge && flags & u64::from(elf::SHF_STRINGS) != 0,
         relocations: 0..0,
+        undecoded: 0..0,
         name,
     })
 }
@@ -417,18 +434,22 @@ fn read_relocations(
     out: &mut Vec<Relocation>,
 ) -> Result<(), ObjectError> {
     for rela in relas {
-        let symbol = rela.symbol(endian, false).unwrap_or(RawSymbolIndex(0)).0;
-        if symbol >= symbols || rela.r_offset(endian) >= section_size {
-            return Err(ObjectError::Inconsistent { what: "a relocation" });
-        }
-        out.push(Relocation {
-            offset: SectionOffset(rela.r_offset(endian)),
-            kind: rela.r_type(endian, false),
-            symbol: SymbolId(index(symbol)?),
-            addend: rela.r_addend(endian),
-        });
+        let bad = ObjectError::Inconsistent { what: "a relocation" };
+        out.push(decode(rela, endian, symbols, section_size).ok_or(bad)?);
     }
     Ok(())
+}
+
+/// A relocation whose symbol exists and whose field begins inside its section.
+fn decode(rela: &elf::Rela64<LE>, endian: LE, symbols: usize, section_size: u64) -> Option<Relocation> {
+    let symbol = rela.symbol(endian, false).unwrap_or(RawSymbolIndex(0)).0;
+    let inside = symbol < symbols && rela.r_offset(endian) < section_size;
+    inside.then_some(Relocation {
+        offset: SectionOffset(rela.r_offset(endian)),
+        kind: rela.r_type(endian, false),
+        symbol: SymbolId(u32::try_from(symbol).ok()?),
+        addend: rela.r_addend(endian),
+    })
 }
 
 fn symbols_by_section(symbols: &[Symbol]) -> Vec<(SectionId, SectionOffset, SymbolId)> {

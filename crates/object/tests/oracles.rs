@@ -201,5 +201,5 @@ fn damaged_objects_are_errors() {
     assert!(Relocatable::parse(b"not an object"[..].into()).is_err());
     assert!(Host::parse(object).is_err(), "an object is not a linked image");
     let program = std::fs::read(this_program()).expect("reading");
-    assert!(Relocatable::parse(program.into()).is_err(), "a linked image is not an object");
+    assert!(Relocatable::parse(program).is_err(), "a linked image is not an object");
 }

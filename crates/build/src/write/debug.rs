@@ -65,8 +65,8 @@ fn add_object(
     for &id in &debug {
         let Some(joined) = out.get_mut(image.section_name(id)) else { continue };
         let bytes = &mut joined[starts[&id]..];
-        for relocation in image.relocations(id) {
-            let value = value(image, relocation, &starts, address)
+        for relocation in image.debug_relocations(id) {
+            let value = value(image, &relocation, &starts, address)
                 .unwrap_or_else(|| tombstone(image.section_name(id)));
             if let Ok(howto) = howto(relocation.kind)
                 && matches!(howto.formula, Formula::Absolute | Formula::ThreadBlockOffset)
