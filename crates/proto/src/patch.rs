@@ -38,6 +38,25 @@ wire_struct! {
     }
 }
 
+impl Patch {
+    /// A patch that changes nothing yet.
+    pub fn new(number: u32, predecessor: u32, build_id: BuildId) -> Self {
+        Self {
+            number,
+            predecessor,
+            build_id,
+            image: None,
+            island_pages: Vec::new(),
+            island_writes: Vec::new(),
+            traps: Vec::new(),
+            tls: Vec::new(),
+            settle: Vec::new(),
+            slots: Vec::new(),
+            redirects: Vec::new(),
+        }
+    }
+}
+
 wire_struct! {
     /// An ELF shared object that is pre-linked for one address.
     #[derive(Clone, PartialEq, Eq, Debug)]

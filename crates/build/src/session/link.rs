@@ -12,7 +12,6 @@ use livepatch_object::demangle;
 use livepatch_object::entry::x86_64::Function;
 use livepatch_object::host::Host;
 use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, TlsInit, WireAddress};
-use std::path::PathBuf;
 
 /// A patch for one process.
 #[derive(Debug)]
@@ -21,8 +20,6 @@ pub struct Linked {
     pub patch: Patch,
     /// The process once the patch is applied.
     pub process: Process,
-    /// The image's file; none when no new code is needed.
-    pub image: Option<PathBuf>,
 }
 
 /// The slot of a function that was not redirected before.
@@ -43,20 +40,8 @@ impl Session {
     ) -> Result<Linked, PatchError> {
         let mut after = process.clone();
         after.current = draft.number;
-        let mut patch = Patch {
-            number: draft.number,
-            predecessor: draft.predecessor,
-            build_id: BuildId(self.host.build_id().to_vec()),
-            image: None,
-            island_pages: Vec::new(),
-            island_writes: Vec::new(),
-            traps: Vec::new(),
-            tls: Vec::new(),
-            settle: Vec::new(),
-            slots: Vec::new(),
-            redirects: Vec::new(),
-        };
-        let mut image = None;
+        let build_id = BuildId(self.host.build_id().to_vec());
+        let mut patch = Patch::new(draft.number, draft.predecessor, build_id);
         if !draft.closure.parts.is_empty() {
             let (placed, size) = self.write_image(draft, &mut after, lookup, &mut patch.tls)?;
             patch.image = Some(Image {
@@ -65,7 +50,6 @@ impl Session {
                 start: WireAddress(placed.start.0),
                 length: placed.length,
             });
-            image = Some(placed.path.clone());
             after.set_image(draft.number, placed);
         }
         let mut loops = false;
@@ -79,7 +63,7 @@ impl Session {
         if loops {
             patch.settle = originals;
         }
-        Ok(Linked { patch, process: after, image })
+        Ok(Linked { patch, process: after })
     }
 
     /// Writes the image's file for one process; returns where it goes, and the file's length in bytes.

@@ -273,18 +273,6 @@ impl Server {
 
     /// An empty patch for this process.
     pub(crate) fn patch(&self, number: u32) -> Patch {
-        Patch {
-            number,
-            predecessor: number - 1,
-            build_id: self.hello.build_id.clone(),
-            image: None,
-            island_pages: Vec::new(),
-            island_writes: Vec::new(),
-            traps: Vec::new(),
-            tls: Vec::new(),
-            settle: Vec::new(),
-            slots: Vec::new(),
-            redirects: Vec::new(),
-        }
+        Patch::new(number, number - 1, self.hello.build_id.clone())
     }
 }
