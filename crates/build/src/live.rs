@@ -126,7 +126,7 @@ enum Undo {
 impl Live {
     /// Makes an object of the base build the live version of its codegen unit.
     pub fn insert_base(&mut self, unit: CodegenUnit, identity: Identity, object: Arc<Object>) {
-        self.insert_unit(unit, identity, object, &mut Vec::new());
+        self.insert_unit(unit, identity, object, None);
     }
 
     /// Makes a patch live: its objects, the names it brought, the bodies that callers get.
@@ -141,7 +141,7 @@ impl Live {
             bodies.later.push((change.patch, body, entity));
         }
         for (unit, identity, object) in change.units {
-            self.insert_unit(unit, identity, object, &mut undo);
+            self.insert_unit(unit, identity, object, Some(&mut undo));
         }
         for (name, location, entity) in change.brought {
             undo.push(Undo::Brought(name.clone(), self.brought.get(&name).cloned()));
@@ -161,7 +161,7 @@ impl Live {
                 self.undo(step, &mut kept);
             }
             for entity in kept {
-                self.insert_entity(entity, &mut Vec::new());
+                self.insert_entity(entity, None);
             }
             for bodies in self.bodies.values_mut() {
                 bodies.later.retain(|&(at, ..)| at != number);
@@ -193,26 +193,31 @@ impl Live {
         }
     }
 
+    /// Makes an object live; how to take that back goes into `undo`. Nothing takes the base build back.
     fn insert_unit(
         &mut self,
         unit: CodegenUnit,
         identity: Identity,
         object: Arc<Object>,
-        undo: &mut Vec<Undo>,
+        mut undo: Option<&mut Vec<Undo>>,
     ) {
         for symbol in object.definitions() {
             let entity = Entity { object: object.clone(), symbol };
-            self.insert_entity(entity, undo);
+            self.insert_entity(entity, undo.as_deref_mut());
         }
         let old = self.units.insert(unit.clone(), (identity, object));
-        undo.push(Undo::Unit(unit, old));
+        if let Some(undo) = undo {
+            undo.push(Undo::Unit(unit, old));
+        }
     }
 
-    fn insert_entity(&mut self, entity: Entity, undo: &mut Vec<Undo>) {
+    fn insert_entity(&mut self, entity: Entity, undo: Option<&mut Vec<Undo>>) {
         let name = entity.object.image.name(entity.symbol);
         let scope = entity.object.scope(entity.symbol);
         let all = self.entities.entry(name.into()).or_default();
-        undo.push(Undo::Entities(name.into(), all.clone()));
+        if let Some(undo) = undo {
+            undo.push(Undo::Entities(name.into(), all.clone()));
+        }
         match all.iter_mut().find(|other| other.object.scope(other.symbol) == scope) {
             Some(other) => *other = entity,
             None => all.push(entity),
