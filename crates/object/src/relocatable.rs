@@ -276,11 +276,6 @@ impl Relocatable {
         self.by_section[start..].iter().take_while(move |entry| entry.0 == section).map(|entry| entry.2)
     }
 
-    /// The length of all bytes.
-    pub fn byte_len(&self) -> usize {
-        self.bytes.len()
-    }
-
     fn text(&self, table: &Range<usize>, name: &Range<u32>) -> &str {
         let bytes = &self.bytes[table.start + name.start as usize..table.start + name.end as usize];
         std::str::from_utf8(bytes).unwrap_or_default()

@@ -33,16 +33,6 @@ impl Draft {
         names.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// How many of the redirected functions differ only in line numbers of panic messages.
-    pub fn lines_only(&self) -> usize {
-        self.diff.changed.iter().filter(|change| change.lines_only).count()
-    }
-
-    /// Functions and statics that the patch brings, demangled.
-    pub fn brought(&self) -> Vec<String> {
-        self.closure.brought.iter().map(|(name, ..)| demangle(&name.symbol)).collect()
-    }
-
     /// What the user should know.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         self.diff.notes.iter().chain(&self.closure.notes)
