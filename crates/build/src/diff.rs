@@ -25,6 +25,9 @@ pub struct Diff {
     pub changed: Vec<Change>,
     /// Read-only statics with a new value, by symbol name.
     pub replaced: FxHashSet<Box<str>>,
+    /// Functions of which the old code stays for its callers of before, by symbol name: code that this
+    /// patch makes live calls the new one.
+    pub versioned: FxHashSet<Box<str>>,
     /// Objects that become live with the patch.
     pub units: Vec<(CodegenUnit, Identity, Arc<Object>)>,
     /// What the user should know.
@@ -37,6 +40,16 @@ impl Diff {
     /// Whether the process needs no change.
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.restart.is_none()
+    }
+
+    /// Names that mean something else to the code of this patch than to the code of before.
+    pub fn renewed(&self) -> impl Iterator<Item = &Box<str>> {
+        self.replaced.iter().chain(&self.versioned)
+    }
+
+    /// Whether a name is one of [`Diff::renewed`].
+    pub fn is_renewed(&self, name: &str) -> bool {
+        self.replaced.contains(name) || self.versioned.contains(name)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::objects::{CodegenUnit, Identity, Object};
 use livepatch_object::compare::{Comparer, Strictness};
 use livepatch_object::relocatable::{Place, SymbolId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// An image of the process, or storage in it.
@@ -62,8 +62,8 @@ pub struct Live {
     brought: FxHashMap<Name, (Location, Entity)>,
     /// The bodies of redirected functions, by where their callers arrive.
     bodies: FxHashMap<Location, Bodies>,
-    /// Whether a patch ever replaced a read-only static: bodies of before may read the old one.
-    replaced_constants: bool,
+    /// Whether a patch ever gave a name another meaning for new code: bodies of before have the old one.
+    renewed: bool,
     /// How to take each patch back.
     journal: Vec<(u32, Vec<Undo>)>,
 }
@@ -111,8 +111,8 @@ pub struct Commit {
     pub brought: Vec<(Name, Location, Entity)>,
     /// The functions that it redirects.
     pub bodies: Vec<NewBody>,
-    /// Whether it replaces read-only statics.
-    pub replaces_constants: bool,
+    /// Names that mean something else to new code than to old code.
+    pub renewed: FxHashSet<Box<str>>,
 }
 
 /// One step of taking a patch back.
@@ -121,6 +121,8 @@ enum Undo {
     Unit(CodegenUnit, Option<(Identity, Arc<Object>)>),
     Entities(Box<str>, Vec<Entity>),
     Brought(Name, Option<(Location, Entity)>),
+    /// It was, and is again, where the host has it.
+    Renewed(Name),
 }
 
 impl Live {
@@ -132,7 +134,7 @@ impl Live {
     /// Makes a patch live: its objects, the names it brought, the bodies that callers get.
     pub fn commit(&mut self, change: Commit) {
         let mut undo = Vec::new();
-        self.replaced_constants |= change.replaces_constants;
+        self.renewed |= !change.renewed.is_empty();
         for NewBody { entry, body, entity } in change.bodies {
             let old =
                 self.entity(entity.object.image.name(entity.symbol), entity.object.scope(entity.symbol));
@@ -144,8 +146,11 @@ impl Live {
             self.insert_unit(unit, identity, object, Some(&mut undo));
         }
         for (name, location, entity) in change.brought {
-            undo.push(Undo::Brought(name.clone(), self.brought.get(&name).cloned()));
-            self.brought.insert(name, (location, entity));
+            let old = self.brought.insert(name.clone(), (location, entity));
+            undo.push(match old {
+                None if change.renewed.contains(&name.symbol) => Undo::Renewed(name),
+                old => Undo::Brought(name, old),
+            });
         }
         self.journal.push((change.patch, undo));
     }
@@ -182,6 +187,9 @@ impl Live {
             }
             Undo::Brought(name, Some(old)) => {
                 self.brought.insert(name, old);
+            }
+            Undo::Renewed(name) => {
+                self.brought.remove(&name);
             }
             Undo::Brought(name, None) => {
                 // Its place is for ever. The code there is what the patch brought, so that is its live
@@ -260,7 +268,7 @@ impl Live {
 
     /// A body that callers of `entry` got before and that is the same as `new`: an edit taken back.
     pub fn same_body(&self, entry: Location, new: &Entity) -> Option<Body> {
-        let bodies = self.bodies.get(&entry).filter(|_| !self.replaced_constants)?;
+        let bodies = self.bodies.get(&entry).filter(|_| !self.renewed)?;
         let original = bodies.original.iter().map(|entity| (Body::Original, entity));
         let later = bodies.later.iter().rev().take(REMEMBERED).map(|(_, body, entity)| (*body, entity));
         original.chain(later).find(|(_, old)| same(old, new)).map(|(body, _)| body)

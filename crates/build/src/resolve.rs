@@ -60,8 +60,8 @@ struct Resolver<'s> {
     sources: Sources<'s>,
     /// Definitions in objects that this patch makes live.
     newest: FxHashMap<&'s str, Vec<(&'s Arc<Object>, SymbolId)>>,
-    /// Read-only statics whose new version is to be used.
-    replaced: &'s FxHashSet<Box<str>>,
+    /// What this patch makes, and what it changes of the meaning of names.
+    diff: &'s Diff,
     closure: Closure,
     /// Parts whose references were not looked at yet.
     queue: Vec<PartId>,
@@ -85,7 +85,7 @@ impl<'s> Resolver<'s> {
         Self {
             sources,
             newest,
-            replaced: &diff.replaced,
+            diff,
             closure,
             queue: Vec::new(),
             wanted: BTreeMap::new(),
@@ -99,7 +99,8 @@ impl<'s> Resolver<'s> {
         let name = new.object.image.name(new.symbol).to_owned();
         let Some(entry) = self.entry_of(&new.object, new.symbol)? else { return Ok(()) };
         let Place::Section(section) = new.object.image.symbol(new.symbol).place else { return Ok(()) };
-        let earlier = self.sources.live.same_body(entry, new).filter(|_| self.replaced.is_empty());
+        let earlier =
+            self.sources.live.same_body(entry, new).filter(|_| self.diff.renewed().next().is_none());
         let body = match earlier {
             Some(body) => NewCode::Earlier(body),
             None => {
@@ -234,7 +235,7 @@ impl<'s> Resolver<'s> {
     /// What a symbol means in what is live already.
     fn existing(&mut self, object: &Arc<Object>, symbol: SymbolId) -> Existing {
         let name = object.image.name(symbol);
-        if self.replaced.contains(name) && self.newest_definition(object, symbol).is_some() {
+        if self.diff.is_renewed(name) && self.newest_definition(object, symbol).is_some() {
             return Existing::Missing;
         }
         if let Some(location) = self.sources.live.brought(&Name::of(object, symbol)) {

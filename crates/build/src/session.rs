@@ -24,6 +24,7 @@ use link::body_address;
 use livepatch_object::ObjectError;
 use livepatch_object::host::Host;
 use livepatch_proto::SlotSet;
+use rustc_hash::FxHashSet;
 use std::path::{Path, PathBuf};
 
 pub use draft::Draft;
@@ -156,7 +157,7 @@ impl Session {
             brought: brought.collect(),
             bodies: bodies.collect(),
             units: draft.diff.units.clone(),
-            replaces_constants: !draft.diff.replaced.is_empty(),
+            renewed: draft.diff.renewed().cloned().collect(),
         };
         self.live.commit(commit);
         self.highest = draft.number;
@@ -171,7 +172,7 @@ impl Session {
             units: diff.units,
             brought: Vec::new(),
             bodies: Vec::new(),
-            replaces_constants: false,
+            renewed: FxHashSet::default(),
         });
     }
 
