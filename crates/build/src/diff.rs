@@ -3,9 +3,9 @@
 use crate::live::{Entity, Live};
 use crate::objects::{CodegenUnit, Identity, LoadError, Object, ObjectKey};
 use crate::session::CrateObjects;
-use livepatch_object::compare::{Comparer, Referent, Strictness, referent};
+use livepatch_object::compare::{Comparer, Strictness};
 use livepatch_object::demangle;
-use livepatch_object::relocatable::{Place, Relocatable, SectionId, SectionKind, SymbolId};
+use livepatch_object::relocatable::{Place, SectionId, SectionKind, SymbolId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -66,20 +66,17 @@ pub fn diff(live: &Live, rebuilt: &[CrateObjects]) -> Result<Diff, LoadError> {
     if !new_storage.is_empty() {
         refuse_new_types(live, &new_storage, &mut diff);
     }
-    if !diff.replaced.is_empty() {
-        add_readers(live, &mut diff);
-    }
+    Ok(diff)
+}
+
+/// Says so when what runs already is what changed.
+pub fn note_main(diff: &mut Diff, rebuilt: &[CrateObjects]) {
     let main_of = |name: &str| rebuilt.iter().any(|c| name == format!("{}::main", c.crate_name));
-    if diff.changed.iter().any(|c| !c.lines_only && main_of(&demangle(name_of(&c.new)))) {
+    if diff.changed.iter().any(|c| !c.lines_only && main_of(&demangle(c.new.name()))) {
         diff.notes.push(
             "`main` is running and is entered only once: its new body takes effect at the next start".into(),
         );
     }
-    Ok(diff)
-}
-
-fn name_of(entity: &Entity) -> &str {
-    entity.object.image.name(entity.symbol)
 }
 
 /// The objects that are not what is live.
@@ -190,59 +187,5 @@ fn compare_storage(old: &Entity, object: &Arc<Object>, symbol: SymbolId, diff: &
         diff.restart.get_or_insert(format!("`{name}`: {before} → {after} bytes"));
     } else if !name.starts_with("DW.ref.") {
         diff.notes.push(format!("`{name}` has a new initial value; its live value is kept"));
-    }
-}
-
-/// Read-only statics that changed: whoever reads them becomes a changed function, with the new value.
-fn add_readers(live: &Live, diff: &mut Diff) {
-    let constants = &diff.replaced;
-    let replaced: FxHashSet<&CodegenUnit> = diff.units.iter().map(|(unit, ..)| unit).collect();
-    let unchanged = live.objects().filter(|(unit, _)| !replaced.contains(unit)).map(|(_, object)| object);
-    let known: FxHashSet<(ObjectKey, SymbolId)> =
-        diff.changed.iter().map(|c| (ObjectKey::of(&c.new.object), c.new.symbol)).collect();
-    let mut readers = Vec::new();
-    for object in unchanged.chain(diff.units.iter().map(|(_, _, object)| object)) {
-        let image = &object.image;
-        if !image.symbols().any(|(id, _)| constants.contains(image.name(id))) {
-            continue;
-        }
-        let mut reads = Reads { image, constants, memo: FxHashMap::default() };
-        for symbol in object.definitions() {
-            let Place::Section(section) = image.symbol(symbol).place else { continue };
-            let exists = live.entity(image.name(symbol), object.scope(symbol)).is_some();
-            if exists
-                && image.section(section).kind == SectionKind::Text
-                && !known.contains(&(ObjectKey::of(object), symbol))
-                && reads.reaches(section)
-            {
-                readers.push(Change { new: Entity { object: object.clone(), symbol }, lines_only: false });
-            }
-        }
-    }
-    diff.changed.extend(readers);
-}
-
-/// Which sections refer to one of some names, through private constants too.
-struct Reads<'o> {
-    image: &'o Relocatable,
-    constants: &'o FxHashSet<Box<str>>,
-    memo: FxHashMap<SectionId, bool>,
-}
-
-impl Reads<'_> {
-    fn reaches(&mut self, section: SectionId) -> bool {
-        if let Some(&known) = self.memo.get(&section) {
-            return known;
-        }
-        self.memo.insert(section, false);
-        let image = self.image;
-        let found =
-            image.relocations(section).iter().any(|relocation| match referent(image, section, relocation) {
-                Referent::Named { symbol, .. } => self.constants.contains(image.name(symbol)),
-                Referent::Content { section, .. } => self.reaches(section),
-                Referent::Interior { .. } | Referent::Absolute { .. } => false,
-            });
-        self.memo.insert(section, found);
-        found
     }
 }

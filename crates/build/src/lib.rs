@@ -9,6 +9,7 @@ pub mod loops;
 pub mod objects;
 pub mod place;
 pub mod process;
+pub mod readers;
 pub mod rebuild;
 pub mod resolve;
 pub mod session;

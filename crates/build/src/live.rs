@@ -2,7 +2,7 @@
 
 use crate::objects::{CodegenUnit, Identity, Object};
 use livepatch_object::compare::{Comparer, Strictness};
-use livepatch_object::relocatable::{Place, SymbolId};
+use livepatch_object::relocatable::{Place, SectionId, SymbolId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -49,6 +49,26 @@ pub struct Entity {
     pub object: Arc<Object>,
     /// Its symbol there.
     pub symbol: SymbolId,
+}
+
+impl Entity {
+    /// Its mangled name.
+    pub fn name(&self) -> &str {
+        self.object.image.name(self.symbol)
+    }
+
+    /// The codegen unit that scopes its name, unless it is known everywhere.
+    pub fn scope(&self) -> Option<&str> {
+        self.object.scope(self.symbol)
+    }
+
+    /// The section that holds it; none for what has no bytes.
+    pub fn section(&self) -> Option<SectionId> {
+        match self.object.image.symbol(self.symbol).place {
+            Place::Section(section) => Some(section),
+            _ => None,
+        }
+    }
 }
 
 /// The live version of every codegen unit, function and static of the captured crates.
@@ -136,9 +156,7 @@ impl Live {
         let mut undo = Vec::new();
         self.renewed |= !change.renewed.is_empty();
         for NewBody { entry, body, entity } in change.bodies {
-            let old =
-                self.entity(entity.object.image.name(entity.symbol), entity.object.scope(entity.symbol));
-            let original = old.cloned();
+            let original = self.entity(entity.name(), entity.scope()).cloned();
             let bodies = self.bodies.entry(entry).or_insert(Bodies { original, later: Vec::new() });
             bodies.later.push((change.patch, body, entity));
         }
@@ -220,13 +238,12 @@ impl Live {
     }
 
     fn insert_entity(&mut self, entity: Entity, undo: Option<&mut Vec<Undo>>) {
-        let name = entity.object.image.name(entity.symbol);
-        let scope = entity.object.scope(entity.symbol);
+        let (name, scope) = (entity.name(), entity.scope());
         let all = self.entities.entry(name.into()).or_default();
         if let Some(undo) = undo {
             undo.push(Undo::Entities(name.into(), all.clone()));
         }
-        match all.iter_mut().find(|other| other.object.scope(other.symbol) == scope) {
+        match all.iter_mut().find(|other| other.scope() == scope) {
             Some(other) => *other = entity,
             None => all.push(entity),
         }
@@ -246,7 +263,7 @@ impl Live {
     /// everywhere, else the only one there is.
     pub fn entity(&self, name: &str, scope: Option<&str>) -> Option<&Entity> {
         let all = self.entities.get(name)?;
-        let scoped = |wanted: Option<&str>| all.iter().find(|e| e.object.scope(e.symbol) == wanted);
+        let scoped = |wanted: Option<&str>| all.iter().find(|e| e.scope() == wanted);
         scoped(scope).or_else(|| scoped(None)).or(match all.as_slice() {
             [only] => Some(only),
             _ => None,
@@ -276,11 +293,7 @@ impl Live {
 }
 
 fn same(old: &Entity, new: &Entity) -> bool {
-    let place = |entity: &Entity| match entity.object.image.symbol(entity.symbol).place {
-        Place::Section(section) => Some(section),
-        _ => None,
-    };
-    let Some((a, b)) = place(old).zip(place(new)) else { return false };
+    let Some((a, b)) = old.section().zip(new.section()) else { return false };
     Comparer::new(&old.object.image, &new.object.image, Strictness::Exact)
         .same_function((a, &old.object.unwind), (b, &new.object.unwind))
 }

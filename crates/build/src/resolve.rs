@@ -96,7 +96,7 @@ impl<'s> Resolver<'s> {
 
     /// A changed function: its new body goes into the patch if its callers can arrive somewhere at all.
     fn add_change(&mut self, new: &Entity) -> Result<(), ResolveError> {
-        let name = new.object.image.name(new.symbol).to_owned();
+        let name = new.name().to_owned();
         let Some(entry) = self.entry_of(&new.object, new.symbol)? else { return Ok(()) };
         let Place::Section(section) = new.object.image.symbol(new.symbol).place else { return Ok(()) };
         let earlier =

@@ -12,11 +12,12 @@ mod error;
 mod link;
 
 use crate::archives::Archives;
-use crate::diff::{Diff, diff};
+use crate::diff::{Diff, diff, note_main};
 use crate::live::{Commit, Live, Location, Module, NewBody};
 use crate::objects::{CodegenUnit, Identity, LoadError, Object, read};
 use crate::place::Layout;
 use crate::process::Process;
+use crate::readers;
 use crate::resolve::{Lookup, Sources, Target, resolve};
 use crate::write::HEADERS;
 use draft::body;
@@ -111,7 +112,10 @@ impl Session {
 
     /// What a rebuild changed of what is live.
     pub fn diff(&self, rebuilt: &[CrateObjects]) -> Result<Diff, PatchError> {
-        Ok(diff(&self.live, rebuilt)?)
+        let mut diff = diff(&self.live, rebuilt)?;
+        readers::add(&self.live, &mut diff);
+        note_main(&mut diff, rebuilt);
+        Ok(diff)
     }
 
     /// Finds all that the patch must hold, and lays it out. The process is only asked for symbols.

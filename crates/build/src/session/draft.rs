@@ -23,8 +23,7 @@ impl Draft {
     /// The redirected functions, demangled, each once: those that do something else first.
     pub fn functions(&self) -> Vec<String> {
         let changed = self.diff.changed.iter().filter(|change| !change.lines_only);
-        let more: FxHashSet<&str> =
-            changed.map(|change| change.new.object.image.name(change.new.symbol)).collect();
+        let more: FxHashSet<&str> = changed.map(|change| change.new.name()).collect();
         let redirected = self.closure.redirected.iter();
         let mut names: Vec<_> =
             redirected.map(|r| (!more.contains(r.name.as_str()), demangle(&r.name))).collect();
