@@ -172,8 +172,9 @@ fn refuse_new_types(live: &Live, new: &FxHashMap<String, u64>, diff: &mut Diff) 
             }
             let path = demangle(object.image.name(symbol));
             if let Some(size) = new.get(&path) {
-                diff.restart
-                    .get_or_insert(format!("`{path}` changed its type: {} → {size} bytes", known.size));
+                diff.restart.get_or_insert_with(|| {
+                    format!("`{}` changed its type: {} → {size} bytes", as_written(&path), known.size)
+                });
             }
         }
     }
@@ -183,9 +184,19 @@ fn refuse_new_types(live: &Live, new: &FxHashMap<String, u64>, diff: &mut Diff) 
 fn compare_storage(old: &Entity, object: &Arc<Object>, symbol: SymbolId, diff: &mut Diff) {
     let (before, after) = (old.object.image.symbol(old.symbol).size, object.image.symbol(symbol).size);
     let name = demangle(object.image.name(symbol));
+    let shown = as_written(&name);
     if before != after {
-        diff.restart.get_or_insert(format!("`{name}`: {before} → {after} bytes"));
+        diff.restart.get_or_insert(format!("`{shown}`: {before} → {after} bytes"));
     } else if !name.starts_with("DW.ref.") {
-        diff.notes.push(format!("`{name}` has a new initial value; its live value is kept"));
+        let note = format!("`{shown}` has a new initial value; its live value is kept");
+        // Codegen units may each have it.
+        if !diff.notes.contains(&note) {
+            diff.notes.push(note);
+        }
     }
+}
+
+/// A static's name as its author knows it: thread-locals are inside of what their macro makes.
+fn as_written(name: &str) -> &str {
+    name.find("::{").map_or(name, |end| &name[..end])
 }
