@@ -118,8 +118,9 @@ impl Patcher for Engine {
         }
         let time = start.elapsed();
         if diff.changed.is_empty() {
+            let notes = diff.notes.clone();
             self.session.accept(diff);
-            return Ok(Verdict::Unchanged);
+            return Ok(Verdict::Unchanged { notes });
         }
         let start = Instant::now();
         let process = self.processes.get(&pid).ok_or_else(|| format!("process {pid} is not connected"))?;
@@ -134,8 +135,9 @@ impl Patcher for Engine {
             }
         };
         if draft.is_empty() {
+            let notes = draft.notes().cloned().collect();
             self.session.accept(draft.into_diff());
-            return Ok(Verdict::Unchanged);
+            return Ok(Verdict::Unchanged { notes });
         }
         let change = Change {
             number: draft.number,

@@ -47,7 +47,10 @@ pub enum Event {
         ms: Steps,
     },
     /// The edit changed nothing that runs.
-    Unchanged {},
+    Unchanged {
+        /// What the user should know.
+        notes: Vec<String>,
+    },
     /// The edit is not live; the program goes on as it was.
     Rejected {
         /// Why.
@@ -163,7 +166,10 @@ mod tests {
             "{\"event\":\"built\",\"ms\":1.5,\"v\":1,\"at_ms\":1234}\n"
         );
         assert_eq!(line(Event::Ready { pid: 7 }), "{\"event\":\"ready\",\"pid\":7,\"v\":1,\"at_ms\":1234}\n");
-        assert_eq!(line(Event::Unchanged {}), "{\"event\":\"unchanged\",\"v\":1,\"at_ms\":1234}\n");
+        assert_eq!(
+            line(Event::Unchanged { notes: vec![] }),
+            "{\"event\":\"unchanged\",\"notes\":[],\"v\":1,\"at_ms\":1234}\n"
+        );
         assert_eq!(
             line(Event::RolledBack { to: 2 }),
             "{\"event\":\"rolled_back\",\"to\":2,\"v\":1,\"at_ms\":1234}\n"

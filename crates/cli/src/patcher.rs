@@ -35,7 +35,10 @@ pub struct Change {
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Nothing that runs has changed.
-    Unchanged,
+    Unchanged {
+        /// What the user should know.
+        notes: Vec<String>,
+    },
     /// It can go live.
     Patch(Change),
     /// It would be unsound: the program must start anew.

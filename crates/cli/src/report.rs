@@ -107,12 +107,11 @@ impl Reporter {
                 for function in versioned {
                     let _ = write!(text, "\n{:>12} old values keep the old {function}", "");
                 }
-                for note in notes {
-                    let _ = write!(text, "\n{:>12} {note}", "");
-                }
-                ("patched", text)
+                ("patched", text + &notes_text(notes))
             }
-            Event::Unchanged {} => ("unchanged", "the edit changes nothing that runs".into()),
+            Event::Unchanged { notes } => {
+                ("unchanged", format!("the edit changes nothing that runs{}", notes_text(notes)))
+            }
             Event::Rejected { reason, .. } => {
                 ("rejected", format!("{reason}; the program goes on as it was"))
             }
@@ -126,6 +125,14 @@ impl Reporter {
     pub fn path<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.base).unwrap_or(path)
     }
+}
+
+/// Notes, each in a line of its own below what they belong to.
+fn notes_text(notes: &[String]) -> String {
+    notes.iter().fold(String::new(), |mut text, note| {
+        let _ = write!(text, "\n{:>12} {note}", "");
+        text
+    })
 }
 
 fn functions_text(patch: u32, functions: &[String]) -> String {

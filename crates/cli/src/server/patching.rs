@@ -198,9 +198,9 @@ impl Server {
         }
         let crates: Vec<CrateObjects> = patching.offered.values().cloned().collect();
         match patcher.begin(&crates, peer.pid, peer) {
-            Ok(Verdict::Unchanged) => {
+            Ok(Verdict::Unchanged { notes }) => {
                 patching.offered.clear();
-                self.reporter.event(&Event::Unchanged {});
+                self.reporter.event(&Event::Unchanged { notes });
             }
             Ok(Verdict::Restart { reason }) => self.begin_cargo(Some(reason), Vec::new()),
             Ok(Verdict::Patch(change)) => self.patch(change),
