@@ -33,6 +33,9 @@ pub enum ObjectError {
         /// Whose name.
         what: &'static str,
     },
+    /// Debug information that cannot be read.
+    #[error("not readable debug information: {0}")]
+    DebugInfo(#[from] gimli::Error),
     /// A relocation that is not supported, or that does not fit its field.
     #[error(transparent)]
     Relocation(#[from] crate::relocation::RelocationError),

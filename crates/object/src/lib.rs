@@ -8,6 +8,7 @@
 //! | [`relocatable`] | what does this object define, refer to, and with which relocations? |
 //! | [`unwind`] | which unwind entries and landing pads belong to which function? |
 //! | [`compare`] | did this function or static change? |
+//! | [`layout`] | which types, signatures, vtables and closures does this object’s debug information describe? |
 //! | [`relocation`] | what does this relocation do to these bytes? |
 //! | [`tls`] | how does this thread-local access become one with a constant offset? |
 //! | [`host`] | what does the running image define, and where? |
@@ -22,6 +23,7 @@ pub mod compare;
 pub mod entry;
 mod error;
 pub mod host;
+pub mod layout;
 pub mod relocatable;
 pub mod relocation;
 pub mod tls;

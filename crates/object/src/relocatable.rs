@@ -276,6 +276,14 @@ impl Relocatable {
         self.by_section[start..].iter().take_while(move |entry| entry.0 == section).map(|entry| entry.2)
     }
 
+    /// Symbols other than section symbols that are defined at an offset of a section.
+    pub fn symbols_at(&self, section: SectionId, offset: SectionOffset) -> impl Iterator<Item = SymbolId> {
+        let start = self.by_section.partition_point(|entry| (entry.0, entry.1) < (section, offset));
+        let here =
+            move |entry: &&(SectionId, SectionOffset, SymbolId)| (entry.0, entry.1) == (section, offset);
+        self.by_section[start..].iter().take_while(here).map(|entry| entry.2)
+    }
+
     fn text(&self, table: &Range<usize>, name: &Range<u32>) -> &str {
         let bytes = &self.bytes[table.start + name.start as usize..table.start + name.end as usize];
         std::str::from_utf8(bytes).unwrap_or_default()
