@@ -32,6 +32,13 @@ pub enum News {
         /// What.
         text: String,
     },
+    /// A process has loaded a library that is watched for, and waits.
+    Loaded {
+        /// Which.
+        pid: u32,
+        /// What to say when it may go on.
+        ticket: u32,
+    },
     /// A connection has ended.
     Gone {
         /// Of which process.
@@ -117,6 +124,7 @@ fn read_all(mut stream: UnixStream, pid: u32, answer: &Sender<FromProcess>, news
     loop {
         match receive(&mut stream, MAX_PAYLOAD) {
             Ok(FromProcess::Log { level, text }) => news(News::Log { pid, level, text }),
+            Ok(FromProcess::Loaded { ticket }) => news(News::Loaded { pid, ticket }),
             Ok(message) => {
                 if answer.send(message).is_err() {
                     return;
@@ -144,6 +152,12 @@ impl Process {
     /// Whether the process is stopped, by a signal or a debugger: it would not answer.
     pub fn is_stopped(&self) -> bool {
         is_stopped(self.pid)
+    }
+
+    /// Lets a thread go on that has loaded a library.
+    pub fn proceed(&mut self, ticket: u32) {
+        // Where that fails, the process is gone.
+        let _ = send(&mut self.stream, &ToProcess::Proceed { ticket });
     }
 
     /// Says goodbye.
@@ -177,7 +191,7 @@ fn is_task_stopped(task: &Path) -> bool {
 
 impl Ask for Process {
     fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<WireAddress>>, String> {
-        match self.ask(&ToProcess::Resolve { names: names.to_vec() })? {
+        match self.ask(&ToProcess::Resolve { names: names.to_vec(), within: None })? {
             FromProcess::Resolved { addresses } if addresses.len() == names.len() => Ok(addresses),
             other => Err(format!("process {} gave no addresses but {other:?}", self.pid)),
         }
@@ -188,7 +202,7 @@ impl Ask for Process {
 mod tests {
     use super::*;
     use crate::private_dir::PrivateDir;
-    use livepatch_proto::{Arch, BuildId, Origin, Os, Redirection, Wire};
+    use livepatch_proto::{Arch, BuildId, ModuleList, Origin, Os, Redirection, Wire};
 
     fn hello(token: Token) -> Hello {
         Hello {
@@ -204,6 +218,7 @@ mod tests {
             redirection: Redirection::Entry,
             tls_reserve: None,
             free_ranges: Vec::new(),
+            modules: ModuleList::default(),
         }
     }
 
@@ -226,7 +241,7 @@ mod tests {
         assert_eq!((process.pid, hello.build_id), (42, BuildId(vec![1])));
         let other_side = std::thread::spawn(move || {
             let question = receive::<ToProcess>(&mut stream, MAX_PAYLOAD).unwrap();
-            assert_eq!(question, ToProcess::Resolve { names: vec!["a".into()] });
+            assert_eq!(question, ToProcess::Resolve { names: vec!["a".into()], within: None });
             send(&mut stream, &FromProcess::Log { level: LogLevel::Info, text: "hm".into() }).unwrap();
             send(&mut stream, &FromProcess::Resolved { addresses: vec![Some(WireAddress(5))] }).unwrap();
         });

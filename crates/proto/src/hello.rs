@@ -1,7 +1,7 @@
 //! How a process introduces itself.
 
 use crate::codec::{DecodeError, Reader, Wire, wire_enum, wire_struct};
-use crate::{PROTOCOL, WireAddress, WireRange};
+use crate::{ModuleList, PROTOCOL, WireAddress, WireRange};
 
 /// What every hello starts with, in every version of the protocol.
 pub const MAGIC: [u8; 8] = *b"livepatc";
@@ -156,8 +156,10 @@ pub struct Hello {
     pub redirection: Redirection,
     /// Storage for new thread-locals, if the agent was preloaded.
     pub tls_reserve: Option<TlsReserve>,
-    /// Ranges that nothing is mapped in, within 2 GiB of the host, ascending.
+    /// Ranges that nothing is mapped in, within 2 GiB of a loaded module, ascending.
     pub free_ranges: Vec<WireRange>,
+    /// What is loaded.
+    pub modules: ModuleList,
 }
 
 impl Wire for Hello {
@@ -178,6 +180,7 @@ impl Wire for Hello {
         self.redirection.put(out);
         self.tls_reserve.put(out);
         self.free_ranges.put(out);
+        self.modules.put(out);
     }
 
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -201,6 +204,7 @@ impl Wire for Hello {
             redirection: Wire::take(reader)?,
             tls_reserve: Wire::take(reader)?,
             free_ranges: Wire::take(reader)?,
+            modules: Wire::take(reader)?,
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The process dials the server and sends [`Hello`]; the server answers [`ToProcess::Welcome`] or
 //! [`ToProcess::Refused`]. From then on the server asks and the process answers, one answer per
-//! question, in order; only [`FromProcess::Log`] comes unasked.
+//! question, in order; only [`FromProcess::Log`] and [`FromProcess::Loaded`] come unasked, and
+//! [`ToProcess::Watch`] and [`ToProcess::Proceed`] are not answered.
 //!
 //! * One frame is a little-endian `u32` payload length and the payload, whose first byte says the kind
 //!   of message ([`frame`]).
@@ -18,11 +19,13 @@ pub mod codec;
 pub mod frame;
 mod hello;
 mod message;
+mod module;
 mod patch;
 
 pub use codec::{DecodeError, Wire};
 pub use hello::{Arch, BuildId, Hello, MAGIC, Origin, Os, Redirection, TlsReserve, Token};
 pub use message::{ApplyError, FromProcess, LogLevel, ToProcess};
+pub use module::{Generation, LoadedModule, ModuleKey, ModuleList, ModuleTls};
 pub use patch::{
     ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, MemoryWrite, Patch, Redirect, SlotSet, Stage,
     Times, TlsInit, Trap, TrapTarget, WordStore,

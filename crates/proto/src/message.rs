@@ -2,12 +2,13 @@
 
 use crate::codec::wire_enum;
 use crate::frame::Message;
-use crate::{Hello, Patch, SlotSet, Times, WireAddress, WireRange};
+use crate::{
+    BuildId, Generation, Hello, ModuleKey, ModuleList, Patch, SlotSet, Times, WireAddress, WireRange,
+};
 
 wire_enum! {
     /// From the server to the process.
     #[derive(Clone, PartialEq, Eq, Debug)]
-    #[expect(clippy::large_enum_variant, reason = "messages are few, and handled one at a time")]
     pub enum ToProcess {
         /// The hello was accepted.
         1 => Welcome,
@@ -16,10 +17,13 @@ wire_enum! {
             /// Why.
             reason: String,
         },
-        /// Asks where the process finds these dynamic symbols (as `dlsym` in the global scope does).
+        /// Asks where the process finds these dynamic symbols: in the global scope, then in a module's own,
+        /// as the dynamic linker does for that module's references.
         3 => Resolve {
             /// Mangled names.
             names: Vec<String>,
+            /// The module that refers to them; none means the program itself.
+            within: Option<ModuleKey>,
         },
         /// Asks for the ranges that nothing is mapped in now.
         4 => FreeRanges,
@@ -39,6 +43,22 @@ wire_enum! {
         },
         /// Ends the conversation; the process goes on as it is.
         7 => Goodbye,
+        /// Asks what is loaded.
+        8 => Modules {
+            /// What the server knows already.
+            known: Generation,
+        },
+        /// Not answered: from now on, when the program itself loads a library with one of these build ids,
+        /// the process sends [`FromProcess::Loaded`] and holds the thread that did it for a moment.
+        9 => Watch {
+            /// The build ids; none ends it.
+            libraries: Vec<BuildId>,
+        },
+        /// Not answered: the thread that loaded a library goes on.
+        10 => Proceed {
+            /// As in [`FromProcess::Loaded`]. Those with lower numbers go on too.
+            ticket: u32,
+        },
     }
 }
 
@@ -84,6 +104,18 @@ wire_enum! {
             level: LogLevel,
             /// The text.
             text: String,
+        },
+        /// Answers [`ToProcess::Modules`].
+        8 => Modules {
+            /// What is loaded; none where that is what the server knows.
+            list: Option<ModuleList>,
+            /// As in [`Hello::free_ranges`]; empty where nothing else was loaded.
+            free_ranges: Vec<WireRange>,
+        },
+        /// The program has loaded a library that the server watches for.
+        9 => Loaded {
+            /// What [`ToProcess::Proceed`] is to say.
+            ticket: u32,
         },
     }
 }
@@ -177,6 +209,11 @@ wire_enum! {
             /// How.
             detail: String,
         },
+        /// A module that the patch is for is not loaded (any more).
+        12 => ModuleGone {
+            /// Which.
+            module: ModuleKey,
+        },
     }
 }
 
@@ -210,6 +247,9 @@ impl std::fmt::Display for ApplyError {
                 write!(f, "{call}: {}", std::io::Error::from_raw_os_error(*errno as i32))
             }
             Self::Invalid { detail } => write!(f, "the patch is invalid: {detail}"),
+            Self::ModuleGone { module } => {
+                write!(f, "the module {} is not loaded any more", module.build_id)
+            }
         }
     }
 }

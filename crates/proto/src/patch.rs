@@ -3,7 +3,7 @@
 //! Every decision was made by the server, over bytes; the process checks and carries out.
 
 use crate::codec::{wire_enum, wire_struct};
-use crate::{BuildId, WireAddress};
+use crate::{BuildId, ModuleKey, WireAddress};
 
 wire_struct! {
     /// One transaction: it goes live as a whole or not at all.
@@ -15,8 +15,11 @@ wire_struct! {
         pub predecessor: u32,
         /// The build id that the host must have.
         pub build_id: BuildId,
-        /// The patch image. None when only slots and memory change.
-        pub image: Option<Image>,
+        /// Libraries that the patch changes or refers to. From now on they stay loaded, whatever the
+        /// program does.
+        pub holds: Vec<ModuleKey>,
+        /// The patch images, in the order in which they are loaded. None when only slots and memory change.
+        pub images: Vec<Image>,
         /// Pages to map for islands, before anything is written.
         pub island_pages: Vec<IslandPage>,
         /// Code and data of islands: bytes for island pages, written before anything points to them.
@@ -45,7 +48,8 @@ impl Patch {
             number,
             predecessor,
             build_id,
-            image: None,
+            holds: Vec::new(),
+            images: Vec::new(),
             island_pages: Vec::new(),
             island_writes: Vec::new(),
             traps: Vec::new(),

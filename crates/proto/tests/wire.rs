@@ -3,10 +3,10 @@
 use livepatch_proto::codec::{MAX_TEXT, Reader};
 use livepatch_proto::frame::{FrameError, MAX_PAYLOAD, Message, decode, receive, send};
 use livepatch_proto::{
-    ApplyError, Arch, BuildId, ByteWrite, DecodeError, ExpectedBytes, FromProcess, Hello, Image, ImageSource,
-    IslandPage, LogLevel, MAGIC, MemoryWrite, Origin, Os, PROTOCOL, Patch, Redirect, Redirection, SlotSet,
-    Stage, Times, TlsInit, TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange,
-    WordStore,
+    ApplyError, Arch, BuildId, ByteWrite, DecodeError, ExpectedBytes, FromProcess, Generation, Hello, Image,
+    ImageSource, IslandPage, LoadedModule, LogLevel, MAGIC, MemoryWrite, ModuleKey, ModuleList, ModuleTls,
+    Origin, Os, PROTOCOL, Patch, Redirect, Redirection, SlotSet, Stage, Times, TlsInit, TlsReserve,
+    ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange, WordStore,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -22,6 +22,30 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 
 fn ranges() -> impl Strategy<Value = Vec<WireRange>> {
     vec((address(), address()).prop_map(|(start, end)| WireRange { start, end }), 0..5)
+}
+
+fn module_key() -> impl Strategy<Value = ModuleKey> {
+    (bytes().prop_map(BuildId), any::<u64>()).prop_map(|(build_id, bias)| ModuleKey { build_id, bias })
+}
+
+fn generation() -> impl Strategy<Value = Generation> {
+    (any::<u64>(), any::<u64>()).prop_map(|(added, removed)| Generation { added, removed })
+}
+
+fn module_list() -> impl Strategy<Value = ModuleList> {
+    let tls = prop_oneof![
+        Just(ModuleTls::Absent),
+        any::<i64>().prop_map(|tp_offset| ModuleTls::Static { tp_offset }),
+        any::<u64>().prop_map(|module| ModuleTls::Dynamic { module }),
+    ];
+    let range = (address(), address()).prop_map(|(start, end)| WireRange { start, end });
+    let module = (module_key(), range, tls, ".*").prop_map(|(key, range, tls, name)| LoadedModule {
+        key,
+        range,
+        tls,
+        name,
+    });
+    (generation(), vec(module, 0..3)).prop_map(|(generation, modules)| ModuleList { generation, modules })
 }
 
 fn slots() -> impl Strategy<Value = Vec<SlotSet>> {
@@ -67,14 +91,16 @@ fn patch() -> impl Strategy<Value = Patch> {
     });
     let write = (address(), bytes()).prop_map(|(at, bytes)| MemoryWrite { at, bytes });
     let init = (any::<u32>(), bytes()).prop_map(|(offset, bytes)| TlsInit { offset, bytes });
-    let head = (any::<u32>(), any::<u32>(), bytes().prop_map(BuildId), option::of(image()));
+    let loaded = (vec(module_key(), 0..3), vec(image(), 0..3));
+    let head = (any::<u32>(), any::<u32>(), bytes().prop_map(BuildId), loaded);
     let islands = (vec(page, 0..3), vec(write, 0..3), vec(trap(), 0..3));
     let rest = (vec(init, 0..3), slots(), slots(), vec(redirect(), 0..3));
     (head, islands, rest).prop_map(|(head, islands, rest)| Patch {
         number: head.0,
         predecessor: head.1,
         build_id: head.2,
-        image: head.3,
+        holds: head.3.0,
+        images: head.3.1,
         island_pages: islands.0,
         island_writes: islands.1,
         traps: islands.2,
@@ -89,7 +115,8 @@ fn to_process() -> impl Strategy<Value = ToProcess> {
     prop_oneof![
         Just(ToProcess::Welcome),
         ".*".prop_map(|reason| ToProcess::Refused { reason }),
-        vec(".*", 0..5).prop_map(|names| ToProcess::Resolve { names }),
+        (vec(".*", 0..5), option::of(module_key()))
+            .prop_map(|(names, within)| ToProcess::Resolve { names, within }),
         Just(ToProcess::FreeRanges),
         patch().prop_map(|patch| ToProcess::Apply { patch }),
         (any::<u32>(), any::<u32>(), slots()).prop_map(|(to, from, slots)| ToProcess::Rollback {
@@ -98,6 +125,9 @@ fn to_process() -> impl Strategy<Value = ToProcess> {
             slots
         }),
         Just(ToProcess::Goodbye),
+        generation().prop_map(|known| ToProcess::Modules { known }),
+        vec(bytes().prop_map(BuildId), 0..3).prop_map(|libraries| ToProcess::Watch { libraries }),
+        any::<u32>().prop_map(|ticket| ToProcess::Proceed { ticket }),
     ]
 }
 
@@ -109,7 +139,8 @@ fn hello() -> impl Strategy<Value = Hello> {
     let reserve = (any::<i64>(), any::<u32>()).prop_map(|(tp_offset, size)| TlsReserve { tp_offset, size });
     let arch = prop_oneof![Just(Arch::X86_64), Just(Arch::Aarch64)];
     let head = (any::<[u8; 32]>().prop_map(Token), bytes().prop_map(BuildId), arch, any::<u32>(), origin);
-    let rest = (any::<u32>(), address(), any::<u32>(), redirection, option::of(reserve), ranges());
+    let rest =
+        (any::<u32>(), address(), any::<u32>(), redirection, option::of(reserve), (ranges(), module_list()));
     (head, rest).prop_map(|(head, rest)| Hello {
         token: head.0,
         build_id: head.1,
@@ -122,7 +153,8 @@ fn hello() -> impl Strategy<Value = Hello> {
         current: rest.2,
         redirection: rest.3,
         tls_reserve: rest.4,
-        free_ranges: rest.5,
+        free_ranges: rest.5.0,
+        modules: rest.5.1,
     })
 }
 
@@ -146,6 +178,7 @@ fn apply_error() -> impl Strategy<Value = ApplyError> {
         any::<u32>().prop_map(|thread| ApplyError::TrapsBlocked { thread }),
         (".*", any::<u32>()).prop_map(|(call, errno)| ApplyError::System { call, errno }),
         ".*".prop_map(|detail| ApplyError::Invalid { detail }),
+        module_key().prop_map(|module| ApplyError::ModuleGone { module }),
     ]
 }
 
@@ -166,6 +199,9 @@ fn from_process() -> impl Strategy<Value = FromProcess> {
         any::<u32>().prop_map(|to| FromProcess::RolledBack { to }),
         apply_error().prop_map(|error| FromProcess::Failed { error }),
         (level, ".*").prop_map(|(level, text)| FromProcess::Log { level, text }),
+        (option::of(module_list()), ranges())
+            .prop_map(|(list, free_ranges)| FromProcess::Modules { list, free_ranges }),
+        any::<u32>().prop_map(|ticket| FromProcess::Loaded { ticket }),
     ]
 }
 
@@ -240,6 +276,15 @@ fn some_hello() -> Hello {
         redirection: Redirection::Entry,
         tls_reserve: Some(TlsReserve { tp_offset: -4096, size: 4032 }),
         free_ranges: vec![WireRange { start: WireAddress(0x1000), end: WireAddress(0x2000) }],
+        modules: ModuleList {
+            generation: Generation { added: 6, removed: 1 },
+            modules: vec![LoadedModule {
+                key: ModuleKey { build_id: BuildId(vec![9]), bias: 0x7000 },
+                range: WireRange { start: WireAddress(0x7000), end: WireAddress(0x8000) },
+                tls: ModuleTls::Dynamic { module: 2 },
+                name: "x.so".into(),
+            }],
+        },
     }
 }
 
@@ -265,6 +310,16 @@ fn a_hello_is_laid_out_as_ever() {
         &[1, 0, 0, 0],
         &[0, 0x10, 0, 0, 0, 0, 0, 0],
         &[0, 0x20, 0, 0, 0, 0, 0, 0],
+        &[6, 0, 0, 0, 0, 0, 0, 0],
+        &[1, 0, 0, 0, 0, 0, 0, 0],
+        &[1, 0, 0, 0],
+        &[1, 0, 0, 0, 9],
+        &[0, 0x70, 0, 0, 0, 0, 0, 0],
+        &[0, 0x70, 0, 0, 0, 0, 0, 0],
+        &[0, 0x80, 0, 0, 0, 0, 0, 0],
+        &[3, 2, 0, 0, 0, 0, 0, 0, 0],
+        &[4, 0, 0, 0],
+        b"x.so",
     ];
     assert_eq!(bytes, expected.concat());
 }
@@ -331,7 +386,7 @@ fn frames_keep_to_the_limit() {
 #[test]
 fn the_end_between_frames_is_no_error_inside_one_it_is() {
     let mut stream = Vec::new();
-    assert!(send(&mut stream, &ToProcess::Resolve { names: vec!["malloc".into()] }).is_ok());
+    assert!(send(&mut stream, &ToProcess::Resolve { names: vec!["malloc".into()], within: None }).is_ok());
     for n in 0..stream.len() {
         let cut = receive::<ToProcess>(&mut &stream[..n], MAX_PAYLOAD);
         match n {

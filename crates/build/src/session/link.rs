@@ -44,7 +44,7 @@ impl Session {
         let mut patch = Patch::new(draft.number, draft.predecessor, build_id);
         if !draft.closure.parts.is_empty() {
             let (placed, size) = self.write_image(draft, &mut after, lookup, &mut patch.tls)?;
-            patch.image = Some(Image {
+            patch.images.push(Image {
                 source: ImageSource::Path { path: placed.path.to_string_lossy().into_owned(), length: size },
                 bias: BIAS,
                 start: WireAddress(placed.start.0),

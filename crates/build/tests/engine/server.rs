@@ -58,7 +58,7 @@ impl Connection {
 
 impl Lookup for Connection {
     fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<RuntimeAddress>>, LookupError> {
-        match self.ask(&ToProcess::Resolve { names: names.to_vec() }) {
+        match self.ask(&ToProcess::Resolve { names: names.to_vec(), within: None }) {
             FromProcess::Resolved { addresses } => {
                 Ok(addresses.into_iter().map(|address| address.map(|a| RuntimeAddress(a.0))).collect())
             }

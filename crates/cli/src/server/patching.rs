@@ -76,6 +76,7 @@ impl Server {
                     self.reporter.warning(&format!("process {pid}: {text}"))
                 }
             },
+            News::Loaded { pid, ticket } => self.loaded(pid, ticket),
             News::Gone { pid, connection } => {
                 let Some(run) = &mut self.run else { return };
                 let is_it = |process: &Process| (process.pid, process.connection) == (pid, connection);
@@ -88,6 +89,12 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// A process has loaded a library.
+    fn loaded(&mut self, pid: u32, ticket: u32) {
+        let peers = self.run.iter_mut().flat_map(|run| &mut run.patching.peers);
+        peers.filter(|peer| peer.pid == pid).for_each(|peer| peer.proceed(ticket));
     }
 
     fn drop_peer(&mut self, pid: u32) {

@@ -35,6 +35,7 @@ fn hello(pid: u32) -> FromProcess {
         redirection: Redirection::Entry,
         tls_reserve: None,
         free_ranges: Vec::new(),
+        modules: livepatch_proto::ModuleList::default(),
     };
     FromProcess::Hello { hello }
 }

@@ -1,27 +1,82 @@
 //! The connection to the server.
 
+use super::thread::nap;
 use livepatch_proto::frame::{self, FrameError};
 use livepatch_proto::{FromProcess, ToProcess};
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// A conversation with the server.
 pub(crate) struct Connection(Stream);
+
+/// The stream of the conversation that is under way, for threads of the program.
+static OPEN: AtomicI32 = AtomicI32::new(CLOSED);
+static DEVICE: AtomicU64 = AtomicU64::new(0);
+static INODE: AtomicU64 = AtomicU64::new(0);
+const CLOSED: RawFd = -1;
+/// Whether a thread is in the middle of a message.
+static SPEAKING: AtomicBool = AtomicBool::new(false);
 
 impl Connection {
     pub(crate) fn dial(socket: &Path) -> io::Result<Self> {
         Stream::dial(socket).map(Self)
     }
 
+    /// Lets threads of the program [`speak`], from now on.
+    pub(crate) fn share(&self) {
+        DEVICE.store(self.0.identity.0, Ordering::Relaxed);
+        INODE.store(self.0.identity.1, Ordering::Relaxed);
+        OPEN.store(self.0.fd, Ordering::Release);
+    }
+
     pub(crate) fn send(&mut self, message: &FromProcess) -> Result<(), FrameError> {
-        frame::send(&mut self.0, message)
+        alone(|| frame::send(&mut self.0, message))
     }
 
     pub(crate) fn receive(&mut self) -> Result<ToProcess, FrameError> {
         frame::receive(&mut self.0, frame::MAX_PAYLOAD)
     }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        alone(|| OPEN.store(CLOSED, Ordering::Release));
+    }
+}
+
+/// Whether there is somebody to speak to.
+pub(crate) fn is_open() -> bool {
+    OPEN.load(Ordering::Acquire) != CLOSED
+}
+
+/// Says something unasked, in any thread.
+pub(crate) fn speak(message: &FromProcess) -> Result<(), FrameError> {
+    alone(|| {
+        let fd = OPEN.load(Ordering::Acquire);
+        let identity = (DEVICE.load(Ordering::Relaxed), INODE.load(Ordering::Relaxed));
+        // The agent's thread owns the descriptor, and closes it only when nobody speaks.
+        frame::send(&mut *ManuallyDrop::new(Stream { fd, identity }), message)
+    })
+}
+
+/// After a `fork`, in the child: the conversation is the parent's.
+pub(crate) fn in_child() {
+    OPEN.store(CLOSED, Ordering::Release);
+    SPEAKING.store(false, Ordering::Release);
+}
+
+/// Does `speak` while no other thread speaks.
+fn alone<T>(speak: impl FnOnce() -> T) -> T {
+    while SPEAKING.swap(true, Ordering::Acquire) {
+        nap();
+    }
+    let said = speak();
+    SPEAKING.store(false, Ordering::Release);
+    said
 }
 
 /// Descriptors from here on: programs expect the lowest free numbers for their own.

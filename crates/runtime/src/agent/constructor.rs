@@ -2,7 +2,7 @@
 
 use super::signals::{self, real};
 use super::state::{self, Session};
-use super::{environment, membarrier, self_test, serve, thread, threads};
+use super::{connection, environment, membarrier, modules, self_test, serve, thread, threads};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 
 /// Run by the dynamic linker when it has loaded the agent.
@@ -26,6 +26,7 @@ fn start(invitation: environment::Invitation) {
     if !real::prepare() {
         return;
     }
+    modules::remember_start();
     threads::start();
     let ready = membarrier::register().and_then(|()| signals::install());
     let redirection = self_test::run(ready);
@@ -46,6 +47,7 @@ extern "C" fn after_fork() {
 
 extern "C" fn after_fork_in_child() {
     state::release_in_child();
+    connection::in_child();
     // Registered before, in the parent; costs nothing while there is one thread.
     let _ = membarrier::register();
     threads::in_child();

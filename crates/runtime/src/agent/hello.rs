@@ -2,7 +2,7 @@
 
 use super::address::PAGE;
 use super::state::{self, Session};
-use super::{entry, free_ranges, loader, tls};
+use super::{entry, free_ranges, loader, modules, tls};
 use livepatch_proto::{BuildId, Hello, Os, WireAddress};
 use std::ops::ControlFlow;
 
@@ -20,6 +20,7 @@ pub(crate) fn hello(session: &Session) -> Hello {
         redirection: session.redirection.clone(),
         tls_reserve: Some(tls::reserve()),
         free_ranges: free_ranges::free_ranges(),
+        modules: modules::list(),
     }
 }
 
@@ -31,17 +32,12 @@ fn entry_point() -> WireAddress {
 
 /// The main program's build id; empty where it has none.
 pub(crate) fn build_id() -> BuildId {
-    loader::visit_modules(|host| {
-        ControlFlow::Break(
-            host.notes().find_map(|(notes, align)| find_build_id(notes, align)).map(<[u8]>::to_vec),
-        )
-    })
-    .flatten()
-    .map_or(BuildId(Vec::new()), BuildId)
+    let id = loader::visit_modules(|host| ControlFlow::Break(modules::build_id(host)));
+    id.flatten().unwrap_or(BuildId(Vec::new()))
 }
 
 /// The descriptor of the `NT_GNU_BUILD_ID` note (gABI, "Note Section").
-fn find_build_id(mut notes: &[u8], align: u64) -> Option<&[u8]> {
+pub(crate) fn find_build_id(mut notes: &[u8], align: u64) -> Option<&[u8]> {
     const NT_GNU_BUILD_ID: u32 = 3;
     let align = if align == 8 { 8 } else { 4 };
     let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));

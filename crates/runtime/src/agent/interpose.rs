@@ -1,8 +1,9 @@
 //! The functions of the C library that the program reaches through the agent.
 //!
 //! These keep SIGTRAP and SIGILL deliverable, with the agent's handler first; [`threads`] has those that
-//! make threads. Uninvited, they pass everything through as it is.
+//! make threads, [`loading`] those that load libraries. Uninvited, they pass everything through as it is.
 
+mod loading;
 mod threads;
 
 use super::signals::{TRAP_SIGNALS, Wish, active, real, set_wish, wish};

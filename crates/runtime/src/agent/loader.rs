@@ -6,6 +6,7 @@ use livepatch_proto::{ApplyError, WireAddress};
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 /// A loaded module, seen while the dynamic linker holds its list still.
 pub(crate) struct Module<'a> {
@@ -16,6 +17,10 @@ pub(crate) struct Module<'a> {
     pub(crate) generation: (u64, u64),
     /// Where this thread's instance of the module's thread-local block is; 0 if there is none.
     pub(crate) tls_block: u64,
+    /// The number by which `__tls_get_addr` knows the module; 0 if it has no thread-locals.
+    pub(crate) tls_module: u64,
+    /// The name by which the dynamic linker knows it; empty for the main program.
+    pub(crate) name: &'a CStr,
 }
 
 impl Module<'_> {
@@ -102,11 +107,19 @@ extern "C" fn shown(info: *mut libc::dl_phdr_info, _size: usize, each: *mut c_vo
         // during this call.
         unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) }
     };
+    let name = if info.dlpi_name.is_null() {
+        c""
+    } else {
+        // SAFETY: `dlpi_name` is the name of a module that stays loaded during this call.
+        unsafe { CStr::from_ptr(info.dlpi_name) }
+    };
     let module = Module {
         bias: info.dlpi_addr,
         headers,
         generation: (info.dlpi_adds, info.dlpi_subs),
         tls_block: info.dlpi_tls_data as u64,
+        tls_module: info.dlpi_tls_modid as u64,
+        name,
     };
     // A panic must not pass through the C library's frames.
     match catch_unwind(AssertUnwindSafe(|| each(&module))) {
@@ -120,16 +133,47 @@ pub(crate) fn generation() -> (u64, u64) {
     visit_modules(|module| ControlFlow::Break(module.generation)).unwrap_or_default()
 }
 
-/// From the first to the last mapped byte of the main program.
-pub(crate) fn host_span() -> Option<Span> {
-    visit_modules(|module| ControlFlow::Break(module.span())).flatten()
+/// Whether an address is in the agent itself.
+pub(crate) fn is_own(address: u64) -> bool {
+    static OWN: OnceLock<Option<Span>> = OnceLock::new();
+    let own = OWN.get_or_init(|| {
+        let here = is_own as *const () as u64;
+        visit_modules(|module| match module.contains(here) {
+            true => ControlFlow::Break(module.span()),
+            false => ControlFlow::Continue(()),
+        })
+        .flatten()
+    });
+    Span::new(address, 1).zip(*own).is_some_and(|(at, own)| own.contains(at))
+}
+
+/// Whether an address is in the main program, and that has no search path for itself alone
+/// (`DT_RUNPATH`; gABI, "Shared Object Dependencies").
+pub(crate) fn is_program_without_search_path(address: u64) -> bool {
+    const DT_NULL: u64 = 0;
+    const DT_RUNPATH: u64 = 29;
+    let answer = visit_modules(|program| {
+        let Some((dynamic, _)) = program.segments(libc::PT_DYNAMIC).next() else {
+            return ControlFlow::Break(false);
+        };
+        // SAFETY: the dynamic section is mapped and aligned, and stays as the dynamic linker read it; it is
+        // a list of pairs of words.
+        let tags = unsafe {
+            std::slice::from_raw_parts(dynamic.start() as *const [u64; 2], dynamic.length() as usize / 16)
+        };
+        let mut tags = tags.iter().map(|[tag, _]| *tag).take_while(|tag| *tag != DT_NULL);
+        ControlFlow::Break(program.contains(address) && tags.all(|tag| tag != DT_RUNPATH))
+    });
+    answer.unwrap_or(false)
 }
 
 /// An image that the dynamic linker loaded for a patch.
 #[derive(Debug)]
-pub(crate) struct LoadedImage {
-    handle: *mut c_void,
-}
+pub(crate) struct LoadedImage(Handle);
+
+/// A reference to something that is loaded.
+#[derive(Debug)]
+pub(crate) struct Handle(*mut c_void);
 
 /// Where an image came to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,7 +204,7 @@ impl LoadedImage {
         if handle.is_null() {
             return Err(rejected(last_error()));
         }
-        let image = Self { handle };
+        let image = Self(Handle(handle));
         if generation().0 == before {
             image.close();
             return Err(rejected("this file is loaded already".to_owned()));
@@ -168,23 +212,15 @@ impl LoadedImage {
         Ok(image)
     }
 
-    /// Unloads the image.
+    /// Unloads the image, which nothing points into: its patch did not go live.
     pub(crate) fn close(self) {
-        // SAFETY: the handle came from `dlopen` and is used no more; nothing points into the image,
-        // since its patch did not go live.
-        unsafe { libc::dlclose(self.handle) };
+        self.0.close();
     }
 
     /// Where the image is.
     pub(crate) fn placement(&self) -> Result<Placement, ApplyError> {
-        let mut map: *const LinkMap = std::ptr::null();
-        // SAFETY: RTLD_DI_LINKMAP stores one pointer to where it is told.
-        let done = unsafe { libc::dlinfo(self.handle, libc::RTLD_DI_LINKMAP, (&raw mut map).cast()) };
-        if done != 0 || map.is_null() {
-            return Err(ApplyError::ImageRejected { detail: last_error() });
-        }
-        // SAFETY: the link map of an open handle stays where it is; these two fields never change.
-        let (bias, dynamic) = unsafe { ((*map).l_addr, (*map).l_ld as u64) };
+        let (bias, dynamic) =
+            self.0.link_map().ok_or_else(|| ApplyError::ImageRejected { detail: last_error() })?;
         visit_modules(|module| {
             if module.bias == bias && module.dynamic() == Some(dynamic) {
                 return ControlFlow::Break(module.span());
@@ -194,6 +230,45 @@ impl LoadedImage {
         .flatten()
         .map(|span| Placement { bias, span })
         .ok_or_else(|| ApplyError::ImageRejected { detail: "its program headers are not listed".to_owned() })
+    }
+}
+
+impl Handle {
+    /// A reference to the loaded module of that name and load bias.
+    pub(crate) fn of_loaded(name: &CStr, bias: u64) -> Option<Self> {
+        // SAFETY: RTLD_NOLOAD loads nothing, so no code runs.
+        let handle =
+            unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+        let handle = (!handle.is_null()).then_some(Self(handle))?;
+        if handle.link_map().is_some_and(|(found, _)| found == bias) {
+            return Some(handle);
+        }
+        handle.close();
+        None
+    }
+
+    /// Gives the reference back.
+    pub(crate) fn close(self) {
+        // SAFETY: the handle came from `dlopen` and is used no more.
+        unsafe { libc::dlclose(self.0) };
+    }
+
+    /// Where the module, or what it depends on, has a symbol; null where none of them has it.
+    fn symbol(&self, name: &CStr) -> u64 {
+        // SAFETY: `dlsym` only reads the name; resolvers of indirect functions may run at any time.
+        unsafe { libc::dlsym(self.0, name.as_ptr()) as u64 }
+    }
+
+    /// Its load bias, and where its dynamic section is.
+    fn link_map(&self) -> Option<(u64, u64)> {
+        let mut map: *const LinkMap = std::ptr::null();
+        // SAFETY: RTLD_DI_LINKMAP stores one pointer to where it is told.
+        let done = unsafe { libc::dlinfo(self.0, libc::RTLD_DI_LINKMAP, (&raw mut map).cast()) };
+        if done != 0 || map.is_null() {
+            return None;
+        }
+        // SAFETY: the link map of an open handle stays where it is; these two fields never change.
+        Some(unsafe { ((*map).l_addr, (*map).l_ld as u64) })
     }
 }
 
@@ -213,13 +288,17 @@ fn last_error() -> String {
 /// The C library's mathematics: std calls it, and programs that do not are linked without it.
 const MATHEMATICS: &CStr = c"libm.so.6";
 
-/// Where the global scope has a function or an object of that name. Indirect functions are resolved.
-pub(crate) fn resolve(name: &str) -> Option<WireAddress> {
+/// Where the global scope has a function or an object of that name, or else the scope of a module.
+/// Indirect functions are resolved.
+pub(crate) fn resolve(name: &str, within: Option<&Handle>) -> Option<WireAddress> {
     // Rust's own names are in no library.
     let is_rust = name.starts_with("_ZN") || name.starts_with("_R");
     let name = CString::new(name).ok()?;
     // SAFETY: `dlsym` only reads the name; resolvers of indirect functions may run at any time.
-    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64;
+    let mut address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64;
+    if let (0, Some(module)) = (address, within) {
+        address = module.symbol(&name);
+    }
     match address {
         0 if is_rust => None,
         0 => resolve_late(&name),
@@ -305,8 +384,10 @@ mod tests {
 
     #[test]
     fn finds_itself_and_functions() {
-        let host = host_span().expect("a main program");
-        assert!(host.contains(Span::new(host_span as *const () as u64, 1).expect("an address")));
+        let here = resolve as *const () as u64;
+        assert!(is_own(here) && !is_own(0) && is_program_without_search_path(here));
+        assert!(!is_program_without_search_path(libc::malloc as *const () as u64));
+        let resolve = |name| resolve(name, None);
         assert!(resolve("malloc").is_some());
         assert_eq!(resolve("no_such_function_anywhere"), None);
         assert_eq!(resolve("errno"), None, "a thread-local has no one address");

@@ -4,6 +4,8 @@
 //! * [`serve`] is the thread: one answer per question of the server.
 //! * [`plan`] turns a patch into checked values, [`transaction`] carries them out or undoes them;
 //!   [`settle`] waits for threads that may stand at an entry without having called it.
+//! * [`modules`] says what is loaded, and keeps what is patched loaded; [`watch`] tells the server of what
+//!   the program loads later.
 //! * What can go wrong in unsafe ways is in leaves named for the hazard: [`memory`], [`membarrier`],
 //!   [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`],
 //!   [`threads`], [`next`].
@@ -26,6 +28,7 @@ mod interpose;
 mod loader;
 mod membarrier;
 mod memory;
+mod modules;
 mod next;
 mod plan;
 mod process_status;
@@ -40,3 +43,4 @@ mod tls;
 mod transaction;
 mod trap_table;
 mod undo;
+mod watch;

@@ -1,11 +1,12 @@
 //! The agent's thread: dials the server and answers it until one of them ends.
 
 use super::connection::Connection;
+use super::loader::{self, Handle};
 use super::state::{self, Session};
 use super::transaction::Patcher;
-use super::{callbacks, free_ranges, hello, loader};
+use super::{callbacks, free_ranges, hello, modules, watch};
 use livepatch_proto::frame::FrameError;
-use livepatch_proto::{ApplyError, FromProcess, LogLevel, Origin, Redirection, ToProcess};
+use livepatch_proto::{ApplyError, FromProcess, LogLevel, ModuleKey, Origin, Redirection, ToProcess};
 use std::time::Duration;
 
 /// What a forked child waits before it dials: most children run another program by then.
@@ -29,11 +30,23 @@ fn converse(session: &Session) -> Result<(), FrameError> {
         let text = format!("functions of this process cannot be redirected: {reason}");
         server.send(&FromProcess::Log { level: LogLevel::Warning, text })?;
     }
+    server.share();
     let mut patcher = Patcher::new();
     loop {
         let question = server.receive()?;
         let before = state::current();
-        let Some(answer) = answer(question, &mut patcher, session) else { return Ok(()) };
+        let answer = match question {
+            ToProcess::Watch { libraries } => {
+                watch::set(libraries);
+                continue;
+            }
+            ToProcess::Proceed { ticket } => {
+                watch::proceed(ticket);
+                continue;
+            }
+            question => answer(question, &mut patcher, session),
+        };
+        let Some(answer) = answer else { return Ok(()) };
         for text in patcher.take_surprises() {
             server.send(&FromProcess::Log { level: LogLevel::Warning, text })?;
         }
@@ -47,10 +60,9 @@ fn converse(session: &Session) -> Result<(), FrameError> {
 /// The answer to a question; none ends the conversation.
 fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Option<FromProcess> {
     Some(match question {
-        ToProcess::Resolve { names } => {
-            FromProcess::Resolved { addresses: names.iter().map(|name| loader::resolve(name)).collect() }
-        }
+        ToProcess::Resolve { names, within } => resolve(&names, within.as_ref()),
         ToProcess::FreeRanges => FromProcess::FreeRanges { ranges: free_ranges::free_ranges() },
+        ToProcess::Modules { known } => modules::answer(known),
         ToProcess::Apply { patch } => {
             match redirectable(session, patch.redirects.is_empty()).and_then(|()| patcher.apply(&patch)) {
                 Ok(times) => FromProcess::Applied { patch: patch.number, times },
@@ -61,8 +73,19 @@ fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Opti
             Ok(()) => FromProcess::RolledBack { to },
             Err(error) => FromProcess::Failed { error },
         },
-        ToProcess::Welcome | ToProcess::Refused { .. } | ToProcess::Goodbye => return None,
+        ToProcess::Welcome
+        | ToProcess::Refused { .. }
+        | ToProcess::Goodbye
+        | ToProcess::Watch { .. }
+        | ToProcess::Proceed { .. } => return None,
     })
+}
+
+fn resolve(names: &[String], within: Option<&ModuleKey>) -> FromProcess {
+    let module = within.and_then(|key| Handle::of_loaded(&modules::name(key).ok()?, key.bias));
+    let addresses = names.iter().map(|name| loader::resolve(name, module.as_ref())).collect();
+    module.into_iter().for_each(Handle::close);
+    FromProcess::Resolved { addresses }
 }
 
 fn redirectable(session: &Session, nothing_to_redirect: bool) -> Result<(), ApplyError> {

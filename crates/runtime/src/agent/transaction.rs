@@ -8,16 +8,17 @@
 //! noticed; and to the new bodies once every thread has run on ([`settle`]). Nothing can fail between.
 
 use super::address::{CodeSegment, Ground, Island, IslandAddress, IslandKind, join};
-use super::loader::LoadedImage;
+use super::loader::{Handle, LoadedImage};
 use super::memory::{self, CodePages, MapError, Protection, SystemError, WritablePages};
 use super::plan::{CodeChange, Links, Store, plan_code, plan_islands, plan_links, plan_slots};
 use super::state::Settling;
 use super::trap_table::{Continuation, TRAPS};
 use super::undo::{Undo, UndoLog};
 use super::{
-    entry, free_ranges, hello, image, loader, membarrier, process_status, settle, signals, state, tls,
+    entry, free_ranges, hello, image, loader, membarrier, modules, process_status, settle, signals, state,
+    tls,
 };
-use livepatch_proto::{ApplyError, BuildId, Patch, SlotSet, Times, WireAddress};
+use livepatch_proto::{ApplyError, BuildId, ModuleKey, Patch, SlotSet, Times, WireAddress};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +26,7 @@ use std::time::Instant;
 /// Applies patches, one after the other.
 pub(crate) struct Patcher {
     build_id: BuildId,
-    code: Vec<CodeSegment>,
+    code: Vec<LoadedCode>,
     generation: (u64, u64),
     /// What went otherwise than it should without harm, for the log.
     surprises: Vec<String>,
@@ -59,20 +60,24 @@ impl Patcher {
         if patch.build_id != self.build_id {
             return Err(ApplyError::WrongBuild { process: self.build_id.to_string() });
         }
-        let change = plan_code(&patch.redirects, &self.ground(state::islands()), memory::read_code)?;
+        for key in &patch.holds {
+            undo.did(Done::Held(hold(key)?));
+        }
+        let ground = self.ground(state::islands(), Some(&patch.holds));
+        let change = plan_code(&patch.redirects, &ground, memory::read_code)?;
         if prepare_traps(&change)? {
             self.surprises.push("the program had replaced the trap handlers".to_owned());
         }
         let islands = plan_islands(patch)?;
         let check = clock.lap();
 
-        if let Some(image) = &patch.image {
+        for image in &patch.images {
             undo.did(Done::Loaded(image::load(image)?));
         }
         let map = clock.lap();
 
         let all_islands = join(&state::islands(), &islands);
-        let links = plan_links(patch, &islands, &self.ground(all_islands.clone()))?;
+        let links = plan_links(patch, &islands, &self.ground(all_islands.clone(), None))?;
         map_islands(&islands, &mut undo)?;
         write_links(&links, &islands, &mut undo)?;
         if let Some(replaced) = tls::write(&patch.tls)? {
@@ -97,7 +102,7 @@ impl Patcher {
     /// Goes back to an earlier patch. On an error nothing has changed.
     pub(crate) fn roll_back(&mut self, from: u32, to: u32, slots: &[SlotSet]) -> Result<(), ApplyError> {
         check_order(from)?;
-        let slots = plan_slots(slots, &self.ground(state::islands()))?;
+        let slots = plan_slots(slots, &self.ground(state::islands(), None))?;
         let mut live = state::commit();
         slots.iter().for_each(|&(slot, target)| memory::store_slot(slot, target));
         live.set_current(to, None);
@@ -109,22 +114,48 @@ impl Patcher {
         std::mem::take(&mut self.surprises)
     }
 
-    /// What is loaded now, and these islands.
-    fn ground(&mut self, islands: Arc<[Island]>) -> Ground {
+    /// What is loaded now, and these islands. Where code is to be read and changed, only what cannot be
+    /// unloaded meanwhile: the program, what was there from the start, images of patches, and `held`.
+    fn ground(&mut self, islands: Arc<[Island]>, held: Option<&[ModuleKey]>) -> Ground {
         let generation = loader::generation();
         if self.generation != generation {
             self.code.clear();
+            let mut main = true;
             loader::visit_modules::<()>(|module| {
                 // What applies patches is not patched.
                 if !module.contains(entry::self_test_entry()) {
-                    self.code.extend(module.code());
+                    // Images of patches have no build id.
+                    let ours = module.notes().next().is_none();
+                    let stays = main || ours || modules::is_from_start(module.bias);
+                    let each = |segment| LoadedCode { segment, bias: module.bias, stays };
+                    self.code.extend(module.code().map(each));
                 }
+                main = false;
                 ControlFlow::Continue(())
             });
             self.generation = generation;
         }
-        Ground::new(self.code.clone(), islands)
+        let stays = |code: &&LoadedCode| {
+            code.stays || held.is_none_or(|held| held.iter().any(|key| key.bias == code.bias))
+        };
+        Ground::new(self.code.iter().filter(stays).map(|code| code.segment).collect(), islands)
     }
+}
+
+/// A segment of a loaded module.
+struct LoadedCode {
+    segment: CodeSegment,
+    /// The module's load bias.
+    bias: u64,
+    /// Whether it cannot be unloaded.
+    stays: bool,
+}
+
+/// Keeps a module loaded for as long as the reference is not given back.
+fn hold(key: &ModuleKey) -> Result<Handle, ApplyError> {
+    let name = modules::name(key)?;
+    let handle = state::while_loading(|| Handle::of_loaded(&name, key.bias));
+    handle.ok_or_else(|| ApplyError::ModuleGone { module: key.clone() })
 }
 
 fn check_order(predecessor: u32) -> Result<(), ApplyError> {
@@ -227,6 +258,7 @@ fn commit(
 
 /// What was done for a patch that is not live yet.
 enum Done {
+    Held(Handle),
     Loaded(LoadedImage),
     Mapped(Island),
     Wrote(IslandAddress, Vec<u8>),
@@ -237,6 +269,7 @@ enum Done {
 impl Undo for Done {
     fn undo(self) {
         match self {
+            Self::Held(module) => state::while_loading(|| module.close()),
             Self::Loaded(image) => image::close(image),
             Self::Mapped(island) => memory::unmap_island(island),
             Self::Wrote(at, old) => rewrite(at, &old),

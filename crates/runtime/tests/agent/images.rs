@@ -76,7 +76,7 @@ fn with_bias(elf: &[u8]) -> (Vec<u8>, u64, u64) {
 
 fn image_patch(program: &Program, built: &Built, number: u32) -> Patch {
     let mut patch = program.server.patch(number);
-    patch.image = Some(built.image.clone());
+    patch.images = vec![built.image.clone()];
     patch
 }
 
@@ -117,10 +117,10 @@ fn images_arrive_in_messages_too() {
         });
         let mut damaged = patch.clone();
         let source = |hash| ImageSource::Bytes { bytes: built.bytes.clone(), hash };
-        damaged.image.as_mut().expect("an image").source = source(hash ^ 1);
+        damaged.images[0].source = source(hash ^ 1);
         let error = program.server.apply(damaged).expect_err("the hash is wrong");
         assert!(matches!(error, ApplyError::ImageRejected { .. }), "{error}");
-        patch.image.as_mut().expect("an image").source = source(hash);
+        patch.images[0].source = source(hash);
         if number == 1 {
             patch.island_pages.clone_from(&plan.pages);
         }
@@ -145,7 +145,7 @@ fn an_image_that_does_not_fit_leaves_nothing_behind() {
         error
     };
     fn image(patch: &mut Patch) -> &mut Image {
-        patch.image.as_mut().expect("an image")
+        patch.images.first_mut().expect("an image")
     }
     let error = refused(&|patch| image(patch).bias = 0);
     let ApplyError::ImagePlacedElsewhere { bias: BIAS, free_ranges } = error else { panic!("{error}") };

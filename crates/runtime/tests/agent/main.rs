@@ -8,6 +8,7 @@ mod errors;
 mod figures;
 mod forks;
 mod images;
+mod libraries;
 mod plan;
 mod process;
 mod redirect;

@@ -2,7 +2,7 @@
 
 use crate::plan::{PUSH_MOV, Plan, Symbols, hex};
 use crate::support::{Program, agent, compile, victim};
-use livepatch_proto::{FromProcess, Origin, Redirection, ToProcess, WireAddress};
+use livepatch_proto::{FromProcess, Origin, Redirection, ToProcess, WireAddress, WireRange};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -24,14 +24,19 @@ fn the_hello_is_right() {
         .collect();
     let (start, _) = mappings[0];
     assert!(!hello.free_ranges.is_empty() && hello.free_ranges.len() <= 256);
+    let near = |range: &WireRange, place: u64| {
+        range.end.0.abs_diff(place) <= 1 << 31 && range.start.0.abs_diff(place) <= 1 << 31
+    };
     for range in &hello.free_ranges {
-        assert!(range.end.0.abs_diff(start) <= 1 << 31 && range.start.0.abs_diff(start) <= 1 << 31);
+        assert!(hello.modules.modules.iter().any(|module| near(range, module.range.start.0)), "{range:?}");
         // The heap may have grown since, which is why it has room; nothing else near the program changes.
         assert!(
-            mappings.iter().all(|&(start, end)| end <= range.start.0 || range.end.0 <= start),
+            !near(range, start)
+                || mappings.iter().all(|&(start, end)| end <= range.start.0 || range.end.0 <= start),
             "{range:?}\n{maps}"
         );
     }
+    assert!(hello.free_ranges.iter().any(|range| near(range, start)), "{maps}");
 
     let elf = std::fs::read(victim(&[]).expect("compiled above")).expect("the program's file");
     let entry = u64::from_le_bytes(elf[24..32].try_into().expect("eight bytes"));
@@ -96,7 +101,7 @@ fn uninvited_it_does_nothing() {
 fn symbols_are_where_the_program_finds_them() {
     let Some(mut program) = Program::start() else { return };
     let names = ["malloc", "memcpy", "pthread_create", "gettimeofday", "no_such_function", "errno"];
-    let question = ToProcess::Resolve { names: names.map(str::to_owned).into() };
+    let question = ToProcess::Resolve { names: names.map(str::to_owned).into(), within: None };
     let FromProcess::Resolved { addresses } = program.server.ask(&question) else { panic!("no answer") };
     for (name, address) in names.iter().zip(&addresses).take(4) {
         let expected = hex(&program.ask(&format!("symbol 0 {name}")));
