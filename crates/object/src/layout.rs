@@ -3,20 +3,27 @@
 //! These are facts for a gate that asks whether new code may run beside old data: whether a type's
 //! layout changed, whether a function is still called alike, whether a vtable still has its methods
 //! where they were. [`Layouts::read`] takes them from the DWARF of one codegen unit in one pass and keeps
-//! hashes only; what a person reads about a difference is made from the object again, when there is one.
+//! hashes only; what a person reads about a difference ([`describe`], [`difference()`]) is made from the object
+//! again, when there is one.
 //!
 //! What a unit does not use it does not describe, so facts about a program are those of all its units.
 //!
 //! Specification: DWARF 4 and 5, section 2 (attributes), 3.3 (functions) and 5 (types); how rustc uses
 //! them: its `debuginfo::metadata`.
 
+mod difference;
 mod entries;
+mod functions;
 mod hash;
 mod ids;
 mod names;
-mod resolve;
 mod sections;
+mod text;
 mod types;
+mod variables;
+
+pub use difference::{difference, is_renaming};
+pub use text::{FieldText, LayoutText, TypeText, VariantText, describe, describe_signature, describe_vtable};
 
 use crate::ObjectError;
 use crate::address::SectionOffset;
@@ -54,8 +61,6 @@ pub enum TypeKind {
     Primitive,
     /// A struct, a tuple, a wide pointer; also an enum that has data.
     Struct,
-    /// The fields of one variant of an enum: `Shape::Circle`.
-    Variant,
     /// A union.
     Union,
     /// An enum without data.
@@ -70,8 +75,6 @@ pub enum TypeKind {
     Closure,
     /// What an `async` function or block, or another coroutine, keeps: `{async_fn_env#0}`.
     Coroutine,
-    /// What it keeps in one of its states: `{async_fn_env#0}::Suspend0`.
-    CoroutineState,
     /// Another name or a qualified form of a type; not in Rust.
     Alias,
     /// Only declared.
@@ -81,7 +84,7 @@ pub enum TypeKind {
 impl TypeKind {
     /// Whether it belongs to a closure or coroutine, so that its layout is decided by a function's body.
     pub fn is_environment(self) -> bool {
-        matches!(self, Self::Closure | Self::Coroutine | Self::CoroutineState)
+        matches!(self, Self::Closure | Self::Coroutine)
     }
 }
 
@@ -105,8 +108,8 @@ struct FunctionFacts {
     signature: u64,
     irregular: bool,
     drops: Option<TypeId>,
-    environment: Option<TypeId>,
-    number: u32,
+    /// Of the body of a closure or coroutine: its number and its environment.
+    body: Option<(u32, TypeId)>,
     /// Bounds in [`Layouts::lists`]: parameters and result, generic arguments.
     lists: [u32; 3],
 }
@@ -162,7 +165,7 @@ impl<'l> Type<'l> {
     }
 
     /// A hash of its own layout: size, alignment, fields with their names, offsets and types' *names*,
-    /// variants with what selects them. The order of the fields in the source does not count. What the
+    /// variants with their fields and what selects them. The order of the fields in the source does not count. What the
     /// fields' types look like does not count either: see [`Type::embedded`].
     ///
     /// There are several, ascending, when the object has several types of this name: those of two versions
@@ -210,7 +213,7 @@ impl<'l> Type<'l> {
         self.facts.ambiguous
     }
 
-    /// The types inside it: of its fields, variants, elements.
+    /// The types inside it: of its fields, those of its variants, its elements.
     pub fn embedded(&self) -> impl Iterator<Item = TypeId> + use<'l> {
         self.edges(0)
     }
@@ -297,7 +300,7 @@ impl<'l> Function<'l> {
 
     /// The environment it runs on, when it is the body of a closure or coroutine.
     pub fn environment(&self) -> Option<TypeId> {
-        self.facts.environment
+        self.facts.body.map(|(_, environment)| environment)
     }
 }
 
@@ -362,7 +365,14 @@ impl Layouts {
     pub fn read(image: &Relocatable) -> Result<Option<Self>, ObjectError> {
         let Some(sections) = sections::Sections::of(image)? else { return Ok(None) };
         let entries = entries::Entries::read(&sections)?;
-        Ok(Some(resolve::layouts(image, &entries)))
+        let ids = ids::Ids::of(&entries);
+        let mut layouts = Self::default();
+        types::add(&mut layouts, &ids);
+        functions::add(&mut layouts, &ids, image);
+        functions::add_closures(&mut layouts, &ids);
+        variables::add(&mut layouts, &ids, image);
+        layouts.shrink();
+        Ok(Some(layouts))
     }
 
     /// Whether there are types at all: with `debuginfo=1` or line tables only, there are none.

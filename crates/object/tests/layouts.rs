@@ -4,7 +4,9 @@
 #![expect(clippy::expect_used, reason = "a test stops at what it cannot do without")]
 
 use livepatch_object::compare::Referent;
-use livepatch_object::layout::{Function, Layouts, PathId, Type, TypeId, TypeKind};
+use livepatch_object::layout::{
+    Function, Layouts, PathId, Type, TypeId, TypeKind, describe, difference, is_renaming,
+};
 use livepatch_object::relocatable::{Place, Relocatable, SymbolKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -120,19 +122,49 @@ fn sizes_and_alignments_are_those_that_the_program_computes() {
     }
 }
 
+#[test]
+fn offsets_are_those_that_the_program_computes() {
+    let fields = [
+        ("State", "a"),
+        ("State", "b"),
+        ("State", "name"),
+        ("State", "d"),
+        ("Packed", "0"),
+        ("Packed", "1"),
+        ("Packed", "2"),
+        ("Foreign", "a"),
+        ("Foreign", "b"),
+        ("Foreign", "c"),
+        ("Of<u16>", "0"),
+        ("Of<u16>", "1"),
+    ];
+    let print = |(ty, field)| format!("println!(\"{{}}\", std::mem::offset_of!({ty}, {field}));\n");
+    let main = format!("fn main() {{\n{}}}", fields.map(print).concat());
+    let program = rustc("offsets", &(SHAPES.to_owned() + &main), &[], "app");
+    let output = Command::new(program).output().expect("the program");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let unit = Unit::of("offsets", SHAPES, DEV);
+    let offset = |(ty, field): (&str, &str)| {
+        let text = describe(&unit.image, TypeId::of(&format!("app::{ty}"))).expect(ty);
+        let is_it = |name: &str| name == field || name.strip_prefix("__") == Some(field);
+        text.layouts[0].fields.iter().find(|it| is_it(&it.name)).expect(field).offset.to_string()
+    };
+    assert_eq!(printed.lines().collect::<Vec<_>>(), fields.map(offset));
+}
+
 /// The types of `old` that have another layout in `new`.
 fn relaid(old: &Unit, new: &Unit) -> BTreeSet<TypeId> {
     let changed = |ty: &Type<'_>| new.layouts.get(ty.id()).is_some_and(|other| ty.is_relaid(&other));
     old.layouts.types().filter(changed).map(|ty| ty.id()).collect()
 }
 
-/// An edit of a source, and the types that it gives another layout.
+/// An edit of a source, and the types that it gives another layout, with what a person is told.
 struct Edit {
     what: &'static str,
     source: &'static str,
     from: &'static str,
     to: &'static str,
-    relaid: &'static [&'static str],
+    relaid: &'static [(&'static str, &'static str)],
 }
 
 const PLAIN: &str = "
@@ -166,17 +198,42 @@ const EDITS: &[Edit] = &[
         what: "field added",
         source: PLAIN,
         from: "pub y: f32,",
-        to: "pub y: f32, pub w: u16,",
-        relaid: &["app::Point", "app::State"],
+        to: "pub y: f32, pub name: String,",
+        relaid: &[
+            ("app::Point", "Point: 16 → 40 bytes, field name: String added at 0, 3 fields moved"),
+            ("app::State", "State: 48 → 72 bytes, 3 fields moved"),
+        ],
     },
-    Edit { what: "field's type", source: PLAIN, from: "x: f32", to: "x: u32", relaid: &["app::Point"] },
-    Edit { what: "field renamed", source: PLAIN, from: "pub x:", to: "pub q:", relaid: &["app::Point"] },
+    Edit {
+        what: "field removed",
+        source: PLAIN,
+        from: "at: u32",
+        to: "",
+        relaid: &[(
+            "app::Of<u8>",
+            "Of<u8>: 8 → 1 bytes, alignment 4 → 1, field at: u32 removed, field value moved 4 → 0",
+        )],
+    },
+    Edit {
+        what: "field's type",
+        source: PLAIN,
+        from: "x: f32",
+        to: "x: u32",
+        relaid: &[("app::Point", "Point: field x: f32 → u32")],
+    },
+    Edit {
+        what: "field renamed",
+        source: PLAIN,
+        from: "pub x:",
+        to: "pub q:",
+        relaid: &[("app::Point", "Point: field x renamed to q")],
+    },
     Edit {
         what: "fields of one size swapped",
         source: PLAIN,
         from: "pub x: f32, pub y: f32",
         to: "pub y: f32, pub x: f32",
-        relaid: &["app::Point"],
+        relaid: &[("app::Point", "Point: fields x and y swapped")],
     },
     Edit {
         // The compiler orders fields by alignment, so nothing moves.
@@ -191,37 +248,70 @@ const EDITS: &[Edit] = &[
         source: PLAIN,
         from: "Empty }",
         to: "Empty, Wide { bytes: [u8; 64] } }",
-        // Every variant struct is as large as the enum.
-        relaid: &["app::Kind", "app::Kind::Square", "app::Kind::Round", "app::Kind::Empty"],
+        relaid: &[("app::Kind", "Kind: 32 → 72 bytes, variant Wide added")],
     },
     Edit {
         what: "empty variant added",
         source: PLAIN,
         from: "Empty }",
         to: "Empty, Nothing }",
-        relaid: &["app::Kind"],
+        relaid: &[("app::Kind", "Kind: variant Nothing added")],
     },
-    Edit { what: "value added", source: PLAIN, from: "Go }", to: "Go, Wait }", relaid: &["app::Signal"] },
+    Edit {
+        what: "variant removed",
+        source: PLAIN,
+        from: "Square(f32), ",
+        to: "",
+        relaid: &[("app::Kind", "Kind: variant Square removed")],
+    },
+    Edit {
+        what: "value added",
+        source: PLAIN,
+        from: "Go }",
+        to: "Go, Wait }",
+        relaid: &[("app::Signal", "Signal: variant Wait added")],
+    },
     Edit {
         what: "values swapped",
         source: PLAIN,
         from: "Stop, Go",
         to: "Go, Stop",
-        relaid: &["app::Signal"],
+        relaid: &[("app::Signal", "Signal: variants Stop and Go swapped")],
+    },
+    Edit {
+        what: "value given",
+        source: PLAIN,
+        from: "Stop, Go",
+        to: "Stop, Go = 7",
+        relaid: &[("app::Signal", "Signal: variant Go: value 1 → 7")],
+    },
+    Edit {
+        what: "values get data",
+        source: PLAIN,
+        from: "Stop, Go",
+        to: "Stop, Go(u8)",
+        relaid: &[("app::Signal", "Signal: 1 → 2 bytes, field Go.0: u8 added at 1")],
     },
     Edit {
         what: "field of a variant",
         source: PLAIN,
         from: "r: f64",
         to: "r: i64",
-        relaid: &["app::Kind::Round"],
+        relaid: &[("app::Kind", "Kind: field Round.r: f64 → i64")],
     },
     Edit {
         what: "field of a generic",
         source: PLAIN,
         from: "at: u32",
         to: "at: i32",
-        relaid: &["app::Of<u8>"],
+        relaid: &[("app::Of<u8>", "Of<u8>: field at: u32 → i32")],
+    },
+    Edit {
+        what: "struct gets fields without names",
+        source: PLAIN,
+        from: "{ value: T, at: u32 }",
+        to: "(T, u32);",
+        relaid: &[("app::Of<u8>", "Of<u8>: field at renamed to 1, field value renamed to 0")],
     },
     Edit {
         what: "derive",
@@ -236,37 +326,39 @@ const EDITS: &[Edit] = &[
         source: ASYNC,
         from: "x + by",
         to: "x + more",
-        relaid: &["app::act::{closure_env#0}"],
+        relaid: &[("app::act::{closure_env#0}", "act::{closure_env#0}: field by renamed to more")],
     },
     Edit {
         what: "closure captures one more",
         source: ASYNC,
         from: "x + by",
         to: "x + by + name.len() as u64",
-        relaid: &["app::act::{closure_env#0}"],
+        relaid: &[(
+            "app::act::{closure_env#0}",
+            "act::{closure_env#0}: 8 → 32 bytes, field name: String added at 0, field by moved 0 → 24",
+        )],
     },
     Edit { what: "async body", source: ASYNC, from: "m + 1", to: "m + 2", relaid: &[] },
 ];
 
-/// The states of a coroutine and itself.
-fn states(environment: &str) -> impl Iterator<Item = TypeId> {
-    let states = ["", "::Unresumed", "::Returned", "::Panicked", "::Suspend0"];
-    states.into_iter().map(move |state| TypeId::of(&format!("{environment}{state}")))
-}
+/// Edits after which old data still mean the same.
+const RENAMINGS: [&str; 2] = ["field renamed", "struct gets fields without names"];
 
 #[test]
 fn an_edit_changes_the_layouts_it_should_and_no_others() {
-    for arguments in [DEV, DWARF_5] {
-        for Edit { what, source, from, to, relaid: expected } in EDITS {
-            assert!(source.contains(from), "{what}");
-            let old = Unit::of("edits", source, arguments);
-            let new = Unit::of("edits", &source.replacen(from, to, 1), arguments);
-            let expected: BTreeSet<_> = expected.iter().map(|name| TypeId::of(name)).collect();
-            assert_eq!(relaid(&old, &new), expected, "{what}");
-            for id in &expected {
-                assert!(old.layouts.get(*id).is_some(), "{what}");
-            }
-        }
+    let originals = [PLAIN, ASYNC].map(|source| Unit::of("edits", source, DEV));
+    for Edit { what, source, from, to, relaid: expected } in EDITS {
+        assert!(source.contains(from), "{what}");
+        let old = &originals[usize::from(*source == ASYNC)];
+        let new = Unit::of("edits", &source.replacen(from, to, 1), DEV);
+        let text = |id| {
+            let [old, new] = [old, &new].map(|unit| describe(&unit.image, id).expect("a description"));
+            assert_eq!(is_renaming(&old, &new), RENAMINGS.contains(what), "{what}");
+            (old.name.clone(), difference(&old, &new))
+        };
+        let found: BTreeMap<String, String> = relaid(old, &new).into_iter().map(text).collect();
+        let expected = expected.iter().map(|&(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(found, expected.collect(), "{what}");
     }
 }
 
@@ -274,14 +366,32 @@ fn an_edit_changes_the_layouts_it_should_and_no_others() {
 fn a_local_kept_across_an_await_changes_the_future_and_those_that_embed_it() {
     let old = Unit::of("await", ASYNC, DEV);
     let new = Unit::of("await", &ASYNC.replace("m + 1", "m + kept"), DEV);
-    let expected: BTreeSet<_> =
-        states("app::work::{async_fn_env#0}").chain(states("app::outer::{async_fn_env#0}")).collect();
-    assert_eq!(relaid(&old, &new), expected);
-    let kinds = |name| old.get(name).kind();
-    assert_eq!(kinds("app::work::{async_fn_env#0}"), TypeKind::Coroutine);
-    assert_eq!(kinds("app::work::{async_fn_env#0}::Suspend0"), TypeKind::CoroutineState);
-    let suspended = old.get("app::outer::{async_fn_env#0}::Suspend0");
-    assert!(suspended.embedded().any(|id| id == TypeId::of("app::work::{async_fn_env#0}")));
+    let relaid = relaid(&old, &new);
+    let sizes = |source: &str| -> Vec<u64> {
+        let main = "fn main() { println!(\"{} {}\", size_of_val(&work(1)), size_of_val(&outer(1))); }";
+        let program = rustc("await-sizes", &(source.to_owned() + main), &[], "app");
+        let output = Command::new(program).output().expect("the program");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        printed.split_whitespace().map(|size| size.parse().expect("a size")).collect()
+    };
+    let (before, after) = (sizes(ASYNC), sizes(&ASYNC.replace("m + 1", "m + kept")));
+    for (at, name) in ["work", "outer"].into_iter().enumerate() {
+        let id = TypeId::of(&format!("app::{name}::{{async_fn_env#0}}"));
+        assert!(relaid.contains(&id));
+        let [old, new] = [&old, &new].map(|unit| describe(&unit.image, id).expect("a description"));
+        let text = format!("{name}::{{async_fn_env#0}}: {} → {} bytes", before[at], after[at]);
+        assert!(difference(&old, &new).starts_with(&text), "{} is not {text}", difference(&old, &new));
+    }
+    for id in relaid {
+        assert!(old.layouts.get(id).expect("old").kind().is_environment());
+    }
+    let kind = |name| old.get(name).kind();
+    assert_eq!(kind("app::work::{async_fn_env#0}"), TypeKind::Coroutine);
+    let outer = old.get("app::outer::{async_fn_env#0}");
+    assert!(outer.embedded().any(|id| id == TypeId::of("app::work::{async_fn_env#0}")));
+    let unresumed = describe(&old.image, TypeId::of("app::work::{async_fn_env#0}::Unresumed"));
+    let captured = unresumed.expect("a state").layouts[0].fields.clone();
+    assert_eq!(captured.iter().map(|field| (&*field.name, &*field.ty)).collect::<Vec<_>>(), [("n", "u64")]);
 }
 
 #[test]

@@ -20,7 +20,6 @@ pub(super) type EntryOffset = u32;
 pub(super) type ScopeIndex = u32;
 
 /// A namespace, or a type as a namespace.
-#[expect(dead_code, reason = "names are for the text of a difference")]
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'s> {
     pub(super) parent: ScopeIndex,
@@ -34,6 +33,8 @@ pub(super) struct TypeEntry<'s> {
     pub(super) offset: EntryOffset,
     pub(super) tag: DwTag,
     pub(super) kind: TypeKind,
+    /// Whether it stands directly within another type.
+    pub(super) is_nested: bool,
     pub(super) name: &'s [u8],
     /// What it is declared in, and the scope that it is.
     pub(super) scope: ScopeIndex,
@@ -308,15 +309,13 @@ impl<'s> Walk<'_, 's, '_> {
         let attributes = self.read_attributes(specifications)?;
         let parent = self.open.last().map_or(0, |open| open.scope);
         let scope = self.enter(parent, attributes.name);
-        let outer = self.open.last().and_then(|open| match open.owner {
-            Owner::Type(index) => self.out.types.get(index as usize).map(|outer| outer.kind),
-            _ => None,
-        });
+        let is_nested = matches!(self.open.last(), Some(Open { owner: Owner::Type(_), .. }));
         let index = index(self.out.types.len())?;
         self.out.types.push(TypeEntry {
             offset,
             tag,
-            kind: type_kind(tag, &attributes, outer),
+            kind: type_kind(tag, &attributes),
+            is_nested,
             name: attributes.name,
             scope: parent,
             path: self.out.scopes[scope as usize].path,
@@ -478,19 +477,14 @@ fn is_type(tag: DwTag) -> bool {
     )
 }
 
-fn type_kind(tag: DwTag, attributes: &Attributes<'_>, outer: Option<TypeKind>) -> TypeKind {
+fn type_kind(tag: DwTag, attributes: &Attributes<'_>) -> TypeKind {
     match tag {
         _ if attributes.declaration => TypeKind::Opaque,
         dw::DW_TAG_structure_type if environment_kind(attributes.name) == Some(b"closure") => {
             TypeKind::Closure
         }
         dw::DW_TAG_structure_type if is_environment(attributes.name) => TypeKind::Coroutine,
-        dw::DW_TAG_structure_type => match outer {
-            Some(TypeKind::Coroutine) => TypeKind::CoroutineState,
-            Some(_) => TypeKind::Variant,
-            None => TypeKind::Struct,
-        },
-        dw::DW_TAG_class_type => TypeKind::Struct,
+        dw::DW_TAG_structure_type | dw::DW_TAG_class_type => TypeKind::Struct,
         dw::DW_TAG_union_type => TypeKind::Union,
         dw::DW_TAG_enumeration_type => TypeKind::Enum,
         dw::DW_TAG_pointer_type | dw::DW_TAG_reference_type => TypeKind::Pointer,

@@ -41,6 +41,8 @@ impl<'e, 's> Ids<'e, 's> {
             return id;
         }
         let entry = &self.entries.types[index];
+        // What a type is made of cannot be itself, but malformed input may say so.
+        self.ids[index] = Some(TypeId(0));
         let id = if !is_structural(entry) {
             entry.path
         } else if depth > MAX_NESTING {

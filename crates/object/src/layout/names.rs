@@ -82,3 +82,116 @@ fn separator(text: &[u8]) -> Option<usize> {
     }
     None
 }
+
+/// A qualified name as it is read best: every path within it loses its front, and collections their
+/// default allocator. `alloc::vec::Vec<app::Point, alloc::alloc::Global>` is `Vec<Point>`. Variants and
+/// environments keep what they belong to: `Kind::Round`, `act::{closure_env#0}`.
+pub(super) fn shorten(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let length = path_length(rest);
+        if length > 0 {
+            out.push_str(tail(&rest[..length]));
+            rest = &rest[length..];
+        } else {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    out.replace(", Global>", ">")
+}
+
+/// How many bytes of a text are a path without generic arguments.
+fn path_length(text: &str) -> usize {
+    let mut braces = 0usize;
+    let mut bytes = text.bytes().enumerate();
+    let end = bytes.find(|&(at, byte)| {
+        match byte {
+            b'{' => braces += 1,
+            b'}' if braces > 0 => braces -= 1,
+            b':' => {
+                return braces == 0
+                    && (at == 0 || !text[..at].ends_with(':') && !text[at..].starts_with("::"));
+            }
+            _ => return braces == 0 && byte.is_ascii() && !byte.is_ascii_alphanumeric() && byte != b'_',
+        }
+        false
+    });
+    end.map_or(text.len(), |(at, _)| at)
+}
+
+/// The last name of a path, with what it belongs to when that is a type, a function or a closure.
+fn tail(path: &str) -> &str {
+    let mut start = path.len();
+    let mut below: Option<&str> = None;
+    for name in path.rsplit("::") {
+        let keep = match below {
+            None => true,
+            Some(below) if below.starts_with('{') => true,
+            Some(_) => name.starts_with(char::is_uppercase) || name.contains("_env#"),
+        };
+        if !keep {
+            break;
+        }
+        // Two colons stand between the two.
+        start = start.saturating_sub(name.len() + if below.is_some() { 2 } else { 0 });
+        below = Some(name);
+    }
+    &path[start..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_and_still_tell_apart() {
+        for (name, short) in [
+            ("u8", "u8"),
+            ("app::State", "State"),
+            ("app::Kind::Round", "Kind::Round"),
+            ("alloc::vec::Vec<app::Point, alloc::alloc::Global>", "Vec<Point>"),
+            (
+                "core::option::Option<&mut app::a::Of<u8>>::Some<&mut app::a::Of<u8>>",
+                "Option<&mut Of<u8>>::Some<&mut Of<u8>>",
+            ),
+            ("&dyn core::ops::function::Fn<(u8, app::X), Output=app::Y>", "&dyn Fn<(u8, X), Output=Y>"),
+            ("app::act::{closure_env#0}", "act::{closure_env#0}"),
+            ("app::act::{closure#1}::{closure_env#0}<app::X>", "act::{closure#1}::{closure_env#0}<X>"),
+            ("app::{impl#3}::run::{async_fn_env#0}::Suspend0", "run::{async_fn_env#0}::Suspend0"),
+            ("fn(app::X, [app::Y; 3]) -> app::Z", "fn(X, [Y; 3]) -> Z"),
+            ("app::größe::Öl", "Öl"),
+            ("::", "::"),
+            ("", ""),
+        ] {
+            assert_eq!(shorten(name), short);
+        }
+    }
+
+    #[test]
+    fn qualified_names_fall_into_parts() {
+        let parts = |name: &'static str| -> Vec<_> {
+            segments(name.as_bytes()).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+        };
+        assert_eq!(parts("a::Of<b::C>::D"), ["a", "Of<b::C>", "D"]);
+        assert_eq!(
+            parts("<a::B as c::D<fn() -> e::F>>::{vtable}"),
+            ["<a::B as c::D<fn() -> e::F>>", "{vtable}"]
+        );
+        assert_eq!(parts("(a::B, c::D)"), ["(a::B, c::D)"]);
+    }
+
+    #[test]
+    fn closures_and_their_environments_are_known_by_their_names() {
+        let body = numbered(b"{closure#12}<u8>").map(|it| (it.index, it.environment()));
+        assert_eq!(body, Some((12, Some(b"{closure_env#12}<u8>".to_vec()))));
+        let environment = numbered(b"{async_fn_env#0}").map(|it| (it.index, it.environment()));
+        assert_eq!(environment, Some((0, None)));
+        for other in
+            [&b"{impl#0}"[..], b"{constant#0}", b"{vtable}", b"closure#0", b"{closure#}", b"{#", b"{"]
+        {
+            assert_eq!(numbered(other), None);
+        }
+    }
+}
