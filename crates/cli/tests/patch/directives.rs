@@ -74,6 +74,8 @@ impl Parser {
 
     fn directive(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
+            // A remark.
+            "" => Ok(()),
             "file" | "region" | "end" => self.part(name, value),
             "step" => self.step(value),
             "says" | "ask" | "said" | "distinct" => {

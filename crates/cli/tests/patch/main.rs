@@ -21,7 +21,7 @@ mod sources;
 
 use builds::Build;
 use fixture::Fixture;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -68,10 +68,13 @@ fn trials_of(name: &str, fixture: Fixture, pending: &Arc<Mutex<Vec<String>>>) ->
         let name = build.label(name);
         let (fixture, pending) = (fixture.clone(), pending.clone());
         Trial::test(name.clone(), move || match fixture.pending(build) {
-            None => run::run(&fixture, build).map_err(Failed::from),
+            None => run::run(&fixture, build).map_err(|failure| failure.text.into()),
             Some(reason) => match run::run(&fixture, build) {
-                Err(_) => {
-                    pending.lock().unwrap().push(format!("    {name}: {reason}"));
+                Err(failure) if !failure.in_a_step => Err(failure.text.into()),
+                Err(failure) => {
+                    let error: String =
+                        failure.text.lines().next().unwrap_or_default().chars().take(100).collect();
+                    pending.lock().unwrap().push(format!("    {name}: {reason}\n        {error}"));
                     Ok(())
                 }
                 Ok(()) => Err(format!("it passes and is marked as pending: {reason}").into()),

@@ -14,9 +14,19 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs a fixture; an error says where it went wrong.
-pub(crate) fn run(fixture: &Fixture, build: Build) -> Result<(), String> {
+/// Why a fixture does not pass.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// Whether the program was as it should be before it was edited.
+    pub(crate) in_a_step: bool,
+    /// Where, and what is wrong.
+    pub(crate) text: String,
+}
+
+/// Runs a fixture.
+pub(crate) fn run(fixture: &Fixture, build: Build) -> Result<(), Failure> {
     let line = Cell::new(1);
+    let in_a_step = Cell::new(false);
     let done = catch_unwind(AssertUnwindSafe(|| {
         let project = project(fixture, build);
         let arguments: Vec<&str> =
@@ -25,6 +35,7 @@ pub(crate) fn run(fixture: &Fixture, build: Build) -> Result<(), String> {
         let mut running =
             Running { live, sources: fixture.sources.clone(), names: Names::default(), build, line: &line };
         running.checks(&fixture.checks)?;
+        in_a_step.set(true);
         fixture
             .steps
             .iter()
@@ -34,7 +45,8 @@ pub(crate) fn run(fixture: &Fixture, build: Build) -> Result<(), String> {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned())).unwrap_or_default())
     });
-    done.map_err(|error| format!("{}:{}: {error}", fixture.path, line.get()))
+    let text = |error| format!("{}:{}: {error}", fixture.path, line.get());
+    done.map_err(|error| Failure { in_a_step: in_a_step.get(), text: text(error) })
 }
 
 /// Writes the fixture's base.
@@ -223,7 +235,7 @@ impl Running<'_> {
             match it {
                 Check::Answer { question, answer } => {
                     let got = self.live.ask(question);
-                    if !self.names.matches(answer, &got) {
+                    if !self.names.matches(answer, got.trim_end()) {
                         let expected = self.names.filled(answer);
                         return Err(format!("answered `{got}`, not `{expected}`\n{}", self.live.report()));
                     }

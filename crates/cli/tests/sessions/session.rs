@@ -63,6 +63,7 @@ impl Session {
     /// The next event of that kind, after those that were waited for.
     pub(crate) fn wait_for(&mut self, kind: &str) -> Value {
         let since = Instant::now();
+        let mut ended = false;
         loop {
             let events = self.events();
             if let Some(at) = events.iter().skip(self.seen).position(|event| event["event"] == kind) {
@@ -70,6 +71,9 @@ impl Session {
                 self.seen = at + 1;
                 return events[at].clone();
             }
+            // What is written last is read once more.
+            assert!(!ended, "it ended without an event {kind}:\n{}", self.report());
+            ended = matches!(self.child.try_wait(), Ok(Some(_)));
             assert!(since.elapsed() < PATIENCE, "no event {kind}:\n{}", self.report());
             std::thread::sleep(Duration::from_millis(5));
         }
