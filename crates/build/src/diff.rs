@@ -1,7 +1,7 @@
 //! What a rebuild changed: by function and static, not by codegen unit.
 
 use crate::live::{Entity, Live};
-use crate::objects::{CodegenUnit, Identity, LoadError, Object, ObjectKey};
+use crate::objects::{CodegenUnit, Identity, LoadError, Object, ObjectKey, Store};
 use crate::session::CrateObjects;
 use livepatch_object::compare::{Comparer, Strictness};
 use livepatch_object::demangle;
@@ -54,8 +54,8 @@ impl Diff {
 }
 
 /// Compares rebuilt crates with what is live.
-pub fn diff(live: &Live, rebuilt: &[CrateObjects]) -> Result<Diff, LoadError> {
-    let mut diff = Diff { units: changed_units(live, rebuilt)?, ..Diff::default() };
+pub fn diff(live: &Live, rebuilt: &[CrateObjects], store: &Store) -> Result<Diff, LoadError> {
+    let mut diff = Diff { units: changed_units(live, rebuilt, store)?, ..Diff::default() };
     let units = std::mem::take(&mut diff.units);
     // New statics and thread-locals: demangled name and size in bytes.
     let mut new_storage = FxHashMap::default();
@@ -83,14 +83,16 @@ pub fn note_main(diff: &mut Diff, rebuilt: &[CrateObjects]) {
 fn changed_units(
     live: &Live,
     rebuilt: &[CrateObjects],
+    store: &Store,
 ) -> Result<Vec<(CodegenUnit, Identity, Arc<Object>)>, LoadError> {
     let mut changed = Vec::new();
     for krate in rebuilt {
         for path in &krate.objects {
             let unit = CodegenUnit::of(&krate.unit, path);
-            let identity = Identity::of(path)?;
+            let identity = store.identity(path)?;
             if !live.is_live(&unit, &identity) {
-                changed.push((unit, identity, Object::load(path)?));
+                let (identity, object) = store.load(path)?;
+                changed.push((unit, identity, object));
             }
         }
     }

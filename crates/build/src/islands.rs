@@ -99,6 +99,8 @@ pub struct Redirection {
 #[derive(Clone, Debug)]
 pub struct Islands {
     host: Range<u64>,
+    /// Whether images go above the host rather than below it.
+    above_first: bool,
     space: Space,
     islands: Code,
     copies: Arena,
@@ -124,7 +126,25 @@ impl Islands {
             text: Text::default(),
             unsent: Vec::new(),
             host,
+            above_first: false,
         }
+    }
+
+    /// The same beside a library: images go above it if they can. The kernel puts what the program maps below.
+    #[must_use]
+    pub fn of_library(mut self) -> Self {
+        self.above_first = true;
+        self
+    }
+
+    /// Everything that was handed out so far.
+    pub fn taken(&self) -> impl Iterator<Item = Range<RuntimeAddress>> {
+        self.space.taken().map(|range| RuntimeAddress(range.start)..RuntimeAddress(range.end))
+    }
+
+    /// Takes note of what others have handed out in the same process.
+    pub fn avoid(&mut self, taken: impl IntoIterator<Item = Range<RuntimeAddress>>) {
+        taken.into_iter().for_each(|range| self.space.take(range.start.0..range.end.0));
     }
 
     /// Takes note of what the process has free now. What was handed out before stays handed out.
@@ -167,7 +187,8 @@ impl Islands {
     /// Takes `length` bytes for a patch image, at a multiple of `align` (a power of two, at least a page), within
     /// 2 GiB less 64 MiB of everything in `reach` (the host and earlier images).
     ///
-    /// Images are packed downward from just below the host; above it only if there is no room below.
+    /// Images are packed downward from just below the host; above it only if there is no room below. Beside a
+    /// library they are packed upward from just above it, and below only if there is no room above.
     pub fn take_image_range(
         &mut self,
         length: u64,
@@ -179,7 +200,12 @@ impl Islands {
         let highest = reach.start.0.saturating_add(farthest);
         let below = lowest..self.host.start.min(highest);
         let above = self.host.end.max(lowest)..highest;
-        let at = [below, above].into_iter().find_map(|bounds| self.space.highest(length, align, bounds))?;
+        let at = if self.above_first {
+            let first = self.space.lowest(length, align, above);
+            first.or_else(|| self.space.highest(length, align, below))
+        } else {
+            [below, above].into_iter().find_map(|bounds| self.space.highest(length, align, bounds))
+        }?;
         self.space.take(at..at + length);
         Some(RuntimeAddress(at))
     }

@@ -4,9 +4,10 @@ use crate::session::UnitId;
 use livepatch_object::ObjectError;
 use livepatch_object::relocatable::{Binding, Place, Relocatable, SymbolId, SymbolKind};
 use livepatch_object::unwind::Unwind;
+use rustc_hash::FxHashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 /// An object with what is needed to compare and link it.
@@ -100,6 +101,39 @@ impl Identity {
             size: data.size(),
             changed: (data.mtime(), data.mtime_nsec()),
         })
+    }
+}
+
+/// Objects by the names of their files. Hosts that were linked from the same files share them, and what was
+/// read stays at hand when its file is gone: names are not used again.
+#[derive(Clone, Default, Debug)]
+pub struct Store(Arc<Mutex<FxHashMap<PathBuf, Loaded>>>);
+
+/// An object, and its file's identity.
+type Loaded = (Identity, Arc<Object>);
+
+impl Store {
+    /// The identity of the file at `path`.
+    pub fn identity(&self, path: &Path) -> Result<Identity, LoadError> {
+        match self.known(path) {
+            Some((identity, _)) => Ok(identity),
+            None => Identity::of(path),
+        }
+    }
+
+    /// The object at `path`, and its file's identity.
+    pub fn load(&self, path: &Path) -> Result<Loaded, LoadError> {
+        if let Some(known) = self.known(path) {
+            return Ok(known);
+        }
+        let loaded = (Identity::of(path)?, Object::load(path)?);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(path.to_owned(), loaded.clone());
+        Ok(loaded)
+    }
+
+    fn known(&self, path: &Path) -> Option<Loaded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 }
 

@@ -29,6 +29,20 @@ pub enum Cell {
     Address(Target),
     /// The offset of a thread-local from the thread pointer.
     ThreadOffset(Target),
+    /// What `__tls_get_addr` takes to find a thread-local of the host: module and offset.
+    ThreadIndex(Target),
+    /// The same for the start of the host's thread-locals.
+    ThreadModule,
+}
+
+impl Cell {
+    /// How long it is, in bytes.
+    pub fn size(self) -> u64 {
+        match self {
+            Self::Address(_) | Self::ThreadOffset(_) => 8,
+            Self::ThreadIndex(_) | Self::ThreadModule => 16,
+        }
+    }
 }
 
 /// A run of bytes in the image.
@@ -120,11 +134,11 @@ impl Layout {
         layout.constants.start = at;
         layout.place_parts(closure, &mut at, |kind| kind == SectionKind::ReadOnly);
         at = at.next_multiple_of(8);
-        let mut cells: Vec<_> = layout.cells.values_mut().collect();
-        cells.sort_unstable();
-        for cell in cells {
-            *cell = at;
-            at += 8;
+        let mut cells: Vec<_> = layout.cells.iter_mut().collect();
+        cells.sort_unstable_by_key(|(_, number)| **number);
+        for (cell, place) in cells {
+            *place = at;
+            at += cell.size();
         }
         layout.constants.length = at - layout.constants.start;
         layout.place_frames(closure, &mut at);
@@ -160,6 +174,10 @@ impl Layout {
                 match howto(relocation.kind)?.formula {
                     Formula::CellRelative => self.need_cell(Cell::Address(target)),
                     Formula::ThreadCellRelative => self.need_cell(Cell::ThreadOffset(target)),
+                    Formula::ThreadGeneral if closure.is_dynamic(target) => {
+                        self.need_cell(Cell::ThreadIndex(target));
+                    }
+                    Formula::ThreadModule if closure.is_dynamic(target) => self.need_cell(Cell::ThreadModule),
                     Formula::Branch if matches!(target, Target::Process(_)) => {
                         let next = self.stubs.len() as u64;
                         self.stubs.entry(target).or_insert(next);

@@ -1,10 +1,10 @@
-//! One process of the session: where its images, islands and slots are.
+//! One host in one process: where it is there, with the images, islands and slots of its patches.
 
 use crate::islands::{Islands, PlanError};
 use crate::live::{Location, Module};
 use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
 use livepatch_object::host::Host;
-use livepatch_proto::{Hello, TlsReserve, WireAddress, WireRange};
+use livepatch_proto::{Hello, LoadedModule, ModuleKey, ModuleTls, TlsReserve, WireAddress, WireRange};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub struct PlacedImage {
     pub path: PathBuf,
 }
 
-/// One process of the session.
+/// One host in one process of the session.
 #[derive(Clone, Debug)]
 pub struct Process {
     /// Its id.
@@ -44,7 +44,20 @@ pub struct Process {
     /// Its island space.
     pub islands: Islands,
     tls_reserve: Option<TlsReserve>,
-    host_tls_end: Option<livepatch_object::host::TlsSegment>,
+    thread_locals: ThreadLocals,
+    /// Names the host where it is a library.
+    library: Option<ModuleKey>,
+}
+
+/// Where the host's thread-locals are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ThreadLocals {
+    /// It has none.
+    Absent,
+    /// Its block starts this far from the thread pointer.
+    At(i64),
+    /// `__tls_get_addr` knows, by this number.
+    Dynamic(u64),
 }
 
 /// A process cannot be patched.
@@ -74,9 +87,17 @@ pub enum ProcessError {
         /// Why.
         reason: String,
     },
+    /// A library is not where its file says.
+    #[error("process {pid} has {name} loaded in another shape than its file's")]
+    OtherShape {
+        /// The process.
+        pid: u32,
+        /// The library.
+        name: String,
+    },
     /// No room near the host.
-    #[error("no room for the patch near the program")]
-    NoRoom,
+    #[error("no room for the patch near {0}")]
+    NoRoom(&'static str),
     /// A redirection could not be planned.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -113,8 +134,49 @@ impl Process {
             slots: FxHashMap::default(),
             islands: Islands::new(page, start..end, &hello.free_ranges),
             tls_reserve: hello.tls_reserve,
-            host_tls_end: host.tls(),
+            thread_locals: host.tls().map_or(ThreadLocals::Absent, |tls| ThreadLocals::At(tls.tp_offset(0))),
+            library: None,
         })
+    }
+
+    /// A library that the process of `self` has loaded.
+    pub fn with_library(
+        &self,
+        module: &LoadedModule,
+        host: &Host,
+        free_ranges: &[WireRange],
+    ) -> Result<Self, ProcessError> {
+        let slide = Slide::between(LinkAddress(0), RuntimeAddress(module.key.bias));
+        let extent = host.extent();
+        let range = RuntimeAddress(module.range.start.0)..RuntimeAddress(module.range.end.0);
+        let same =
+            slide.runtime(extent.start).zip(slide.runtime(extent.end)) == Some((range.start, range.end));
+        if !same || module.key.build_id.0 != host.build_id() || range.is_empty() {
+            return Err(ProcessError::OtherShape { pid: self.pid, name: module.name.clone() });
+        }
+        let mut islands = Islands::new(crate::place::PAGE, range.clone(), free_ranges).of_library();
+        islands.avoid(self.islands.taken());
+        Ok(Self {
+            pid: self.pid,
+            current: self.current,
+            slide,
+            host: range,
+            images: FxHashMap::default(),
+            slots: FxHashMap::default(),
+            islands,
+            tls_reserve: self.tls_reserve,
+            thread_locals: match module.tls {
+                ModuleTls::Absent => ThreadLocals::Absent,
+                ModuleTls::Static { tp_offset } => ThreadLocals::At(tp_offset),
+                ModuleTls::Dynamic { module } => ThreadLocals::Dynamic(module),
+            },
+            library: Some(module.key.clone()),
+        })
+    }
+
+    /// What names the host where it is a library; none for the program itself.
+    pub fn library(&self) -> Option<&ModuleKey> {
+        self.library.as_ref()
     }
 
     /// Where a location is in this process.
@@ -126,9 +188,21 @@ impl Process {
         }
     }
 
-    /// The offset from the thread pointer of a place in the host's thread-local segment.
+    /// The offset from the thread pointer of a place in the host's thread-local segment, if it is the same in
+    /// every thread.
     pub fn host_tp_offset(&self, offset: u64) -> Option<i64> {
-        self.host_tls_end.map(|tls| tls.tp_offset(offset))
+        match self.thread_locals {
+            ThreadLocals::At(start) => start.checked_add_unsigned(offset),
+            ThreadLocals::Absent | ThreadLocals::Dynamic(_) => None,
+        }
+    }
+
+    /// The number by which `__tls_get_addr` knows the host, if nothing else finds its thread-locals.
+    pub fn tls_module(&self) -> Option<u64> {
+        match self.thread_locals {
+            ThreadLocals::Dynamic(module) => Some(module),
+            ThreadLocals::Absent | ThreadLocals::At(_) => None,
+        }
     }
 
     /// The offset from the thread pointer of a place in the agent's reserve.
@@ -159,7 +233,10 @@ impl Process {
         let reach = starts.chain([self.host.start]).min().unwrap_or(self.host.start)
             ..ends.chain([self.host.end]).max().unwrap_or(self.host.end);
         let room = self.islands.take_image_range(length + 2 * align, align, reach);
-        room.and_then(|start| start.checked_add(align)).ok_or(ProcessError::NoRoom)
+        room.and_then(|start| start.checked_add(align)).ok_or(ProcessError::NoRoom(match self.library {
+            None => "the program",
+            Some(_) => "a library",
+        }))
     }
 
     /// Records where a patch's image is.

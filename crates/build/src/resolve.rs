@@ -22,6 +22,7 @@ use livepatch_object::host::{Host, HostSymbol, Lookup as HostLookup};
 use livepatch_object::relocatable::{
     Binding, Place, Relocation, SectionId, SectionKind, SymbolId, SymbolKind,
 };
+use livepatch_object::relocation::{Formula, howto};
 use livepatch_object::unwind::relocations_within;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ pub struct Sources<'s> {
     pub tls_reserve: u64,
     /// How much of it earlier patches use.
     pub tls_reserve_used: u64,
+    /// Whether only `__tls_get_addr` finds the host's thread-locals.
+    pub dynamic_tls: bool,
 }
 
 /// Finds all that a patch must hold.
@@ -53,6 +56,9 @@ pub fn resolve<'s>(sources: Sources<'s>, diff: &'s Diff) -> Result<Closure, Reso
         resolver.add_change(&change.new)?;
     }
     resolver.run()?;
+    if resolver.closure.dynamic_tls {
+        refuse_mixed_thread_locals(&resolver.closure)?;
+    }
     Ok(resolver.closure)
 }
 
@@ -81,7 +87,11 @@ impl<'s> Resolver<'s> {
                 newest.entry(object.image.name(symbol)).or_default().push((object, symbol));
             }
         }
-        let closure = Closure { tls_reserve_used: sources.tls_reserve_used, ..Closure::default() };
+        let closure = Closure {
+            tls_reserve_used: sources.tls_reserve_used,
+            dynamic_tls: sources.dynamic_tls,
+            ..Closure::default()
+        };
         Self {
             sources,
             newest,
@@ -188,8 +198,9 @@ impl<'s> Resolver<'s> {
             Referent::Content { section, .. } | Referent::Interior { section, .. } => {
                 self.add_part(object, section);
             }
-            // `__tls_get_addr` is only called by sequences that are rewritten.
-            Referent::Named { symbol, .. } if object.image.name(symbol) == "__tls_get_addr" => {}
+            // Only called by sequences that are rewritten.
+            Referent::Named { symbol, .. }
+                if !self.closure.dynamic_tls && object.image.name(symbol) == "__tls_get_addr" => {}
             // The null symbol: a relocation that needs none.
             Referent::Named { symbol: SymbolId(0), .. } => {}
             Referent::Named { symbol, .. } => self.named(object, symbol, from)?,
@@ -372,6 +383,29 @@ impl<'s> Resolver<'s> {
         }
         if unresolved.is_empty() { Ok(()) } else { Err(ResolveError::Unresolved(unresolved)) }
     }
+}
+
+/// Refuses functions that take the start of the host's thread-locals, and count from there to one that is
+/// in the reserve (local-dynamic accesses).
+fn refuse_mixed_thread_locals(closure: &Closure) -> Result<(), ResolveError> {
+    for part in &closure.parts {
+        let image = &part.object.image;
+        let mut in_host = None;
+        for relocation in image.relocations(part.section) {
+            let formula = howto(relocation.kind).map(|howto| howto.formula);
+            if !matches!(formula, Ok(Formula::ThreadModule | Formula::ThreadBlockOffset)) {
+                continue;
+            }
+            let key = (ObjectKey::of(&part.object), relocation.symbol);
+            let here = matches!(closure.targets.get(&key), Some(Target::HostTls(_)));
+            if *in_host.get_or_insert(here) != here {
+                let name = demangle(image.name(relocation.symbol));
+                let why = "is used by a function that uses one of its library's as well";
+                return Err(ResolveError::ThreadLocal { name, why });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a symbol means in what is live already.

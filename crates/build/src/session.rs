@@ -14,7 +14,7 @@ mod link;
 use crate::archives::Archives;
 use crate::diff::{Diff, diff, note_main};
 use crate::live::{Commit, Live, Location, Module, NewBody};
-use crate::objects::{CodegenUnit, Identity, LoadError, Object, read};
+use crate::objects::{CodegenUnit, LoadError, Store, read};
 use crate::place::Layout;
 use crate::process::Process;
 use crate::readers;
@@ -67,15 +67,37 @@ pub struct Session {
     host: Host,
     live: Live,
     archives: Archives,
-    folder: PathBuf,
-    highest: u32,
-    current: u32,
-    tls_reserve_used: u64,
+    /// What file names of patch images begin with.
+    images: PathBuf,
+    store: Store,
+    counters: Counters,
+}
+
+/// What the hosts of one program count together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// The highest number that a patch has had.
+    pub highest: u32,
+    /// The patch that processes are at.
+    pub current: u32,
+    /// Bytes of the agent's thread-local reserve that are in use.
+    pub tls_reserve_used: u64,
 }
 
 impl Session {
     /// Reads the base build. Patch images go into `folder`.
     pub fn open(base: &BaseBuild, folder: &Path) -> Result<Self, OpenError> {
+        Self::open_one(base, folder, "patch", Store::default(), Counters::default())
+    }
+
+    /// The same for one of several hosts that share objects. `name` tells its images from those of others.
+    pub fn open_one(
+        base: &BaseBuild,
+        folder: &Path,
+        name: &str,
+        store: Store,
+        counters: Counters,
+    ) -> Result<Self, OpenError> {
         let bytes = read(&base.host)?;
         let bad = |source: ObjectError| LoadError::Object { path: base.host.clone(), source };
         let host = Host::parse(&bytes).map_err(bad)?;
@@ -89,15 +111,15 @@ impl Session {
         for krate in &base.crates {
             for path in &krate.objects {
                 let unit = CodegenUnit::of(&krate.unit, path);
-                live.insert_base(unit, Identity::of(path)?, Object::load(path)?);
+                let (identity, object) = store.load(path)?;
+                live.insert_base(unit, identity, object);
             }
         }
         std::fs::create_dir_all(folder)
             .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
         remove_stale_images(folder);
         let archives = Archives::open(&base.link_inputs)?;
-        let folder = folder.to_owned();
-        Ok(Self { host, live, archives, folder, highest: 0, current: 0, tls_reserve_used: 0 })
+        Ok(Self { host, live, archives, images: folder.join(name), store, counters })
     }
 
     /// The host.
@@ -107,12 +129,22 @@ impl Session {
 
     /// The patch that processes are at.
     pub fn current(&self) -> u32 {
-        self.current
+        self.counters.current
+    }
+
+    /// What the hosts count together, as far as this one knows.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Takes in what other hosts have counted.
+    pub fn set_counters(&mut self, counters: Counters) {
+        self.counters = counters;
     }
 
     /// What a rebuild changed of what is live.
     pub fn diff(&self, rebuilt: &[CrateObjects]) -> Result<Diff, PatchError> {
-        let mut diff = diff(&self.live, rebuilt)?;
+        let mut diff = diff(&self.live, rebuilt, &self.store)?;
         readers::add(&self.live, &mut diff);
         note_main(&mut diff, rebuilt);
         Ok(diff)
@@ -131,11 +163,13 @@ impl Session {
             archives: &mut self.archives,
             process: lookup,
             tls_reserve: process.tls_reserve(),
-            tls_reserve_used: self.tls_reserve_used,
+            tls_reserve_used: self.counters.tls_reserve_used,
+            dynamic_tls: process.tls_module().is_some(),
         };
         let closure = resolve(sources, &diff)?;
         let layout = Layout::new(&closure, HEADERS)?;
-        Ok(Draft { number: self.highest + 1, predecessor: self.current, diff, closure, layout })
+        let Counters { highest, current, .. } = self.counters;
+        Ok(Draft { number: highest + 1, predecessor: current, diff, closure, layout })
     }
 
     /// The patch is applied in the processes.
@@ -164,15 +198,17 @@ impl Session {
             renewed: draft.diff.renewed().cloned().collect(),
         };
         self.live.commit(commit);
-        self.highest = draft.number;
-        self.current = draft.number;
-        self.tls_reserve_used = draft.closure.tls_reserve_used;
+        self.counters = Counters {
+            highest: self.counters.highest.max(draft.number),
+            current: draft.number,
+            tls_reserve_used: draft.closure.tls_reserve_used,
+        };
     }
 
     /// A rebuild changed nothing that runs: its objects are what is live from now on.
     pub fn accept(&mut self, diff: Diff) {
         self.live.commit(Commit {
-            patch: self.current,
+            patch: self.counters.current,
             units: diff.units,
             brought: Vec::new(),
             bodies: Vec::new(),
@@ -192,7 +228,7 @@ impl Session {
     /// The processes are at an earlier patch.
     pub fn commit_rollback(&mut self, to: u32) {
         self.live.revert_to(to);
-        self.current = to;
+        self.counters.current = to;
     }
 }
 
@@ -200,7 +236,7 @@ impl Session {
 fn remove_stale_images(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let pid = name.strip_prefix("patch-").and_then(|rest| rest.strip_suffix(".so")?.split_once('-'));
+        let pid = name.strip_suffix(".so").and_then(|name| name.rsplit_once('-'));
         if pid.is_some_and(|(_, pid)| !Path::new("/proc").join(pid).exists()) {
             let _ = std::fs::remove_file(entry.path());
         }

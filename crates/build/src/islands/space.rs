@@ -55,6 +55,11 @@ impl Space {
         self.free.get(after).is_some_and(|free| free.start < range.end)
     }
 
+    /// What was handed out.
+    pub(super) fn taken(&self) -> impl Iterator<Item = &Range<u64>> {
+        self.taken.iter()
+    }
+
     /// Hands `range` out, with the rest of the pages it is in.
     pub(super) fn take(&mut self, range: Range<u64>) {
         let mask = self.page_size - 1;

@@ -80,4 +80,13 @@ pub struct Closure {
     pub thread_locals: Vec<(PartId, u64)>,
     /// Bytes of the thread-local reserve that are in use afterwards.
     pub tls_reserve_used: u64,
+    /// Whether only `__tls_get_addr` finds the host's thread-locals.
+    pub dynamic_tls: bool,
+}
+
+impl Closure {
+    /// Whether a target is a thread-local that only `__tls_get_addr` finds.
+    pub fn is_dynamic(&self, target: Target) -> bool {
+        self.dynamic_tls && matches!(target, Target::HostTls(_))
+    }
 }

@@ -12,6 +12,7 @@ use livepatch_object::demangle;
 use livepatch_object::entry::x86_64::Function;
 use livepatch_object::host::Host;
 use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, TlsInit, WireAddress};
+use std::path::PathBuf;
 
 /// A patch for one process.
 #[derive(Debug)]
@@ -20,6 +21,9 @@ pub struct Linked {
     pub patch: Patch,
     /// The process once the patch is applied.
     pub process: Process,
+    /// Where the slots of functions lead that were not redirected before, as long as nothing is live: to the
+    /// originals.
+    pub originals: Vec<SlotSet>,
 }
 
 /// The slot of a function that was not redirected before.
@@ -42,6 +46,7 @@ impl Session {
         after.current = draft.number;
         let build_id = BuildId(self.host.build_id().to_vec());
         let mut patch = Patch::new(draft.number, draft.predecessor, build_id);
+        patch.holds.extend(process.library().cloned());
         if !draft.closure.parts.is_empty() {
             let (placed, size) = self.write_image(draft, &mut after, lookup, &mut patch.tls)?;
             patch.images.push(Image {
@@ -61,9 +66,9 @@ impl Session {
             }
         }
         if loops {
-            patch.settle = originals;
+            patch.settle.clone_from(&originals);
         }
-        Ok(Linked { patch, process: after })
+        Ok(Linked { patch, process: after, originals })
     }
 
     /// Writes the image's file for one process; returns where it goes, and the file's length in bytes.
@@ -85,7 +90,9 @@ impl Session {
                 u32::try_from(offset).map_err(|_| WriteError::Inconsistent("a thread-local's place"))?;
             tls.push(TlsInit { offset, bytes });
         }
-        let path = self.folder.join(format!("patch-{}-{}.so", draft.number, process.pid));
+        let mut path = self.images.clone().into_os_string();
+        path.push(format!("-{}-{}.so", draft.number, process.pid));
+        let path = PathBuf::from(path);
         std::fs::write(&path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
         Ok((PlacedImage { start, length, path }, file.len() as u64))
     }

@@ -70,14 +70,30 @@ impl<'b> Bind<'b> {
             Target::ReserveTls(offset) => self.process.reserve_tp_offset(offset),
             _ => None,
         };
-        offset.ok_or(WriteError::Inconsistent("a thread-local outside the program"))
+        offset.ok_or(match self.process.tls_module() {
+            Some(_) => WriteError::StaticThreadLocal,
+            None => WriteError::Inconsistent("a thread-local outside the program"),
+        })
     }
 
-    /// What a cell holds.
-    pub fn cell(&self, cell: Cell) -> Result<u64, WriteError> {
+    /// What a thread-local's place is counted as behind the start of the block that a local-dynamic access takes:
+    /// the host's own, or the thread pointer where the access is rewritten.
+    pub fn block_offset(&self, target: Target) -> Result<i64, WriteError> {
+        match target {
+            Target::HostTls(offset) if self.closure.dynamic_tls => Ok(offset.cast_signed()),
+            _ => self.tp_offset(target),
+        }
+    }
+
+    /// What a cell holds; the second word counts only where it is that long.
+    pub fn cell(&self, cell: Cell) -> Result<[u64; 2], WriteError> {
+        let module = self.process.tls_module().ok_or(WriteError::Inconsistent("a module's number"));
         match cell {
-            Cell::Address(target) => self.address(target),
-            Cell::ThreadOffset(target) => self.tp_offset(target).map(i64::cast_unsigned),
+            Cell::Address(target) => Ok([self.address(target)?, 0]),
+            Cell::ThreadOffset(target) => Ok([self.tp_offset(target)?.cast_unsigned(), 0]),
+            Cell::ThreadIndex(Target::HostTls(offset)) => Ok([module?, offset]),
+            Cell::ThreadIndex(_) => Err(WriteError::Inconsistent("a thread-local of no module")),
+            Cell::ThreadModule => Ok([module?, 0]),
         }
     }
 

@@ -28,7 +28,9 @@ pub(super) fn write(closure: &Closure, layout: &Layout, bind: &Bind<'_>) -> Resu
         stub[6..14].copy_from_slice(&bind.address(target)?.to_le_bytes());
     }
     for (&cell, &at) in &layout.cells {
-        image[offset(at)..][..8].copy_from_slice(&bind.cell(cell)?.to_le_bytes());
+        let words = bind.cell(cell)?.map(u64::to_le_bytes);
+        let length = offset(cell.size());
+        image[offset(at)..][..length].copy_from_slice(&words.as_flattened()[..length]);
     }
     Ok(image)
 }
@@ -152,7 +154,14 @@ pub(super) fn write_reference(
         }),
         Formula::CellRelative => relative(cell_address(layout, bind, Cell::Address(target))?),
         Formula::ThreadCellRelative => relative(cell_address(layout, bind, Cell::ThreadOffset(target))?),
-        Formula::ThreadOffset | Formula::ThreadBlockOffset => bind.tp_offset(target)?.wrapping_add(addend),
+        Formula::ThreadOffset => bind.tp_offset(target)?.wrapping_add(addend),
+        Formula::ThreadBlockOffset => bind.block_offset(target)?.wrapping_add(addend),
+        Formula::ThreadGeneral if closure.is_dynamic(target) => {
+            relative(cell_address(layout, bind, Cell::ThreadIndex(target))?)
+        }
+        Formula::ThreadModule if closure.is_dynamic(target) => {
+            relative(cell_address(layout, bind, Cell::ThreadModule)?)
+        }
         Formula::ThreadGeneral
         | Formula::ThreadModule
         | Formula::ThreadDescriptor

@@ -54,6 +54,11 @@ pub enum WriteError {
     /// A name that was resolved for one process is not in another.
     #[error("the process does not have `{0}`")]
     Absent(String),
+    /// An access to a thread-local of a library that was loaded late.
+    #[error(
+        "a thread-local of a library that was loaded late cannot be had by its offset from the thread pointer"
+    )]
+    StaticThreadLocal,
     /// Two parts of the plan do not fit together.
     #[error("the patch contradicts itself: {0}")]
     Inconsistent(&'static str),
