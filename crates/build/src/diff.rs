@@ -1,5 +1,6 @@
 //! What a rebuild changed: by function and static, not by codegen unit.
 
+use crate::delegate::Delegation;
 use crate::live::{Entity, Live};
 use crate::objects::{CodegenUnit, Identity, LoadError, Object, ObjectKey, Store};
 use crate::session::CrateObjects;
@@ -32,6 +33,12 @@ pub struct Diff {
     pub units: Vec<(CodegenUnit, Identity, Arc<Object>)>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// Shims at the entries of versioned futures.
+    pub delegations: Vec<Delegation>,
+    /// Functions with an edit that values and callers of before do not get, demangled.
+    pub both_versions: Vec<String>,
+    /// Why new code would misunderstand old data: sentences without full stops.
+    pub unsound: Vec<String>,
     /// Why the program must be restarted for this edit to be sound.
     pub restart: Option<String>,
 }

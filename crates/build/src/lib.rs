@@ -2,7 +2,9 @@
 
 pub mod archives;
 pub mod capture;
+pub mod delegate;
 pub mod diff;
+pub mod gate;
 pub mod islands;
 pub mod live;
 pub mod loops;

@@ -89,7 +89,7 @@ pub struct Live {
 }
 
 /// A place that a slot can point to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Body {
     /// The code that was there first.
     Original,
@@ -104,6 +104,17 @@ struct Bodies {
     original: Option<Entity>,
     /// Patch number, body, and the function as it was in the object: ascending by number.
     later: Vec<(u32, Body, Entity)>,
+    /// Patch number, and what callers get when that patch was taken back, instead of what was there before:
+    /// ascending by number.
+    kept: Vec<(u32, Body)>,
+}
+
+impl Bodies {
+    fn at(&self, patch: u32) -> Body {
+        let kept = self.kept.iter().rev().find(|(number, _)| *number > patch).map(|(_, body)| *body);
+        let at = self.later.iter().rev().find(|(number, ..)| *number <= patch).map(|(_, body, _)| *body);
+        kept.or(at).unwrap_or(Body::Original)
+    }
 }
 
 /// How many earlier bodies a new one is compared with.
@@ -118,6 +129,8 @@ pub struct NewBody {
     pub body: Body,
     /// That, as it is in the object.
     pub entity: Entity,
+    /// What they get when the patch was taken back, if that is not what they got before.
+    pub kept: Option<Body>,
 }
 
 /// What a patch changes of what is live.
@@ -155,9 +168,11 @@ impl Live {
     pub fn commit(&mut self, change: Commit) {
         let mut undo = Vec::new();
         self.renewed |= !change.renewed.is_empty();
-        for NewBody { entry, body, entity } in change.bodies {
+        for NewBody { entry, body, entity, kept } in change.bodies {
             let original = self.entity(entity.name(), entity.scope()).cloned();
-            let bodies = self.bodies.entry(entry).or_insert(Bodies { original, later: Vec::new() });
+            let bodies =
+                self.bodies.entry(entry).or_insert(Bodies { original, later: Vec::new(), kept: Vec::new() });
+            bodies.kept.extend(kept.map(|kept| (change.patch, kept)));
             bodies.later.push((change.patch, body, entity));
         }
         for (unit, identity, object) in change.units {
@@ -254,6 +269,11 @@ impl Live {
         self.units.get(unit).is_some_and(|(live, _)| live == identity)
     }
 
+    /// The live version of a codegen unit.
+    pub fn unit(&self, unit: &CodegenUnit) -> Option<&Arc<Object>> {
+        self.units.get(unit).map(|(_, object)| object)
+    }
+
     /// All live objects.
     pub fn objects(&self) -> impl Iterator<Item = (&CodegenUnit, &Arc<Object>)> {
         self.units.iter().map(|(unit, (_, object))| (unit, object))
@@ -277,10 +297,24 @@ impl Live {
 
     /// Every entry that was ever redirected, and the body that its callers get at a patch.
     pub fn bodies_at(&self, patch: u32) -> impl Iterator<Item = (Location, Body)> {
-        self.bodies.iter().map(move |(&entry, bodies)| {
-            let at = bodies.later.iter().rev().find(|(number, ..)| *number <= patch);
-            (entry, at.map_or(Body::Original, |&(_, body, _)| body))
-        })
+        self.bodies.iter().map(move |(&entry, bodies)| (entry, bodies.at(patch)))
+    }
+
+    /// The body that callers of `entry` get at a patch.
+    pub fn body_at(&self, entry: Location, patch: u32) -> Body {
+        self.bodies.get(&entry).map_or(Body::Original, |bodies| bodies.at(patch))
+    }
+
+    /// How many shims were made for functions of a name.
+    pub fn shims_of(&self, name: &str) -> usize {
+        let bodies = self.bodies.values();
+        let of_name = bodies.filter(|bodies| bodies.later.iter().any(|(.., entity)| entity.name() == name));
+        of_name.map(|bodies| bodies.kept.len()).sum()
+    }
+
+    /// How many shims are at an entry for ever.
+    pub fn shims(&self, entry: Location) -> usize {
+        self.bodies.get(&entry).map_or(0, |bodies| bodies.kept.len())
     }
 
     /// A body that callers of `entry` got before and that is the same as `new`: an edit taken back.

@@ -2,12 +2,13 @@
 
 use crate::session::UnitId;
 use livepatch_object::ObjectError;
+use livepatch_object::layout::Layouts;
 use livepatch_object::relocatable::{Binding, Place, Relocatable, SymbolId, SymbolKind};
 use livepatch_object::unwind::Unwind;
 use rustc_hash::FxHashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use thiserror::Error;
 
 /// An object with what is needed to compare and link it.
@@ -19,6 +20,7 @@ pub struct Object {
     pub unwind: Unwind,
     /// Where it comes from, for messages.
     pub origin: PathBuf,
+    layouts: OnceLock<Option<Layouts>>,
 }
 
 impl Object {
@@ -27,12 +29,18 @@ impl Object {
         let bad = |source| LoadError::Object { path: origin.to_owned(), source };
         let image = Relocatable::parse(bytes).map_err(bad)?;
         let unwind = Unwind::parse(&image).map_err(bad)?;
-        Ok(Arc::new(Self { image, unwind, origin: origin.to_owned() }))
+        Ok(Arc::new(Self { image, unwind, origin: origin.to_owned(), layouts: OnceLock::new() }))
     }
 
     /// Reads an object from a file.
     pub fn load(path: &Path) -> Result<Arc<Self>, LoadError> {
         Self::parse(read(path)?, path)
+    }
+
+    /// What its debug information says about types; none when it has none that can be read. Takes time
+    /// when it is asked for first.
+    pub fn layouts(&self) -> Option<&Layouts> {
+        self.layouts.get_or_init(|| Layouts::read(&self.image).ok().flatten()).as_ref()
     }
 
     /// The functions, variables and thread-locals that it defines under a name of their own.

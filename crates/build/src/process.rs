@@ -1,7 +1,7 @@
 //! One host in one process: where it is there, with the images, islands and slots of its patches.
 
 use crate::islands::{Islands, PlanError};
-use crate::live::{Location, Module};
+use crate::live::{Body, Location, Module};
 use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
 use livepatch_object::host::Host;
 use livepatch_proto::{Hello, LoadedModule, ModuleKey, ModuleTls, TlsReserve, WireAddress, WireRange};
@@ -218,6 +218,14 @@ impl Process {
     /// The slot of an entry that was redirected before.
     pub fn slot(&self, entry: Location) -> Option<Slot> {
         self.slots.get(&entry).copied()
+    }
+
+    /// What a slot must hold for callers to get a body.
+    pub fn body_address(&self, slot: Slot, body: Body) -> Option<WireAddress> {
+        match body {
+            Body::Original => Some(slot.original),
+            Body::At(location) => self.address(location).map(|address| WireAddress(address.0)),
+        }
     }
 
     /// Records the slot of an entry.

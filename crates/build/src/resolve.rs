@@ -10,6 +10,7 @@
 //! Statics are names like any other, so they are the live ones.
 
 mod closure;
+mod delegation;
 mod error;
 
 use crate::archives::Archives;
@@ -41,6 +42,8 @@ pub struct Sources<'s> {
     pub archives: &'s mut Archives,
     /// The process.
     pub process: &'s mut dyn Lookup,
+    /// The patch that processes are at.
+    pub current: u32,
     /// Size of the agent's thread-local reserve, in bytes.
     pub tls_reserve: u64,
     /// How much of it earlier patches use.
@@ -54,6 +57,9 @@ pub fn resolve<'s>(sources: Sources<'s>, diff: &'s Diff) -> Result<Closure, Reso
     let mut resolver = Resolver::new(sources, diff);
     for change in &diff.changed {
         resolver.add_change(&change.new)?;
+    }
+    for delegation in &diff.delegations {
+        resolver.add_delegation(delegation)?;
     }
     resolver.run()?;
     if resolver.closure.dynamic_tls {
@@ -118,7 +124,10 @@ impl<'s> Resolver<'s> {
                 NewCode::Part(self.add_part(&new.object, section), offset)
             }
         };
-        self.closure.redirected.push(Redirected { entry, body, entity: new.clone(), name });
+        if self.sources.live.shims(entry) > 0 {
+            return Err(ResolveError::Delegated { name: demangle(&name) });
+        }
+        self.closure.redirected.push(Redirected { entry, body, entity: new.clone(), name, kept: None });
         Ok(())
     }
 
@@ -249,6 +258,12 @@ impl<'s> Resolver<'s> {
         if self.diff.is_renewed(name) && self.newest_definition(object, symbol).is_some() {
             return Existing::Missing;
         }
+        self.known(object, symbol)
+    }
+
+    /// What a symbol means to the code of before.
+    fn known(&mut self, object: &Arc<Object>, symbol: SymbolId) -> Existing {
+        let name = object.image.name(symbol);
         if let Some(location) = self.sources.live.brought(&Name::of(object, symbol)) {
             return Existing::Target(match location.module {
                 Module::TlsReserve => Target::ReserveTls(location.position),

@@ -13,15 +13,15 @@ mod link;
 
 use crate::archives::Archives;
 use crate::diff::{Diff, diff, note_main};
-use crate::live::{Commit, Live, Location, Module, NewBody};
+use crate::gate;
+use crate::live::{Body, Commit, Live, Location, Module, NewBody};
 use crate::objects::{CodegenUnit, LoadError, Store, read};
 use crate::place::Layout;
 use crate::process::Process;
 use crate::readers;
-use crate::resolve::{Lookup, Sources, Target, resolve};
+use crate::resolve::{Lookup, PartId, Sources, Target, resolve};
 use crate::write::HEADERS;
 use draft::body;
-use link::body_address;
 use livepatch_object::ObjectError;
 use livepatch_object::host::Host;
 use livepatch_proto::SlotSet;
@@ -59,6 +59,8 @@ pub struct BaseBuild {
     /// Archives and shared objects of the captured link, in link order, and folders with libraries that
     /// the link did not need.
     pub link_inputs: Vec<PathBuf>,
+    /// Whether any of the crates was compiled with optimisations.
+    pub optimized: bool,
 }
 
 /// A session.
@@ -71,6 +73,7 @@ pub struct Session {
     images: PathBuf,
     store: Store,
     counters: Counters,
+    optimized: bool,
 }
 
 /// What the hosts of one program count together.
@@ -119,7 +122,18 @@ impl Session {
             .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
         remove_stale_images(folder);
         let archives = Archives::open(&base.link_inputs)?;
-        Ok(Self { host, live, archives, images: folder.join(name), store, counters })
+        let optimized = base.optimized;
+        Ok(Self { host, live, archives, images: folder.join(name), store, counters, optimized })
+    }
+
+    /// Reads what the gate will need of the base build, on a thread of its own: the first edit finds it.
+    pub fn read_ahead(&self) {
+        let objects: Vec<_> = self.live.objects().map(|(_, object)| object.clone()).collect();
+        std::thread::spawn(move || {
+            for object in objects {
+                object.layouts();
+            }
+        });
     }
 
     /// The host.
@@ -145,6 +159,7 @@ impl Session {
     /// What a rebuild changed of what is live.
     pub fn diff(&self, rebuilt: &[CrateObjects]) -> Result<Diff, PatchError> {
         let mut diff = diff(&self.live, rebuilt, &self.store)?;
+        gate::check(&self.live, &mut diff, self.optimized);
         readers::add(&self.live, &mut diff);
         note_main(&mut diff, rebuilt);
         Ok(diff)
@@ -162,6 +177,7 @@ impl Session {
             live: &self.live,
             archives: &mut self.archives,
             process: lookup,
+            current: self.counters.current,
             tls_reserve: process.tls_reserve(),
             tls_reserve_used: self.counters.tls_reserve_used,
             dynamic_tls: process.tls_module().is_some(),
@@ -189,6 +205,7 @@ impl Session {
             entry: r.entry,
             body: body(&draft, r),
             entity: r.entity.clone(),
+            kept: r.kept.map(|part| in_patch(&draft, part)),
         });
         let commit = Commit {
             patch: draft.number,
@@ -220,7 +237,7 @@ impl Session {
     pub fn rollback_slots(&self, process: &Process, to: u32) -> Vec<SlotSet> {
         let slots = self.live.bodies_at(to).filter_map(|(entry, body)| {
             let slot = process.slot(entry)?;
-            Some(SlotSet { slot: slot.at, target: body_address(process, slot, body)? })
+            Some(SlotSet { slot: slot.at, target: process.body_address(slot, body)? })
         });
         slots.collect()
     }
@@ -230,6 +247,11 @@ impl Session {
         self.live.revert_to(to);
         self.counters.current = to;
     }
+}
+
+/// A part of a patch, as a body.
+fn in_patch(draft: &Draft, part: PartId) -> Body {
+    Body::At(Location { module: Module::Patch(draft.number), position: draft.layout.parts[part.0] })
 }
 
 /// Removes the images of processes that are gone; one that is left behind is only disk space.

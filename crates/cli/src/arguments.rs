@@ -108,6 +108,9 @@ pub struct RunArgs {
     /// How to say on standard error what happens.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub message_format: MessageFormat,
+    /// What to do about an edit that the program's data would not survive, such as a new field of a struct.
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    pub on_unsound: OnUnsound,
     /// Take keys from the terminal: r restarts, b rolls back, q ends. The program's standard input is
     /// empty then.
     #[arg(long)]
@@ -118,6 +121,19 @@ pub struct RunArgs {
     /// Arguments for the program.
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<OsString>,
+}
+
+/// What to do about an edit that cannot go live soundly.
+#[derive(ValueEnum, Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum OnUnsound {
+    /// Start the program anew, and say why.
+    #[default]
+    Restart,
+    /// Say why; the program goes on without the edit.
+    Refuse,
+    /// Make it live all the same where only a type's layout speaks against it. The program may crash or
+    /// compute nonsense.
+    Force,
 }
 
 /// How events are shown.

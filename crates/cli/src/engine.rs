@@ -29,6 +29,7 @@ struct Engine {
 impl Engine {
     fn open(base: &BaseBuild, folder: &Path) -> Result<Self, String> {
         let session = Session::open(base, folder).map_err(|error| text(&error))?;
+        session.read_ahead();
         Ok(Self {
             session,
             processes: HashMap::new(),
@@ -110,12 +111,23 @@ impl Patcher for Engine {
         self.linked.remove(&pid);
     }
 
-    fn begin(&mut self, crates: &[CrateObjects], pid: u32, ask: &mut dyn Ask) -> Result<Verdict, String> {
+    fn begin(
+        &mut self,
+        crates: &[CrateObjects],
+        pid: u32,
+        ask: &mut dyn Ask,
+        force: bool,
+    ) -> Result<Verdict, String> {
         let start = Instant::now();
-        let diff = self.session.diff(crates).map_err(|error| text(&error))?;
+        let mut diff = self.session.diff(crates).map_err(|error| text(&error))?;
         if let Some(reason) = diff.restart {
             return Ok(Verdict::Restart { reason });
         }
+        let unsound = std::mem::take(&mut diff.unsound);
+        if !unsound.is_empty() && !force {
+            return Ok(Verdict::Restart { reason: unsound.join("; ") });
+        }
+        diff.notes.extend(unsound.into_iter().map(|reason| format!("forced: {reason}")));
         let time = start.elapsed();
         if diff.changed.is_empty() {
             let notes = diff.notes.clone();
@@ -142,7 +154,7 @@ impl Patcher for Engine {
         let change = Change {
             number: draft.number,
             functions: draft.functions(),
-            versioned: Vec::new(),
+            versioned: draft.versioned().to_vec(),
             notes: draft.notes().cloned().collect(),
             diff: time,
             resolve: start.elapsed(),

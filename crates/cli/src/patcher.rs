@@ -88,8 +88,14 @@ pub trait Patcher: Send {
     fn detach(&mut self, pid: u32);
 
     /// Finds out what a rebuild changed, and keeps it as what is to go live next. `ask` leads to the
-    /// process with that id.
-    fn begin(&mut self, crates: &[CrateObjects], pid: u32, ask: &mut dyn Ask) -> Result<Verdict, String>;
+    /// process with that id. With `force`, changed layouts of types are no reason against it.
+    fn begin(
+        &mut self,
+        crates: &[CrateObjects],
+        pid: u32,
+        ask: &mut dyn Ask,
+        force: bool,
+    ) -> Result<Verdict, String>;
 
     /// The patch that is to go live next, or an earlier one, for one process.
     fn link(&mut self, number: u32, pid: u32, ask: &mut dyn Ask) -> Result<Linked, Refusal>;

@@ -10,7 +10,7 @@ mod patching;
 mod requests;
 
 use crate::agent;
-use crate::arguments::RunArgs;
+use crate::arguments::{OnUnsound, RunArgs};
 use crate::captured_build::{Built, Recipe};
 use crate::child::Handle;
 use crate::contents::Contents;
@@ -82,6 +82,7 @@ enum Ending {
 
 struct Server {
     empty_stdin: bool,
+    on_unsound: OnUnsound,
     project: Arc<Project>,
     recipe: Arc<Recipe>,
     private: PrivateDir,
@@ -136,6 +137,7 @@ pub fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
     let keys = arguments.keys.then(|| Keys::listen(forward(&sender, Message::Key))).flatten();
     let mut server = Server {
         empty_stdin: keys.is_some(),
+        on_unsound: arguments.on_unsound,
         project: Arc::new(project),
         recipe: Arc::new(recipe),
         private,

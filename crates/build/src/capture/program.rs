@@ -124,7 +124,10 @@ impl Program {
             crate_name: unit.record.crate_name.clone(),
             objects: unit.objects.clone(),
         };
+        let optimized =
+            |unit: &Unit| unit.record.arguments().codegen("opt-level").is_some_and(|level| level != "0");
         BaseBuild {
+            optimized: self.units.iter().any(optimized),
             host: self.host.clone(),
             crates: self.units.iter().map(objects_of).collect(),
             link_inputs: self.link_inputs.iter().cloned().chain(self.library_folders()).collect(),

@@ -29,6 +29,8 @@ pub enum Target {
     Live(Location),
     /// A dynamic symbol of the process: index into [`Closure::process_names`].
     Process(usize),
+    /// What callers of an entry got before this patch.
+    Before(Location, Body),
     /// A fixed value: absolute symbols, and zero for weak ones that nothing defines.
     Absolute(i64),
     /// A thread-local of the host: offset in its TLS segment.
@@ -57,6 +59,8 @@ pub struct Redirected {
     pub entity: Entity,
     /// Its mangled name.
     pub name: String,
+    /// For a shim: what stays when the patch is taken back.
+    pub kept: Option<PartId>,
 }
 
 /// All that a patch must hold.

@@ -37,6 +37,12 @@ pub enum ResolveError {
         /// Why not.
         why: &'static str,
     },
+    /// A function whose old callers hold futures that were moved, by a patch that was taken back.
+    #[error("old code holds futures of `{name}` that were begun in a patch which was taken back")]
+    Delegated {
+        /// Its name, demangled.
+        name: String,
+    },
     /// An input could not be read.
     #[error(transparent)]
     Load(#[from] LoadError),

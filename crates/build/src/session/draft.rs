@@ -24,12 +24,17 @@ impl Draft {
     pub fn functions(&self) -> Vec<String> {
         let changed = self.diff.changed.iter().filter(|change| !change.lines_only);
         let more: FxHashSet<&str> = changed.map(|change| change.new.name()).collect();
-        let redirected = self.closure.redirected.iter();
+        let redirected = self.closure.redirected.iter().filter(|r| r.kept.is_none());
         let mut names: Vec<_> =
             redirected.map(|r| (!more.contains(r.name.as_str()), demangle(&r.name))).collect();
         names.sort();
         names.dedup();
         names.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Functions of which old code stays for values and callers of before, demangled.
+    pub fn versioned(&self) -> &[String] {
+        &self.diff.both_versions
     }
 
     /// What the user should know.

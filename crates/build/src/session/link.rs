@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, body};
 use super::{PatchError, Session};
-use crate::live::{Body, Module};
+use crate::live::Module;
 use crate::loops::enters_by_table;
 use crate::process::{PlacedImage, Process, Slot};
 use crate::resolve::{Lookup, Redirected};
@@ -48,13 +48,7 @@ impl Session {
         let mut patch = Patch::new(draft.number, draft.predecessor, build_id);
         patch.holds.extend(process.library().cloned());
         if !draft.closure.parts.is_empty() {
-            let (placed, size) = self.write_image(draft, &mut after, lookup, &mut patch.tls)?;
-            patch.images.push(Image {
-                source: ImageSource::Path { path: placed.path.to_string_lossy().into_owned(), length: size },
-                bias: BIAS,
-                start: WireAddress(placed.start.0),
-                length: placed.length,
-            });
+            let placed = self.place_image(draft, &mut after)?;
             after.set_image(draft.number, placed);
         }
         let mut loops = false;
@@ -68,33 +62,50 @@ impl Session {
         if loops {
             patch.settle.clone_from(&originals);
         }
+        // After the slots: a shim in the image goes on where callers arrived before.
+        if let Some(placed) = after.image(draft.number) {
+            let length = self.write_image(draft, &after, placed, lookup, &mut patch.tls)?;
+            patch.images.push(Image {
+                source: ImageSource::Path { path: placed.path.to_string_lossy().into_owned(), length },
+                bias: BIAS,
+                start: WireAddress(placed.start.0),
+                length: placed.length,
+            });
+        }
         Ok(Linked { patch, process: after, originals })
     }
 
-    /// Writes the image's file for one process; returns where it goes, and the file's length in bytes.
-    /// Values of new thread-locals are added to `tls`.
+    /// Finds room for a patch's image in one process.
+    fn place_image(&self, draft: &Draft, process: &mut Process) -> Result<PlacedImage, PatchError> {
+        let length = draft.layout.length();
+        let start = process.take_image_range(length, IMAGE_ALIGN)?;
+        let mut path = self.images.clone().into_os_string();
+        path.push(format!("-{}-{}.so", draft.number, process.pid));
+        let path = PathBuf::from(path);
+        Ok(PlacedImage { start, length, path })
+    }
+
+    /// Writes the image's file for one process; returns its length in bytes. Values of new thread-locals
+    /// are added to `tls`.
     fn write_image(
         &self,
         draft: &Draft,
-        process: &mut Process,
+        process: &Process,
+        placed: &PlacedImage,
         lookup: &mut dyn Lookup,
         tls: &mut Vec<TlsInit>,
-    ) -> Result<(PlacedImage, u64), PatchError> {
-        let length = draft.layout.length();
-        let start = process.take_image_range(length, IMAGE_ALIGN)?;
+    ) -> Result<u64, PatchError> {
         let addresses = lookup.addresses(&draft.closure.process_names)?;
-        let bind = Bind::new(&draft.closure, &draft.layout, process, start, &addresses);
+        let bind = Bind::new(&draft.closure, &draft.layout, process, placed.start, &addresses);
         let file = write::write(&draft.closure, &draft.layout, &bind)?;
         for (offset, bytes) in write::thread_locals(&draft.closure, &draft.layout, &bind)? {
             let offset =
                 u32::try_from(offset).map_err(|_| WriteError::Inconsistent("a thread-local's place"))?;
             tls.push(TlsInit { offset, bytes });
         }
-        let mut path = self.images.clone().into_os_string();
-        path.push(format!("-{}-{}.so", draft.number, process.pid));
-        let path = PathBuf::from(path);
-        std::fs::write(&path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
-        Ok((PlacedImage { start, length, path }, file.len() as u64))
+        let path = &placed.path;
+        std::fs::write(path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
+        Ok(file.len() as u64)
     }
 
     /// Points a function's slot at its new body; plans the slot, and returns it, if there is none yet.
@@ -111,7 +122,7 @@ impl Session {
             None => Some(self.plan_slot(redirected, process, patch)?),
         };
         let Some(slot) = known.or(planned.map(|planned| planned.slot)) else { return Ok(None) };
-        let target = body_address(process, slot, body(draft, redirected));
+        let target = process.body_address(slot, body(draft, redirected));
         let target = target.ok_or_else(|| PatchError::NoCode(demangle(&redirected.name)))?;
         patch.slots.push(SlotSet { slot: slot.at, target });
         Ok(planned)
@@ -166,14 +177,6 @@ impl Session {
         let size = host.function_at(LinkAddress(link.0))?.size;
         let (text, offset) = host.code(LinkAddress(link.0))?;
         Some((text.to_vec(), offset, to_usize(size)))
-    }
-}
-
-/// What a slot must hold for callers to get a body.
-pub(super) fn body_address(process: &Process, slot: Slot, body: Body) -> Option<WireAddress> {
-    match body {
-        Body::Original => Some(slot.original),
-        Body::At(location) => process.address(location).map(|address| WireAddress(address.0)),
     }
 }
 

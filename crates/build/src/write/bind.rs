@@ -56,6 +56,11 @@ impl<'b> Bind<'b> {
                 let address = self.process_addresses.get(name).copied().flatten();
                 Ok(address.ok_or_else(|| self.absent(name))?.0)
             }
+            Target::Before(entry, body) => {
+                let slot = self.process.slot(entry);
+                let address = slot.and_then(|slot| self.process.body_address(slot, body));
+                Ok(address.ok_or(WriteError::Inconsistent("code of before without its place"))?.0)
+            }
             Target::Absolute(value) => Ok(value.cast_unsigned()),
             Target::HostTls(_) | Target::ReserveTls(_) => {
                 Err(WriteError::Inconsistent("a thread-local used as if it had one address"))

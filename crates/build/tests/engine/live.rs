@@ -1,8 +1,7 @@
 //! Edits made live in a running program: what it prints afterwards, and that its state is kept.
 
+use crate::fixture::Fixture;
 use crate::program::Program;
-use crate::server::Running;
-use livepatch_build::session::Session;
 
 /// A program that answers one line per line, and counts.
 const BASE: &str = r#"
@@ -51,38 +50,6 @@ fn main() {
     }
 }
 "#;
-
-struct Fixture {
-    program: Program,
-    session: Session,
-    running: Running,
-    source: String,
-}
-
-impl Fixture {
-    fn new(source: &str) -> Self {
-        Self::of(Program::new(source), source)
-    }
-
-    fn of(mut program: Program, source: &str) -> Self {
-        let base = program.base();
-        let session = Session::open(&base, &program.path("patches")).expect("opening the session");
-        let running = Running::start(&session, &base.host);
-        Self { program, session, running, source: source.into() }
-    }
-
-    fn edit(&mut self, from: &str, to: &str) -> Vec<String> {
-        assert!(self.source.contains(from), "{from:?} is in the source");
-        self.source = self.source.replace(from, to);
-        self.program.save(&self.source);
-        let rebuilt = [self.program.rebuild()];
-        self.running.patch(&mut self.session, &rebuilt).0
-    }
-
-    fn line(&mut self, request: &str) -> String {
-        self.running.line(request)
-    }
-}
 
 #[test]
 fn a_body_changes_and_statics_keep_their_values() {

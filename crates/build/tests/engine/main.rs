@@ -3,6 +3,8 @@
 #![expect(clippy::expect_used, reason = "a test stops at what it cannot do without")]
 
 mod diff;
+mod fixture;
+mod gate;
 mod live;
 mod program;
 mod server;

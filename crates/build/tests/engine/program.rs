@@ -9,18 +9,25 @@ pub(crate) struct Program {
     folder: tempfile::TempDir,
     builds: usize,
     release: bool,
+    arguments: Vec<String>,
 }
 
 impl Program {
     pub(crate) fn new(source: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let program = Self { folder, builds: 0, release: false };
+        let program = Self { folder, builds: 0, release: false, arguments: Vec::new() };
         program.save(source);
         program
     }
 
     pub(crate) fn release(mut self) -> Self {
         self.release = true;
+        self
+    }
+
+    /// Another argument for rustc.
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
         self
     }
 
@@ -40,6 +47,7 @@ impl Program {
         if self.release {
             rustc.args(["-C", "opt-level=3"]);
         }
+        rustc.args(&self.arguments);
         rustc.args(["-C", "metadata=1", &format!("--emit={emit}"), "--out-dir"]);
         let out = self.path(if emit.contains("link") { "base" } else { "thin" });
         std::fs::create_dir_all(&out).expect("a folder");
@@ -78,7 +86,12 @@ impl Program {
     pub(crate) fn base(&mut self) -> BaseBuild {
         self.rustc("dep-info,link");
         let crates = vec![self.keep_objects()];
-        BaseBuild { host: self.path("base/program"), crates, link_inputs: archives() }
+        BaseBuild {
+            host: self.path("base/program"),
+            crates,
+            link_inputs: archives(),
+            optimized: self.release,
+        }
     }
 
     /// Builds without linking.

@@ -105,6 +105,7 @@ impl Running {
     pub(crate) fn patch(&mut self, session: &mut Session, rebuilt: &[CrateObjects]) -> (Vec<String>, Times) {
         let diff = session.diff(rebuilt).expect("comparing");
         assert_eq!(diff.restart, None);
+        assert_eq!(diff.unsound, [""; 0]);
         let draft = session.prepare(diff, &self.process, &mut self.connection).expect("resolving");
         let linked = session.link(&draft, &self.process, &mut self.connection).expect("linking");
         let times = match self.connection.ask(&ToProcess::Apply { patch: linked.patch }) {

@@ -1,6 +1,7 @@
 //! From rebuilt crates to the processes.
 
 use super::{Message, Server};
+use crate::arguments::OnUnsound;
 use crate::events::{Event, Steps, milliseconds};
 use crate::patcher::{Change, Patcher, Refusal, Verdict};
 use crate::processes::{News, Process};
@@ -204,12 +205,13 @@ impl Server {
             return;
         }
         let crates: Vec<CrateObjects> = patching.offered.values().cloned().collect();
-        match patcher.begin(&crates, peer.pid, peer) {
+        let force = self.on_unsound == OnUnsound::Force;
+        match patcher.begin(&crates, peer.pid, peer, force) {
             Ok(Verdict::Unchanged { notes }) => {
                 patching.offered.clear();
                 self.reporter.event(&Event::Unchanged { notes });
             }
-            Ok(Verdict::Restart { reason }) => self.begin_cargo(Some(reason), Vec::new()),
+            Ok(Verdict::Restart { reason }) => self.unsound(reason),
             Ok(Verdict::Patch(change)) => self.patch(change),
             Err(reason) => self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() }),
         }
@@ -261,13 +263,23 @@ impl Server {
         self.reporter.event(&Event::Patched { patch, functions, versioned, notes, ms: steps });
     }
 
+    /// The edit cannot go live in this process.
+    fn unsound(&mut self, reason: String) {
+        if self.on_unsound == OnUnsound::Refuse {
+            let reason = format!("{reason}: it needs a restart");
+            self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
+        } else {
+            self.begin_cargo(Some(reason), Vec::new());
+        }
+    }
+
     /// The program did not take a patch: it goes on as it was, or is started anew with the edit.
     fn refused(&mut self, refusal: Refusal) {
         if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
             patcher.abandon();
         }
         match refusal {
-            Refusal::Restart(reason) => self.begin_cargo(Some(reason), Vec::new()),
+            Refusal::Restart(reason) => self.unsound(reason),
             Refusal::Later(reason) => {
                 self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
             }

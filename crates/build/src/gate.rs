@@ -1,0 +1,117 @@
+//! Is this patch sound? New code must never run on old data that it does not understand.
+//!
+//! ```text
+//! changed types ─► roots ─► a named type: restart
+//!                       └─► an environment (what a closure captured, what a future keeps), also those of
+//!                           closures that changed places
+//!                              └─► whoever handles one ─► versioned, or redirected at the boundary
+//! ```
+//!
+//! *Versioned* functions have their old code for values of before and new code for new values: nothing
+//! that has the old layout in its hands arrives at code that knows the new one.
+//!
+//! What is compared are the changed objects with what is live of the same codegen units. That is enough:
+//! an object describes every type that it uses, so where a type changed, the object did.
+
+mod boundary;
+mod families;
+mod signatures;
+mod types;
+mod vtables;
+
+use crate::delegate::delegations;
+use crate::diff::Diff;
+use crate::live::Live;
+use crate::objects::Object;
+use crate::readers::newest;
+use livepatch_object::demangle;
+use livepatch_object::layout::{Layouts, TypeId};
+use rustc_hash::FxHashSet;
+use std::sync::Arc;
+
+/// An object, and what is live of its codegen unit.
+struct Pair<'l> {
+    old: (&'l Arc<Object>, &'l Layouts),
+    new: (&'l Arc<Object>, &'l Layouts),
+}
+
+/// A type with another layout than before.
+pub(crate) struct Relaid<'l> {
+    pub(crate) id: TypeId,
+    /// An object that describes it as it was.
+    pub(crate) old: &'l Arc<Object>,
+    /// One that describes it as it is.
+    pub(crate) new: &'l Arc<Object>,
+}
+
+/// What the gate found out.
+#[derive(Default)]
+struct Findings<'l> {
+    /// Why the patch is unsound, each as a sentence.
+    unsound: Vec<String>,
+    /// Environments of which values of before and new ones differ, or belong to different code.
+    environments: FxHashSet<TypeId>,
+    /// Coroutines that keep something else than before.
+    coroutines: Vec<Relaid<'l>>,
+    /// All types that changed.
+    changed: FxHashSet<TypeId>,
+    /// Functions that are called in another way than before, by symbol name.
+    versioned: FxHashSet<Box<str>>,
+}
+
+/// Checks a difference: says why it is unsound, or what must be versioned for it to be sound. Where code is
+/// `optimized`, futures of before go on in the code of before.
+pub fn check(live: &Live, diff: &mut Diff, optimized: bool) {
+    let (unsound, names, delegations) = {
+        let pairs = pairs(live, diff);
+        let mut findings = Findings::default();
+        types::check(&pairs, &mut findings);
+        vtables::check(&pairs, &mut findings);
+        signatures::check(&pairs, diff, &mut findings);
+        families::check(&pairs, diff, &mut findings);
+        let mut shims = Vec::new();
+        if !findings.environments.is_empty() {
+            let newest = newest(live, diff);
+            let handled = types::that_reach(&newest, &pairs, &findings.environments);
+            boundary::version(live, &newest, &handled, &mut findings);
+            if !optimized {
+                shims = delegations(live, &newest, &findings.coroutines, &findings.changed);
+            }
+        }
+        (findings.unsound, findings.versioned, shims)
+    };
+    diff.unsound.extend(unsound);
+    diff.delegations = delegations;
+    let is_versioned = |name: &str| names.contains(name);
+    let (versioned, redirected) =
+        std::mem::take(&mut diff.changed).into_iter().partition(|change| is_versioned(change.new.name()));
+    diff.changed = redirected;
+    let versioned: Vec<crate::diff::Change> = versioned;
+    let told = versioned.iter().filter(|change| !change.lines_only).map(|c| demangle(c.new.name()));
+    diff.both_versions.extend(told);
+    diff.both_versions.sort();
+    diff.both_versions.dedup();
+    diff.versioned = names;
+    note_unchecked(live, diff);
+}
+
+/// The changed objects that were there before, with debug information on both sides.
+fn pairs<'l>(live: &'l Live, diff: &'l Diff) -> Vec<Pair<'l>> {
+    let units = diff.units.iter().filter_map(|(unit, _, new)| {
+        let old = live.unit(unit)?;
+        Some(Pair { old: (old, old.layouts()?), new: (new, new.layouts()?) })
+    });
+    units.collect()
+}
+
+/// Says what is taken for granted where there is no debug information.
+fn note_unchecked(live: &Live, diff: &mut Diff) {
+    let known = |object: &Arc<Object>| object.layouts().is_some_and(Layouts::has_types);
+    let unchecked =
+        diff.units.iter().any(|(unit, _, new)| live.unit(unit).is_some_and(|old| !known(old) || !known(new)));
+    if unchecked && !diff.changed.is_empty() {
+        diff.notes.push(
+            "without debug information it is not checked that types kept their layout: it is assumed".into(),
+        );
+    }
+}
