@@ -107,9 +107,8 @@ fn pairs<'l>(live: &'l Live, diff: &'l Diff) -> Vec<Pair<'l>> {
 /// Says what is taken for granted where there is no debug information.
 fn note_unchecked(live: &Live, diff: &mut Diff) {
     let known = |object: &Arc<Object>| object.layouts().is_some_and(Layouts::has_types);
-    let unchecked =
-        diff.units.iter().any(|(unit, _, new)| live.unit(unit).is_some_and(|old| !known(old) || !known(new)));
-    if unchecked && !diff.changed.is_empty() {
+    let mut units = diff.units.iter().filter_map(|(unit, _, new)| Some((live.unit(unit)?, new)));
+    if !diff.changed.is_empty() && units.all(|(old, new)| !known(old) || !known(new)) {
         diff.notes.push(
             "without debug information it is not checked that types kept their layout: it is assumed".into(),
         );

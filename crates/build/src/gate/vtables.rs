@@ -4,7 +4,7 @@ use super::{Findings, Pair};
 use crate::objects::Object;
 use livepatch_object::compare::Referent;
 use livepatch_object::demangle;
-use livepatch_object::layout::{PathId, TypeKind, Vtable, VtableSlot};
+use livepatch_object::layout::{Function, Layouts, PathId, TypeKind, Vtable, VtableSlot};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -16,10 +16,14 @@ pub(super) fn check(pairs: &[Pair<'_>], findings: &mut Findings<'_>) {
             before.entry(vtable.name).or_insert((vtable, object));
         });
     }
+    let old_functions = Functions::of(pairs.iter().map(|pair| pair.old));
+    let new_functions = Functions::of(pairs.iter().map(|pair| pair.new));
     for Pair { new: (object, layouts), .. } in pairs {
         for new in layouts.vtables() {
             let Some((old, was)) = before.get(&new.name) else { continue };
-            let Some(what) = difference((old, was), (&new, object)) else { continue };
+            let a = methods(was, old, &old_functions);
+            let b = methods(object, &new, &new_functions);
+            let Some(what) = difference(&a, &b) else { continue };
             let kind = new.concrete.and_then(|id| layouts.get(id)).map(|ty| ty.kind());
             match new.concrete.filter(|_| kind.is_some_and(TypeKind::is_environment)) {
                 Some(environment) => {
@@ -32,35 +36,79 @@ pub(super) fn check(pairs: &[Pair<'_>], findings: &mut Findings<'_>) {
     }
 }
 
-/// How the methods of two vtables differ.
-fn difference(
-    (old, old_object): (&Vtable<'_>, &Arc<Object>),
-    (new, new_object): (&Vtable<'_>, &Arc<Object>),
-) -> Option<String> {
-    let (a, b) = (methods(old_object, old.slots), methods(new_object, new.slots));
-    if a == b && old.size == new.size {
-        return None;
+/// How functions of some objects are called, by symbol name.
+struct Functions<'l>(FxHashMap<&'l str, Function<'l>>);
+
+impl<'l> Functions<'l> {
+    fn of(objects: impl Iterator<Item = (&'l Arc<Object>, &'l Layouts)>) -> Self {
+        let functions = objects.flat_map(|(object, layouts)| {
+            layouts.functions().map(|function| (object.image.name(function.symbol()), function))
+        });
+        Self(functions.collect())
     }
-    let was = a.iter().zip(&b).find(|(old, new)| old != new);
-    Some(match was {
-        Some(((offset, Some(old)), (_, Some(new)))) if demangle(old) == demangle(new) => {
-            format!("`{}` is called in another way through trait objects (slot {offset})", demangle(new))
-        }
-        Some(((offset, Some(old)), (_, Some(new)))) => {
-            format!("trait objects have `{}` where `{}` was (slot {offset})", demangle(new), demangle(old))
-        }
-        _ => match b.iter().skip(a.len()).find_map(|(_, name)| *name) {
-            Some(added) => format!("trait objects of before have no `{}`", demangle(added)),
-            None => format!("trait objects have {} methods, and had {}", b.len(), a.len()),
-        },
-    })
 }
 
-/// The names in a vtable; what has none is private to its object.
-fn methods<'o>(object: &'o Arc<Object>, slots: &[VtableSlot]) -> Vec<(u64, Option<&'o str>)> {
-    let name = |slot: &VtableSlot| match slot.referent {
-        Referent::Named { symbol, .. } => Some(object.image.name(symbol)),
-        _ => None,
+/// A method in a vtable.
+struct Method<'l> {
+    /// Bytes into the vtable.
+    offset: u64,
+    /// Its symbol name; none for what is private to its object.
+    name: Option<&'l str>,
+    /// How it is called, if it is in one of the objects.
+    function: Option<Function<'l>>,
+}
+
+impl Method<'_> {
+    /// Whether new code may call the one where it takes the other to be. Names are not all: an optimising
+    /// compiler merges functions with the same code, so that a slot may have the name of another type's
+    /// method.
+    fn is_like(&self, new: &Self) -> bool {
+        let (Some(a), Some(b)) = (self.name, new.name) else {
+            return self.name.is_none() && new.name.is_none() && self.offset == new.offset;
+        };
+        let (old_function, new_function) = (&self.function, &new.function);
+        let same_call = match (old_function, new_function) {
+            (Some(old), Some(new)) if a == b => old.signature() == new.signature(),
+            // What they are called on may differ when they were merged.
+            (Some(old), Some(new)) => old.signature_types().get(1..) == new.signature_types().get(1..),
+            _ => true,
+        };
+        self.offset == new.offset && same_call && last(a) == last(b)
+    }
+}
+
+/// The method's own name.
+fn last(name: &str) -> String {
+    let text = demangle(name);
+    text.rsplit("::").next().unwrap_or_default().to_owned()
+}
+
+/// The methods of a vtable, ascending. Drop glue is none.
+fn methods<'l>(object: &'l Arc<Object>, vtable: &Vtable<'l>, functions: &Functions<'l>) -> Vec<Method<'l>> {
+    let method = |slot: &VtableSlot| {
+        let name = match slot.referent {
+            Referent::Named { symbol, .. } => Some(object.image.name(symbol)),
+            _ => None,
+        };
+        Method { offset: slot.offset, name, function: name.and_then(|name| functions.0.get(name).copied()) }
     };
-    slots.iter().filter(|slot| slot.offset > 0).map(|slot| (slot.offset, name(slot))).collect()
+    vtable.slots.iter().filter(|slot| slot.offset > 0).map(method).collect()
+}
+
+/// How the methods of two vtables differ.
+fn difference(old: &[Method<'_>], new: &[Method<'_>]) -> Option<String> {
+    let name = |method: &Method<'_>| method.name.map_or_else(|| "a private function".to_owned(), demangle);
+    if let Some((a, b)) = old.iter().zip(new).find(|(a, b)| !a.is_like(b)) {
+        let (was, is) = (name(a), name(b));
+        return Some(if was == is {
+            format!("`{is}` is called in another way through trait objects")
+        } else {
+            format!("trait objects have `{is}` where those of before have `{was}`")
+        });
+    }
+    if let Some(added) = new.get(old.len()) {
+        return Some(format!("trait objects of before have no `{}`", name(added)));
+    }
+    let gone = old.get(new.len())?;
+    Some(format!("trait objects have no `{}` any more", name(gone)))
 }
