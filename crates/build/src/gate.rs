@@ -16,6 +16,7 @@
 mod boundary;
 mod families;
 mod signatures;
+mod statics;
 mod types;
 mod vtables;
 
@@ -66,6 +67,7 @@ pub fn check(live: &Live, diff: &mut Diff, optimized: bool) {
         let pairs = pairs(live, diff);
         let mut findings = Findings::default();
         types::check(&pairs, &mut findings);
+        statics::check(&pairs, &mut findings);
         vtables::check(&pairs, &mut findings);
         signatures::check(&pairs, diff, &mut findings);
         families::check(&pairs, diff, &mut findings);

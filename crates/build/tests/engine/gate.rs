@@ -358,3 +358,28 @@ fn moved_futures_are_dropped_once_whether_they_end_are_cancelled_or_panic() {
     assert_eq!(f.line("......"), "cancelled;won 2 7;plain 2 12; 0 left");
     assert_eq!(f.line("panic"), "true after 4, 0 left");
 }
+
+#[test]
+fn a_static_of_another_type_is_told_where_its_name_does_not_tell() {
+    let source = r#"
+use std::cell::Cell;
+use std::io::BufRead;
+use std::sync::atomic::*;
+static COUNT: AtomicU32 = AtomicU32::new(5);
+thread_local! { static LOCAL: Cell<u32> = const { Cell::new(1) }; }
+fn main() {
+    for line in std::io::stdin().lock().lines() {
+        let n = line.unwrap().len();
+        LOCAL.set(LOCAL.get() + 1);
+        println!("{} {}", COUNT.fetch_add(n as _, Ordering::Relaxed), LOCAL.get());
+    }
+}
+"#;
+    let mut f = Fixture::of(Program::new(source).argument("-Csymbol-mangling-version=v0"), source);
+    assert_eq!(f.line("ab"), "5 2");
+    let reasons = f.unsound("AtomicU32 = AtomicU32::new(5)", "AtomicI32 = AtomicI32::new(5)");
+    let [reason] = &*reasons else { panic!("{reasons:?}") };
+    assert!(reason.contains("COUNT") && reason.contains("AtomicU32 → ") && reason.contains("AtomicI32"), "{reason}");
+    let reasons = f.unsound("Cell<u32> = const", "Cell<i32> = const").join("; ");
+    assert!(reasons.contains("LOCAL"), "{reasons}");
+}
