@@ -113,7 +113,7 @@ macro_rules! wire_integers {
         }
     )*};
 }
-wire_integers!(u8, u16, u32, u64, i64);
+wire_integers!(u8, u16, u32, u64, i32, i64);
 
 impl Wire for WireAddress {
     const MIN: usize = 8;

@@ -3,7 +3,8 @@
 //! The process dials the server and sends [`Hello`]; the server answers [`ToProcess::Welcome`] or
 //! [`ToProcess::Refused`]. From then on the server asks and the process answers, one answer per
 //! question, in order; only [`FromProcess::Log`] and [`FromProcess::Loaded`] come unasked, and
-//! [`ToProcess::Watch`] and [`ToProcess::Proceed`] are not answered.
+//! [`ToProcess::Watch`] and [`ToProcess::Proceed`] are not answered. A process that crashes dials once
+//! more, and says [`FromProcess::Crashed`] in place of the hello.
 //!
 //! * One frame is a little-endian `u32` payload length and the payload, whose first byte says the kind
 //!   of message ([`frame`]).
@@ -16,6 +17,7 @@
 //! only its owner can open, and the process proves with a per-session [`Token`] that it was invited.
 
 pub mod codec;
+mod crash;
 pub mod frame;
 mod hello;
 mod message;
@@ -23,6 +25,7 @@ mod module;
 mod patch;
 
 pub use codec::{DecodeError, Wire};
+pub use crash::Crash;
 pub use hello::{Arch, BuildId, Hello, MAGIC, Origin, Os, Redirection, TlsReserve, Token};
 pub use message::{ApplyError, FromProcess, LogLevel, ToProcess};
 pub use module::{Generation, LoadedModule, ModuleKey, ModuleList, ModuleTls};

@@ -3,7 +3,7 @@
 use crate::codec::wire_enum;
 use crate::frame::Message;
 use crate::{
-    BuildId, Generation, Hello, ModuleKey, ModuleList, Patch, SlotSet, Times, WireAddress, WireRange,
+    BuildId, Crash, Generation, Hello, ModuleKey, ModuleList, Patch, SlotSet, Times, WireAddress, WireRange,
 };
 
 wire_enum! {
@@ -116,6 +116,11 @@ wire_enum! {
         9 => Loaded {
             /// What [`ToProcess::Proceed`] is to say.
             ticket: u32,
+        },
+        /// The first message, and the last, of a connection that a crashing process makes for it.
+        10 => Crashed {
+            /// Where and why.
+            crash: Crash,
         },
     }
 }

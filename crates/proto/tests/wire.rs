@@ -3,10 +3,10 @@
 use livepatch_proto::codec::{MAX_TEXT, Reader};
 use livepatch_proto::frame::{FrameError, MAX_PAYLOAD, Message, decode, receive, send};
 use livepatch_proto::{
-    ApplyError, Arch, BuildId, ByteWrite, DecodeError, ExpectedBytes, FromProcess, Generation, Hello, Image,
-    ImageSource, IslandPage, LoadedModule, LogLevel, MAGIC, MemoryWrite, ModuleKey, ModuleList, ModuleTls,
-    Origin, Os, PROTOCOL, Patch, Redirect, Redirection, SlotSet, Stage, Times, TlsInit, TlsReserve,
-    ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange, WordStore,
+    ApplyError, Arch, BuildId, ByteWrite, Crash, DecodeError, ExpectedBytes, FromProcess, Generation, Hello,
+    Image, ImageSource, IslandPage, LoadedModule, LogLevel, MAGIC, MemoryWrite, ModuleKey, ModuleList,
+    ModuleTls, Origin, Os, PROTOCOL, Patch, Redirect, Redirection, SlotSet, Stage, Times, TlsInit,
+    TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange, WordStore,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -202,7 +202,16 @@ fn from_process() -> impl Strategy<Value = FromProcess> {
         (option::of(module_list()), ranges())
             .prop_map(|(list, free_ranges)| FromProcess::Modules { list, free_ranges }),
         any::<u32>().prop_map(|ticket| FromProcess::Loaded { ticket }),
+        crash().prop_map(|crash| FromProcess::Crashed { crash }),
     ]
+}
+
+fn crash() -> impl Strategy<Value = Crash> {
+    let who = (any::<[u8; 32]>().prop_map(Token), any::<[u32; 4]>(), any::<i32>());
+    (who, address(), address(), address()).prop_map(|((token, numbers, code), pc, sp, bp)| {
+        let [pid, parent, thread, signal] = numbers;
+        Crash { token, pid, parent, thread, signal, code, pc, sp, bp }
+    })
 }
 
 fn payload(message: &impl Wire) -> Vec<u8> {
@@ -240,6 +249,15 @@ proptest! {
     #[test]
     fn what_the_process_says_arrives(message in from_process()) {
         arrives(&message)?;
+    }
+
+    #[test]
+    fn a_crash_is_framed_as_any_message(crash in crash()) {
+        let mut sent = Vec::new();
+        let framed = send(&mut sent, &FromProcess::Crashed { crash });
+        prop_assert!(framed.is_ok());
+        let frame = crash.frame();
+        prop_assert_eq!(frame.as_slice(), sent);
     }
 
     #[test]

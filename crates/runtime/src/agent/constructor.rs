@@ -2,7 +2,7 @@
 
 use super::signals::{self, real};
 use super::state::{self, Session};
-use super::{connection, environment, membarrier, modules, self_test, serve, thread, threads};
+use super::{connection, crash, environment, membarrier, modules, self_test, serve, thread, threads};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 
 /// Run by the dynamic linker when it has loaded the agent.
@@ -28,6 +28,7 @@ fn start(invitation: environment::Invitation) {
     }
     modules::remember_start();
     threads::start();
+    crash::tell_to(&invitation);
     let ready = membarrier::register().and_then(|()| signals::install());
     let redirection = self_test::run(ready);
     state::set_session(Session { invitation, redirection });

@@ -1,12 +1,14 @@
 //! The functions of the C library that the program reaches through the agent.
 //!
-//! These keep SIGTRAP and SIGILL deliverable, with the agent's handler first; [`threads`] has those that
-//! make threads, [`loading`] those that load libraries. Uninvited, they pass everything through as it is.
+//! These keep SIGTRAP and SIGILL deliverable, with the agent's handler first, and have it stand in for the
+//! default action of crashes; [`threads`] has those that make threads, [`loading`] those that load
+//! libraries, [`mod@abort`] the one that ends the program. Uninvited, they pass everything through as it is.
 
+mod abort;
 mod loading;
 mod threads;
 
-use super::signals::{TRAP_SIGNALS, Wish, active, real, set_wish, wish};
+use super::signals::{TRAP_SIGNALS, Wish, active, real, set_wish, stand_in, wish};
 use std::ffi::c_int;
 
 fn ours(signal: c_int) -> bool {
@@ -26,13 +28,27 @@ unsafe extern "C" fn sigaction(
         unsafe { sigaction_of_trap(signal, new, old) };
         return 0;
     }
-    if new.is_null() || !active() {
+    if !active() {
         // SAFETY: the caller's promise.
         return unsafe { real::sigaction(signal, new, old) };
+    }
+    if new.is_null() {
+        // SAFETY: the caller's promise.
+        return unsafe {
+            if stand_in::covers(signal) {
+                stand_in::sigaction(signal, None, old)
+            } else {
+                real::sigaction(signal, new, old)
+            }
+        };
     }
     // SAFETY: the caller's promise: `new` is an action to read.
     let mut action = unsafe { *new };
     real::remove_traps(&mut action.sa_mask);
+    if stand_in::covers(signal) {
+        // SAFETY: the caller's promise, for `old`.
+        return unsafe { stand_in::sigaction(signal, Some(&action), old) };
+    }
     // SAFETY: the caller's promise, for `old`.
     unsafe { real::sigaction(signal, &raw const action, old) }
 }
@@ -77,7 +93,8 @@ unsafe extern "C" fn __sigaction(
 /// As for signal(2): `handler` is `SIG_DFL`, `SIG_IGN` or a handler.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn signal(signal: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
-    if !ours(signal) {
+    let stands_in = active() && stand_in::covers(signal);
+    if !ours(signal) && !stands_in {
         // SAFETY: the address is that of the C library's function of this signature.
         let next: real::Signal = unsafe { std::mem::transmute(real::SIGNAL.address()) };
         // SAFETY: the caller's promise.
@@ -88,8 +105,29 @@ unsafe extern "C" fn signal(signal: c_int, handler: libc::sighandler_t) -> libc:
         unsafe { *libc::__errno_location() = libc::EINVAL };
         return libc::SIG_ERR;
     }
+    if stands_in {
+        // SAFETY: the caller's promise.
+        return unsafe { signal_of_crash(signal, handler) };
+    }
     // The semantics of BSD, as glibc's `signal` has them.
     set_wish(signal, Wish { handler, flags: libc::SA_RESTART, mask: 1 << (signal - 1) }).handler
+}
+
+/// # Safety
+/// As for [`signal`].
+unsafe fn signal_of_crash(signal: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
+    // SAFETY: plain data, for which all zeros is a value; `before` is filled in.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler;
+        action.sa_flags = libc::SA_RESTART;
+        action.sa_mask = real::from_bits(1 << (signal - 1));
+        let mut before: libc::sigaction = std::mem::zeroed();
+        match stand_in::sigaction(signal, Some(&action), &raw mut before) {
+            0 => before.sa_sigaction,
+            _ => libc::SIG_ERR,
+        }
+    }
 }
 
 /// # Safety

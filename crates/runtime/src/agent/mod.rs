@@ -6,6 +6,7 @@
 //!   [`settle`] waits for threads that may stand at an entry without having called it.
 //! * [`modules`] says what is loaded, and keeps what is patched loaded; [`watch`] tells the server of what
 //!   the program loads later.
+//! * [`crash`] tells the server that the program is about to end by a signal.
 //! * What can go wrong in unsafe ways is in leaves named for the hazard: [`memory`], [`membarrier`],
 //!   [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`],
 //!   [`threads`], [`next`].
@@ -17,6 +18,7 @@ mod address;
 mod callbacks;
 mod connection;
 mod constructor;
+mod crash;
 mod entry;
 mod environment;
 mod fork_lock;

@@ -2,9 +2,12 @@
 //!
 //! The agent's handler stays installed for SIGTRAP and SIGILL. What the program asks for is recorded,
 //! reported back to it as if it were installed, and obeyed for every trap that is not the agent's.
+//! For the signals of other crashes, see [`stand_in`].
 
 pub(crate) mod real;
+pub(crate) mod stand_in;
 
+use super::crash;
 use super::entry;
 use super::memory::{self, SystemError};
 use super::trap_table::{Continuation, TRAPS};
@@ -125,6 +128,7 @@ pub(crate) fn install() -> Result<(), SystemError> {
         let old = install_for(signal, libc::SA_RESTART)?;
         record(signal).replace(Wish::of(&old));
     }
+    stand_in::install();
     ACTIVE.store(true, Ordering::Release);
     real::unblock_traps();
     Ok(())
@@ -188,7 +192,11 @@ fn pass_on(signal: c_int, synchronous: bool, info: *mut libc::siginfo_t, context
     match wish.handler {
         libc::SIG_IGN if !synchronous => {}
         // The kernel does not let a program ignore a trap of its own.
-        libc::SIG_DFL | libc::SIG_IGN => die(signal, synchronous),
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // SAFETY: the caller's arguments are a running handler's.
+            unsafe { tell(signal, info, context) };
+            die(signal, synchronous);
+        }
         handler => {
             if wish.flags & libc::SA_RESETHAND != 0 {
                 let everything = real::block_everything();
@@ -205,6 +213,22 @@ fn pass_on(signal: c_int, synchronous: bool, info: *mut libc::siginfo_t, context
                 handler(signal, info, context);
             }
         }
+    }
+}
+
+/// Tells the server that the program is about to end by `signal`, unless another process sent it.
+///
+/// # Safety
+/// The arguments must be those of a signal handler that is running.
+unsafe fn tell(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the caller's promise; only signals that were sent (`si_code` 0 or less) have a sender.
+    let (code, sent) = unsafe {
+        let code = (*info).si_code;
+        (code, code <= 0 && (*info).si_pid() != libc::getpid())
+    };
+    if !sent {
+        // SAFETY: the caller's promise.
+        crash::tell(signal, code, unsafe { entry::registers(signal, context) });
     }
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "how a test fails")]
 
 mod api;
+mod crashes;
 mod errors;
 mod figures;
 mod forks;

@@ -1,7 +1,7 @@
 //! Plays the server for a program that has the agent preloaded.
 
 use livepatch_proto::frame::{MAX_PAYLOAD, receive, send};
-use livepatch_proto::{ApplyError, FromProcess, Hello, Patch, SlotSet, Times, ToProcess, Token};
+use livepatch_proto::{ApplyError, Crash, FromProcess, Hello, Patch, SlotSet, Times, ToProcess, Token};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -166,6 +166,17 @@ impl Program {
         Server::accept(&self.listener, patience)
     }
 
+    /// Waits for a crash to be told, and for `look` at the process as it is then.
+    pub(crate) fn accept_crash(&self, look: impl FnOnce(&Crash)) -> Option<Crash> {
+        let mut stream = accept(&self.listener, Duration::from_secs(10))?;
+        let FromProcess::Crashed { crash } = receive(&mut stream, MAX_PAYLOAD).expect("a message") else {
+            panic!("not a crash");
+        };
+        assert!(crash.token.matches(&Token(TOKEN)));
+        look(&crash);
+        Some(crash)
+    }
+
     /// Ends the program's input; how it then ended.
     pub(crate) fn finish(self) -> ExitStatus {
         let Self { mut child, stdin, server, .. } = self;
@@ -181,6 +192,21 @@ impl Program {
     }
 }
 
+fn accept(listener: &UnixListener, patience: Duration) -> Option<UnixStream> {
+    listener.set_nonblocking(true).expect("a socket option");
+    let begun = Instant::now();
+    let stream = loop {
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(_) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => return None,
+        }
+    };
+    stream.set_nonblocking(false).expect("a socket option");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+    Some(stream)
+}
+
 /// The server's end of a conversation.
 pub(crate) struct Server {
     stream: UnixStream,
@@ -191,17 +217,7 @@ pub(crate) struct Server {
 
 impl Server {
     fn accept(listener: &UnixListener, patience: Duration) -> Option<Self> {
-        listener.set_nonblocking(true).expect("a socket option");
-        let begun = Instant::now();
-        let mut stream = loop {
-            match listener.accept() {
-                Ok((stream, _)) => break stream,
-                Err(_) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(1)),
-                Err(_) => return None,
-            }
-        };
-        stream.set_nonblocking(false).expect("a socket option");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+        let mut stream = accept(listener, patience)?;
         let FromProcess::Hello { hello } = receive(&mut stream, MAX_PAYLOAD).expect("a message") else {
             panic!("not a hello");
         };

@@ -1,5 +1,6 @@
 //! x86-64: traps are `int3` (`CC`) and an invalid opcode (`06`); redirection is `E9 rel32`.
 
+use std::arch::asm;
 use std::ffi::{c_int, c_void};
 
 /// This instruction set, as a hello says it.
@@ -19,6 +20,38 @@ pub(crate) unsafe fn trap_address(signal: c_int, context: *mut c_void) -> u64 {
     let ip = unsafe { (&(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs)[libc::REG_RIP as usize] };
     // `int3` is one byte long and reported behind itself.
     (ip as u64).wrapping_sub(u64::from(signal == libc::SIGTRAP))
+}
+
+/// The registers from which a stack is unwound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Registers {
+    pub(crate) pc: u64,
+    pub(crate) sp: u64,
+    pub(crate) bp: u64,
+}
+
+/// The registers at the instruction whose trap, fault or interruption raised `signal`.
+///
+/// # Safety
+/// As for [`trap_address`].
+pub(crate) unsafe fn registers(signal: c_int, context: *mut c_void) -> Registers {
+    // SAFETY: the caller's promise.
+    let (pc, registers) =
+        unsafe { (trap_address(signal, context), &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs) };
+    let register = |number: c_int| registers[number as usize].cast_unsigned();
+    Registers { pc, sp: register(libc::REG_RSP), bp: register(libc::REG_RBP) }
+}
+
+/// The registers of the function that calls this.
+#[inline(always)]
+pub(crate) fn registers_here() -> Registers {
+    let (pc, sp, bp): (u64, u64, u64);
+    // SAFETY: three registers are read, and nothing is changed.
+    unsafe {
+        asm!("lea {}, [rip]", "mov {}, rsp", "mov {}, rbp", out(reg) pc, out(reg) sp, out(reg) bp,
+             options(nomem, nostack, preserves_flags));
+    }
+    Registers { pc, sp, bp }
 }
 
 /// Whether there is a signal's frame among the words of a stack whose thread goes on where `stands` says
