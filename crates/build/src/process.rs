@@ -10,6 +10,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use thiserror::Error;
 
+/// No relocated prologue is longer, in bytes: it holds the few instructions that a jump overwrites.
+const LONGEST_PROLOGUE: u64 = 128;
+
 /// A function of the process whose entry was redirected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot {
@@ -186,6 +189,26 @@ impl Process {
             Module::Patch(number) => self.images.get(&number)?.start.checked_add(location.position),
             Module::TlsReserve => None,
         }
+    }
+
+    /// What is at an address: the inverse of [`Process::address`], but that a relocated prologue is taken
+    /// for the function that it is of.
+    pub fn location(&self, address: RuntimeAddress) -> Option<Location> {
+        if self.host.contains(&address) {
+            return Some(Location { module: Module::Host, position: self.slide.link(address)?.0 });
+        }
+        let images = self.images.iter();
+        let mut patches = images.filter_map(|(&number, image)| {
+            let position = address.checked_since(image.start).filter(|&at| at < image.length)?;
+            Some(Location { module: Module::Patch(number), position })
+        });
+        patches.next().or_else(|| {
+            let originals = self.slots.iter().filter_map(|(&entry, slot)| {
+                let into = address.0.checked_sub(slot.original.0)?;
+                (into < LONGEST_PROLOGUE).then_some((into, entry))
+            });
+            originals.min_by_key(|&(into, _)| into).map(|(_, entry)| entry)
+        })
     }
 
     /// The offset from the thread pointer of a place in the host's thread-local segment, if it is the same in

@@ -7,6 +7,7 @@
 //! Nothing here talks to a process: [`Session::link`] makes a message, and what comes of it is told with
 //! [`Session::commit`].
 
+mod code_at;
 mod draft;
 mod error;
 mod link;
@@ -28,6 +29,7 @@ use livepatch_proto::SlotSet;
 use rustc_hash::FxHashSet;
 use std::path::{Path, PathBuf};
 
+pub use code_at::CodeAt;
 pub use draft::Draft;
 pub use error::{OpenError, PatchError};
 pub use link::Linked;

@@ -3,7 +3,7 @@
 use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
 use livepatch_build::process::Process;
 use livepatch_build::resolve::{Lookup, LookupError, ResolveError};
-use livepatch_build::session::{BaseBuild, CrateObjects, Draft, PatchError, Session};
+use livepatch_build::session::{BaseBuild, CodeAt, CrateObjects, Draft, PatchError, Session};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::{BuildId, Hello, Origin, SlotSet, WireRange};
 use std::collections::HashMap;
@@ -206,6 +206,10 @@ impl Patcher for Engine {
 
     fn history(&self) -> Vec<u32> {
         self.history.clone()
+    }
+
+    fn code_at(&self, pid: u32, address: RuntimeAddress) -> Option<CodeAt> {
+        self.session.code_at(self.process(pid).ok()?, address)
     }
 
     fn rollback(&mut self, pid: u32, to: u32) -> Vec<SlotSet> {

@@ -1,5 +1,6 @@
 //! What happens in a session, as data: one JSON object per line.
 
+use crate::crash::Function;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Write};
@@ -69,6 +70,22 @@ pub enum Event {
     RolledBack {
         /// Which; 0 is the code that the program was started with.
         to: u32,
+    },
+    /// A process of the program ends by a signal that says that something went wrong in it.
+    Crashed {
+        /// The process.
+        pid: u32,
+        /// The process of the program that forked it, if it is not the program itself.
+        parent: Option<u32>,
+        /// The signal's name.
+        signal: String,
+        /// The function of the program that crashed, demangled; none where it is not the program's own,
+        /// or not known.
+        function: Option<String>,
+        /// The patch that brought it; none for the code that the program was started with.
+        patch: Option<u32>,
+        /// The innermost function of a patch that was being called, if the one that crashed is not of a patch.
+        called_from: Option<Function>,
     },
     /// The program has ended.
     Exited {
@@ -186,6 +203,19 @@ mod tests {
             "{\"event\":\"patched\",\"patch\":1,\"functions\":[\"app::f\"],\"versioned\":[],\"notes\":[],\
              \"ms\":{\"rustc\":70.0,\"diff\":0.0,\"resolve\":0.0,\"write\":0.0,\"apply\":0.0,\"total\":80.25},\
              \"v\":1,\"at_ms\":1234}\n"
+        );
+        let crashed = Event::Crashed {
+            pid: 7,
+            parent: None,
+            signal: "SIGABRT".into(),
+            function: None,
+            patch: None,
+            called_from: Some(Function { function: "app::f".into(), patch: Some(2) }),
+        };
+        assert_eq!(
+            line(crashed),
+            "{\"event\":\"crashed\",\"pid\":7,\"parent\":null,\"signal\":\"SIGABRT\",\"function\":null,\
+             \"patch\":null,\"called_from\":{\"function\":\"app::f\",\"patch\":2},\"v\":1,\"at_ms\":1234}\n"
         );
         let rejected = Event::Rejected { reason: "no".into(), diagnostics: vec![] };
         assert!(line(rejected).starts_with("{\"event\":\"rejected\",\"reason\":\"no\",\"diagnostics\":[]"));

@@ -4,7 +4,8 @@
 //! begin → (link → apply in the process → applied, for each process) → commit, or abandon
 //! ```
 
-use livepatch_build::session::CrateObjects;
+use livepatch_build::session::{CodeAt, CrateObjects};
+use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::{BuildId, Hello, Patch, SlotSet, WireAddress, WireRange};
 use std::time::Duration;
 
@@ -117,6 +118,9 @@ pub trait Patcher: Send {
 
     /// The patches that lead to [`Patcher::current`], in order.
     fn history(&self) -> Vec<u32>;
+
+    /// The function of the program whose code is at an address of a process.
+    fn code_at(&self, pid: u32, address: RuntimeAddress) -> Option<CodeAt>;
 
     /// Where the slots of a process must point for it to be at an earlier patch.
     fn rollback(&mut self, pid: u32, to: u32) -> Vec<SlotSet>;

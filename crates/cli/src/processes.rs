@@ -1,8 +1,9 @@
 //! The processes that have called: who may, and talking to them.
 
+use crate::crash::{self, Crashed};
 use crate::patcher::Ask;
 use livepatch_proto::frame::{FrameError, MAX_FIRST_PAYLOAD, MAX_PAYLOAD, receive, send};
-use livepatch_proto::{FromProcess, Hello, LogLevel, ToProcess, Token, WireAddress};
+use livepatch_proto::{Crash, FromProcess, Hello, LogLevel, ToProcess, Token, WireAddress};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub enum News {
         /// What to say when it may go on.
         ticket: u32,
     },
+    /// A process is about to end by a signal.
+    Crashed(Crashed),
     /// A connection has ended.
     Gone {
         /// Of which process.
@@ -68,7 +71,9 @@ pub fn listen(path: &Path, token: Token, news: impl Fn(News) + Send + Sync + 'st
             let Ok(stream) = stream else { continue };
             let news = news.clone();
             std::thread::spawn(move || match greet(&stream, &token) {
-                Ok(hello) => converse(stream, hello, number as u64, &*news),
+                Ok(Caller::Lives(hello)) => converse(stream, hello, number as u64, &*news),
+                // It ends once this is told and the stream is closed.
+                Ok(Caller::Crashes(crash)) => news(News::Crashed(crash::look(&crash))),
                 Err(reason) => news(News::Refused { reason }),
             });
         }
@@ -76,8 +81,14 @@ pub fn listen(path: &Path, token: Token, news: impl Fn(News) + Send + Sync + 'st
     Ok(())
 }
 
+/// Who calls.
+enum Caller {
+    Lives(Box<Hello>),
+    Crashes(Crash),
+}
+
 /// Lets a process in, or tells it why not.
-fn greet(mut stream: &UnixStream, token: &Token) -> Result<Box<Hello>, String> {
+fn greet(mut stream: &UnixStream, token: &Token) -> Result<Caller, String> {
     let text = |error: &dyn std::error::Error| match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
@@ -101,9 +112,12 @@ fn greet(mut stream: &UnixStream, token: &Token) -> Result<Box<Hello>, String> {
         Ok(FromProcess::Hello { hello }) if hello.token.matches(token) => {
             send(&mut stream, &ToProcess::Welcome).map_err(|error| text(&error))?;
             stream.set_read_timeout(None).map_err(|error| text(&error))?;
-            Ok(Box::new(hello))
+            Ok(Caller::Lives(Box::new(hello)))
         }
-        Ok(FromProcess::Hello { .. }) => refuse("it does not have this session's token".into()),
+        Ok(FromProcess::Crashed { crash }) if crash.token.matches(token) => Ok(Caller::Crashes(crash)),
+        Ok(FromProcess::Hello { .. } | FromProcess::Crashed { .. }) => {
+            refuse("it does not have this session's token".into())
+        }
         Ok(_) => refuse("it did not say who it is".into()),
         Err(error @ FrameError::Decode(_)) => refuse(text(&error)),
         Err(error) => Err(format!("process {}: {}", peer.pid.as_raw_nonzero(), text(&error))),

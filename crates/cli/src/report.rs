@@ -1,6 +1,7 @@
 //! Telling people, and files, what happens.
 
 use crate::arguments::MessageFormat;
+use crate::crash::Function;
 use crate::events::{self, Event, EventFile, Steps};
 use crate::screen::Screen;
 use livepatch_build::rebuild::Diagnostic;
@@ -90,6 +91,7 @@ impl Reporter {
             return format!("{kind:>12} {text}\n");
         }
         let colour = match kind {
+            "crashed" => "\x1b[1;31m",
             "warning" | "rejected" | "restarted" => "\x1b[1;33m",
             "note" | "unchanged" => "\x1b[1;36m",
             _ => "\x1b[1;32m",
@@ -116,6 +118,20 @@ impl Reporter {
                 ("rejected", format!("{reason}; the program goes on as it was"))
             }
             Event::Restarted { reason, pid } => ("restarted", format!("{reason} (process {pid})")),
+            Event::Crashed { pid, parent, signal, function, patch, called_from } => {
+                let mut text = format!("({signal})");
+                if let Some(function) = function {
+                    let _ = write!(text, " in {}", function_text(function, *patch));
+                }
+                if let Some(Function { function, patch }) = called_from {
+                    let comma = if text.ends_with(')') { "" } else { "," };
+                    let _ = write!(text, "{comma} called from {}", function_text(function, *patch));
+                }
+                if parent.is_some() {
+                    let _ = write!(text, " (the forked process {pid})");
+                }
+                ("crashed", text)
+            }
             Event::RolledBack { to: 0 } => ("rolled back", "to the code the program was started with".into()),
             Event::RolledBack { to } => ("rolled back", format!("to patch {to}")),
         })
@@ -133,6 +149,11 @@ fn notes_text(notes: &[String]) -> String {
         let _ = write!(text, "\n{:>12} {note}", "");
         text
     })
+}
+
+fn function_text(function: &str, patch: Option<u32>) -> String {
+    let patch = patch.map(|patch| format!(", patch {patch}")).unwrap_or_default();
+    format!("`{function}`{patch}")
 }
 
 fn functions_text(patch: u32, functions: &[String]) -> String {
@@ -204,6 +225,27 @@ mod tests {
             "     patched #3 a, b, c, d and 1 more (80 ms: rustc 71, diff 1.3, resolve 0.0, write 0.0, apply 0.0)\n\
              \x20            the live value of N is kept\n"
         );
+    }
+
+    #[test]
+    fn a_crash_is_told_with_what_is_known() {
+        let text = |function: Option<&str>, patch, called_from: Option<&str>| {
+            let function = function.map(str::to_owned);
+            let called_from = called_from.map(|name| Function { function: name.into(), patch: Some(3) });
+            let event = Event::Crashed {
+                pid: 1,
+                parent: None,
+                signal: "SIGSEGV".into(),
+                function,
+                patch,
+                called_from,
+            };
+            reporter(false).human(&event).map(|(kind, text)| format!("{kind} {text}")).unwrap()
+        };
+        assert_eq!(text(Some("render"), Some(3), None), "crashed (SIGSEGV) in `render`, patch 3");
+        assert_eq!(text(None, None, Some("f")), "crashed (SIGSEGV) called from `f`, patch 3");
+        assert_eq!(text(Some("g"), None, Some("f")), "crashed (SIGSEGV) in `g`, called from `f`, patch 3");
+        assert_eq!(text(None, None, None), "crashed (SIGSEGV)");
     }
 
     #[test]

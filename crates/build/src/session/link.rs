@@ -12,7 +12,8 @@ use livepatch_object::demangle;
 use livepatch_object::entry::x86_64::Function;
 use livepatch_object::host::Host;
 use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, TlsInit, WireAddress};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// A patch for one process.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl Session {
             tls.push(TlsInit { offset, bytes });
         }
         let path = &placed.path;
-        std::fs::write(path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
+        store(path, &file).map_err(|source| PatchError::Store { path: path.clone(), source })?;
         Ok(file.len() as u64)
     }
 
@@ -178,6 +179,16 @@ impl Session {
         let (text, offset) = host.code(LinkAddress(link.0))?;
         Some((text.to_vec(), offset, to_usize(size)))
     }
+}
+
+/// Writes an image's file, whole or not at all. One that is there may be mapped: it is left to who did.
+fn store(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let remove = || match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    remove()?;
+    std::fs::write(path, contents).inspect_err(|_| drop(remove()))
 }
 
 fn to_usize(n: u64) -> usize {

@@ -35,6 +35,8 @@ pub(super) struct Run {
     pub(super) patching: Patching,
     /// The program has not called in time: it has no agent.
     pub(super) overdue: bool,
+    /// It was told that the program crashes.
+    pub(super) crash_told: bool,
 }
 
 /// Cargo at work.
@@ -164,7 +166,7 @@ impl Server {
         let changed = rebuilder.changed_since_capture();
         let editing = Editing::new(rebuilder, changed);
         let patching = Patching::default();
-        self.run = Some(Run { start, program, built, editing, patching, overdue: false });
+        self.run = Some(Run { start, program, built, editing, patching, overdue: false, crash_told: false });
         self.later(CALL, Message::Overdue(start));
         self.prune();
         self.go_on_editing();
@@ -214,6 +216,9 @@ impl Server {
         };
         if let Some(run) = self.run.take() {
             run.editing.cancel();
+            if !run.crash_told {
+                self.tell_crash_by_status(run.program.pid, status);
+            }
         }
         if let Some(successor) = self.successor.take()
             && self.signals == 0

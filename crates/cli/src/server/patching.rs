@@ -78,6 +78,7 @@ impl Server {
                 }
             },
             News::Loaded { pid, ticket } => self.loaded(pid, ticket),
+            News::Crashed(crashed) => self.crashed(&crashed),
             News::Gone { pid, connection } => {
                 let Some(run) = &mut self.run else { return };
                 let is_it = |process: &Process| (process.pid, process.connection) == (pid, connection);
