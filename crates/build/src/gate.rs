@@ -26,7 +26,7 @@ use crate::live::Live;
 use crate::objects::Object;
 use crate::readers::newest;
 use livepatch_object::demangle;
-use livepatch_object::layout::{Layouts, TypeId};
+use livepatch_object::layout::{Layouts, TypeId, describe};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
@@ -63,6 +63,7 @@ struct Findings<'l> {
 /// Checks a difference: says why it is unsound, or what must be versioned for it to be sound. Where code is
 /// `optimized`, futures of before go on in the code of before.
 pub fn check(live: &Live, diff: &mut Diff, optimized: bool) {
+    let mut told = Vec::new();
     let (unsound, names, delegations) = {
         let pairs = pairs(live, diff);
         let mut findings = Findings::default();
@@ -80,21 +81,22 @@ pub fn check(live: &Live, diff: &mut Diff, optimized: bool) {
                 shims = delegations(live, &newest, &findings.coroutines, &findings.changed);
             }
         }
+        told.extend(environment_names(&pairs, &findings.environments));
         (findings.unsound, findings.versioned, shims)
     };
     diff.unsound.extend(unsound);
+    diff.both_versions = told;
     diff.delegations = delegations;
     let is_versioned = |name: &str| names.contains(name);
     let (versioned, redirected) =
         std::mem::take(&mut diff.changed).into_iter().partition(|change| is_versioned(change.new.name()));
     diff.changed = redirected;
     let versioned: Vec<crate::diff::Change> = versioned;
-    let told = versioned.iter().filter(|change| !change.lines_only).map(|c| demangle(c.new.name()));
-    diff.both_versions.extend(told);
+    let edited = versioned.iter().filter(|change| !change.lines_only);
+    diff.both_versions.extend(edited.map(|change| demangle(change.new.name())));
     diff.both_versions.sort();
     diff.both_versions.dedup();
     diff.versioned = names;
-    note_unchecked(live, diff);
 }
 
 /// The changed objects that were there before, with debug information on both sides.
@@ -106,13 +108,14 @@ fn pairs<'l>(live: &'l Live, diff: &'l Diff) -> Vec<Pair<'l>> {
     units.collect()
 }
 
-/// Says what is taken for granted where there is no debug information.
-fn note_unchecked(live: &Live, diff: &mut Diff) {
-    let known = |object: &Arc<Object>| object.layouts().is_some_and(Layouts::has_types);
-    let mut units = diff.units.iter().filter_map(|(unit, _, new)| Some((live.unit(unit)?, new)));
-    if !diff.changed.is_empty() && units.all(|(old, new)| !known(old) || !known(new)) {
-        diff.notes.push(
-            "without debug information it is not checked that types kept their layout: it is assumed".into(),
-        );
-    }
+/// The closures and futures that environments belong to, as symbols spell them: `app::run::{{closure}}`.
+fn environment_names(pairs: &[Pair<'_>], environments: &FxHashSet<TypeId>) -> Vec<String> {
+    let name = |id: &TypeId| {
+        let mut objects = pairs.iter().flat_map(|pair| [pair.new, pair.old]);
+        let (object, _) = objects.find(|(_, layouts)| layouts.get(*id).is_some())?;
+        let text = describe(&object.image, *id)?;
+        let (path, _) = text.name.split_once("_env#")?;
+        Some(format!("{}::{{{{closure}}}}", path.rsplit_once("::")?.0))
+    };
+    environments.iter().filter_map(name).collect()
 }

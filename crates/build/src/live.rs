@@ -82,6 +82,8 @@ pub struct Live {
     brought: FxHashMap<Name, (Location, Entity)>,
     /// The bodies of redirected functions, by where their callers arrive.
     bodies: FxHashMap<Location, Bodies>,
+    /// Names that mean something else to new code, which no patch had to bring so far.
+    stale: FxHashSet<Box<str>>,
     /// Whether a patch ever gave a name another meaning for new code: bodies of before have the old one.
     renewed: bool,
     /// How to take each patch back.
@@ -156,6 +158,8 @@ enum Undo {
     Brought(Name, Option<(Location, Entity)>),
     /// It was, and is again, where the host has it.
     Renewed(Name),
+    /// Whether new code needs its own version of a name.
+    Stale(Box<str>, bool),
 }
 
 impl Live {
@@ -178,14 +182,35 @@ impl Live {
         for (unit, identity, object) in change.units {
             self.insert_unit(unit, identity, object, Some(&mut undo));
         }
+        let mut fresh = FxHashSet::default();
         for (name, location, entity) in change.brought {
+            fresh.insert(name.symbol.clone());
             let old = self.brought.insert(name.clone(), (location, entity));
             undo.push(match old {
-                None if change.renewed.contains(&name.symbol) => Undo::Renewed(name),
+                None if change.renewed.contains(&name.symbol) || self.stale.contains(&name.symbol) => {
+                    Undo::Renewed(name)
+                }
                 old => Undo::Brought(name, old),
             });
         }
+        for name in change.renewed {
+            let stale = !fresh.remove(&name);
+            undo.push(Undo::Stale(name.clone(), self.set_stale(name, stale)));
+        }
+        for name in fresh.into_iter().filter(|name| self.stale.remove(name)).collect::<Vec<_>>() {
+            undo.push(Undo::Stale(name, true));
+        }
         self.journal.push((change.patch, undo));
+    }
+
+    /// Returns what it was before.
+    fn set_stale(&mut self, name: Box<str>, stale: bool) -> bool {
+        if stale { !self.stale.insert(name) } else { self.stale.remove(&name) }
+    }
+
+    /// Whether new code needs its own version of a name, and no patch has brought one.
+    pub fn is_stale(&self, name: &str) -> bool {
+        self.stale.contains(name)
     }
 
     /// Goes back to what was live at an earlier patch.
@@ -220,6 +245,9 @@ impl Live {
             }
             Undo::Brought(name, Some(old)) => {
                 self.brought.insert(name, old);
+            }
+            Undo::Stale(name, stale) => {
+                self.set_stale(name, stale);
             }
             Undo::Renewed(name) => {
                 self.brought.remove(&name);

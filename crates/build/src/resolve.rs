@@ -255,7 +255,8 @@ impl<'s> Resolver<'s> {
     /// What a symbol means in what is live already.
     fn existing(&mut self, object: &Arc<Object>, symbol: SymbolId) -> Existing {
         let name = object.image.name(symbol);
-        if self.diff.is_renewed(name) && self.newest_definition(object, symbol).is_some() {
+        let renewed = self.diff.is_renewed(name) || self.sources.live.is_stale(name);
+        if renewed && self.newest_definition(object, symbol).is_some() {
             return Existing::Missing;
         }
         self.known(object, symbol)

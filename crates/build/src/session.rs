@@ -25,8 +25,8 @@ use crate::write::HEADERS;
 use draft::body;
 use livepatch_object::ObjectError;
 use livepatch_object::host::Host;
+use livepatch_object::layout::Layouts;
 use livepatch_proto::SlotSet;
-use rustc_hash::FxHashSet;
 use std::path::{Path, PathBuf};
 
 pub use code_at::CodeAt;
@@ -128,6 +128,13 @@ impl Session {
         Ok(Self { host, live, archives, images: folder.join(name), store, counters, optimized })
     }
 
+    /// Whether debug information says how types are laid out.
+    pub fn knows_types(&self) -> bool {
+        let objects = self.live.objects().map(|(_, object)| object);
+        let largest = objects.max_by_key(|object| object.image.sections().count());
+        largest.is_some_and(|object| object.layouts().is_some_and(Layouts::has_types))
+    }
+
     /// Reads what the gate will need of the base build, on a thread of its own: the first edit finds it.
     pub fn read_ahead(&self) {
         let objects: Vec<_> = self.live.objects().map(|(_, object)| object.clone()).collect();
@@ -226,12 +233,13 @@ impl Session {
 
     /// A rebuild changed nothing that runs: its objects are what is live from now on.
     pub fn accept(&mut self, diff: Diff) {
+        let renewed = diff.renewed().cloned().collect();
         self.live.commit(Commit {
             patch: self.counters.current,
             units: diff.units,
             brought: Vec::new(),
             bodies: Vec::new(),
-            renewed: FxHashSet::default(),
+            renewed,
         });
     }
 

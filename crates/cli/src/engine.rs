@@ -85,6 +85,13 @@ fn refusal(error: &PatchError) -> Refusal {
 }
 
 impl Patcher for Engine {
+    fn assumptions(&self) -> Option<&'static str> {
+        (!self.session.knows_types()).then_some(
+            "without debug information (debug = 2 in the profile) it is not checked that types keep their \
+             layout when they are edited: it is assumed",
+        )
+    }
+
     fn build_id(&self) -> BuildId {
         BuildId(self.session.host().build_id().to_vec())
     }
@@ -120,12 +127,12 @@ impl Patcher for Engine {
     ) -> Result<Verdict, String> {
         let start = Instant::now();
         let mut diff = self.session.diff(crates).map_err(|error| text(&error))?;
-        if let Some(reason) = diff.restart {
-            return Ok(Verdict::Restart { reason });
-        }
         let unsound = std::mem::take(&mut diff.unsound);
         if !unsound.is_empty() && !force {
             return Ok(Verdict::Restart { reason: unsound.join("; ") });
+        }
+        if let Some(reason) = diff.restart {
+            return Ok(Verdict::Restart { reason });
         }
         diff.notes.extend(unsound.into_iter().map(|reason| format!("forced: {reason}")));
         let time = start.elapsed();

@@ -79,6 +79,9 @@ impl std::fmt::Display for Refusal {
 
 /// Makes patches for the processes of one session.
 pub trait Patcher: Send {
+    /// What the user should know of what is taken for granted.
+    fn assumptions(&self) -> Option<&'static str>;
+
     /// The build id that processes must have.
     fn build_id(&self) -> BuildId;
 

@@ -379,7 +379,10 @@ fn main() {
     assert_eq!(f.line("ab"), "5 2");
     let reasons = f.unsound("AtomicU32 = AtomicU32::new(5)", "AtomicI32 = AtomicI32::new(5)");
     let [reason] = &*reasons else { panic!("{reasons:?}") };
-    assert!(reason.contains("COUNT") && reason.contains("AtomicU32 → ") && reason.contains("AtomicI32"), "{reason}");
+    assert!(
+        reason.contains("COUNT") && reason.contains("AtomicU32 → ") && reason.contains("AtomicI32"),
+        "{reason}"
+    );
     let reasons = f.unsound("Cell<u32> = const", "Cell<i32> = const").join("; ");
     assert!(reasons.contains("LOCAL"), "{reasons}");
 }

@@ -55,7 +55,10 @@ impl Server {
     pub(super) fn opened(&mut self, start: u32, result: Result<Box<dyn Patcher>, String>) {
         let Some(run) = self.run.as_mut().filter(|run| run.start == start) else { return };
         match result {
-            Ok(patcher) => run.patching.patcher = Some(patcher),
+            Ok(patcher) => {
+                patcher.assumptions().into_iter().for_each(|note| self.reporter.note(note));
+                run.patching.patcher = Some(patcher);
+            }
             Err(error) => {
                 self.reporter.warning(&format!("edits cannot go live, they start the program anew: {error}"));
                 run.patching.broken = Some(error);
