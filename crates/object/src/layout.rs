@@ -30,14 +30,14 @@ use crate::address::SectionOffset;
 use crate::compare::Referent;
 use crate::relocatable::{Relocatable, SectionId, SymbolId};
 
-/// A type, by its qualified name as debug information spells it, generic arguments included; pointers,
-/// arrays and function types by what they consist of. The same in all objects, within one process.
+/// A type, by its qualified name as debug information spells it, generic arguments included; arrays and
+/// function types by what they consist of. The same in all objects, within one process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TypeId(pub u64);
 
 impl TypeId {
-    /// The id of the struct, union, enum, variant, closure environment or primitive with a name such as
-    /// `app::State`, `core::option::Option<app::State>` or `u32`.
+    /// The id of a type with a name: `app::State`, `core::option::Option<app::State>`, `u32`,
+    /// `&mut app::State`, `fn(u32) -> bool`, but not `[u32; 3]`.
     pub fn of(name: &str) -> Self {
         Self(hash::segments(hash::ROOT, name.as_bytes()))
     }
@@ -193,7 +193,7 @@ impl<'l> Type<'l> {
         gone && came
     }
 
-    /// Its size in bytes; 0 for what is only declared, and for arrays and function types.
+    /// Its size in bytes; 0 for what is only declared, and for arrays and what function pointers point to.
     pub fn size(&self) -> u64 {
         self.facts.size
     }

@@ -6,7 +6,7 @@
 use super::TypeKind;
 use super::hash;
 use super::names::{environment_kind, is_environment};
-use super::sections::{Bytes, Sections, Target};
+use super::sections::{Bytes, Sections, Target, Text};
 use crate::ObjectError;
 use gimli::{
     Attribute, AttributeSpecification, AttributeValue, DebugAbbrev, DebugInfo, DwTag, EndianSlice,
@@ -85,7 +85,7 @@ pub(super) struct FunctionEntry<'s> {
     pub(super) offset: EntryOffset,
     pub(super) scope: ScopeIndex,
     pub(super) name: &'s [u8],
-    pub(super) linkage_name: &'s [u8],
+    pub(super) linkage_name: Option<Text<'s>>,
     pub(super) code: Option<Target>,
     /// Whether it has code in several places.
     pub(super) scattered: bool,
@@ -99,14 +99,14 @@ pub(super) struct FunctionEntry<'s> {
 pub(super) struct VariableEntry<'s> {
     pub(super) scope: ScopeIndex,
     pub(super) name: &'s [u8],
-    pub(super) linkage_name: &'s [u8],
+    pub(super) linkage_name: Option<Text<'s>>,
     pub(super) place: Target,
     pub(super) target: EntryOffset,
 }
 
 /// All of it. Types, functions and parts ascend by offset and owner.
-#[derive(Default)]
 pub(super) struct Entries<'s> {
+    pub(super) sections: &'s Sections<'s>,
     /// The first is the root.
     pub(super) scopes: Vec<Scope<'s>>,
     pub(super) types: Vec<TypeEntry<'s>>,
@@ -117,9 +117,21 @@ pub(super) struct Entries<'s> {
 }
 
 impl<'s> Entries<'s> {
-    pub(super) fn read(sections: &'s Sections<'_>) -> Result<Self, ObjectError> {
-        let mut entries = Self::default();
-        entries.scopes.push(Scope { parent: 0, name: b"", path: hash::ROOT });
+    pub(super) fn read(sections: &'s Sections<'s>) -> Result<Self, ObjectError> {
+        let mut entries = Self {
+            sections,
+            scopes: vec![Scope { parent: 0, name: b"", path: hash::ROOT }],
+            types: Vec::new(),
+            type_parts: Vec::new(),
+            functions: Vec::new(),
+            function_parts: Vec::new(),
+            variables: Vec::new(),
+        };
+        // About what rustc writes.
+        let size = sections.info.len();
+        entries.scopes.reserve(size / 64);
+        entries.types.reserve(size / 64);
+        entries.type_parts.reserve(size / 32);
         let mut units = DebugInfo::new(&sections.info, LittleEndian).units();
         let abbreviations = DebugAbbrev::new(sections.abbreviations, LittleEndian);
         while let Some(unit) = units.next()? {
@@ -129,6 +141,7 @@ impl<'s> Entries<'s> {
             let walk = Walk {
                 sections,
                 unit: start.0,
+                address_size: unit.address_size(),
                 string_base: 0,
                 address_base: 0,
                 raw,
@@ -174,7 +187,8 @@ struct Open {
 #[derive(Default)]
 struct Attributes<'s> {
     name: &'s [u8],
-    linkage_name: &'s [u8],
+    name_text: Option<Text<'s>>,
+    linkage_name: Option<Text<'s>>,
     target: EntryOffset,
     containing: EntryOffset,
     origin: EntryOffset,
@@ -191,10 +205,11 @@ struct Attributes<'s> {
 }
 
 /// A unit being read.
-struct Walk<'a, 's, 'o> {
-    sections: &'s Sections<'o>,
+struct Walk<'a, 's> {
+    sections: &'s Sections<'s>,
     /// Where the unit starts in `.debug_info`.
     unit: usize,
+    address_size: u8,
     string_base: usize,
     address_base: usize,
     raw: EntriesRaw<'a, Bytes<'s>>,
@@ -202,7 +217,7 @@ struct Walk<'a, 's, 'o> {
     out: &'a mut Entries<'s>,
 }
 
-impl<'s> Walk<'_, 's, '_> {
+impl<'s> Walk<'_, 's> {
     fn run(mut self) -> Result<(), ObjectError> {
         while !self.raw.is_empty() {
             let offset = self.offset();
@@ -274,8 +289,11 @@ impl<'s> Walk<'_, 's, '_> {
                 self.open.push(children(Owner::Variant(of, attributes.discriminant)));
             }
             (dw::DW_TAG_template_type_parameter | dw::DW_TAG_formal_parameter, Owner::Function(owner)) => {
-                let part = self.read_part(specifications, owner, part_kind(tag), None)?;
-                self.out.function_parts.push(part);
+                let mut found = Attributes::default();
+                self.read_into(specifications, &mut found)?;
+                let Attributes { value, target, .. } = found;
+                let (kind, name, discriminant) = (part_kind(tag), &b""[..], None);
+                self.out.function_parts.push(Part { owner, kind, name, value, discriminant, target });
             }
             _ => match part_of(tag, owner) {
                 Some((owner, kind, discriminant)) => {
@@ -310,16 +328,19 @@ impl<'s> Walk<'_, 's, '_> {
         let parent = self.open.last().map_or(0, |open| open.scope);
         let scope = self.enter(parent, attributes.name);
         let is_nested = matches!(self.open.last(), Some(Open { owner: Owner::Type(_), .. }));
+        let kind = type_kind(tag, &attributes);
+        // Pointers have no size of their own.
+        let pointer_size = if kind == TypeKind::Pointer { self.address_size.into() } else { 0 };
         let index = index(self.out.types.len())?;
         self.out.types.push(TypeEntry {
             offset,
             tag,
-            kind: type_kind(tag, &attributes),
+            kind,
             is_nested,
             name: attributes.name,
             scope: parent,
             path: self.out.scopes[scope as usize].path,
-            size: attributes.size,
+            size: if attributes.size == 0 { pointer_size } else { attributes.size },
             align: attributes.align,
             encoding: attributes.value,
             target: attributes.target,
@@ -330,7 +351,7 @@ impl<'s> Walk<'_, 's, '_> {
     }
 
     fn enter(&mut self, parent: ScopeIndex, name: &'s [u8]) -> ScopeIndex {
-        let path = hash::path(self.out.scopes[parent as usize].path, name);
+        let path = hash::entry(self.out.scopes[parent as usize].path, name);
         self.out.scopes.push(Scope { parent, name, path });
         // There are fewer scopes than bytes in the section.
         (self.out.scopes.len() - 1) as ScopeIndex
@@ -370,29 +391,40 @@ impl<'s> Walk<'_, 's, '_> {
         Ok(())
     }
 
+    #[inline]
     fn read_attributes(
         &mut self,
         specifications: &[AttributeSpecification],
     ) -> Result<Attributes<'s>, ObjectError> {
         let mut found = Attributes::default();
+        self.read_into(specifications, &mut found)?;
+        found.name = self.string(found.name_text);
+        Ok(found)
+    }
+
+    /// All but the name itself: most strings are names of parameters, which nobody asks for.
+    fn read_into(
+        &mut self,
+        specifications: &[AttributeSpecification],
+        found: &mut Attributes<'s>,
+    ) -> Result<(), ObjectError> {
         for &specification in specifications {
             if !matters(specification.name()) {
                 self.raw.skip_attributes(&[specification])?;
                 continue;
             }
-            let field = self.offset();
             let attribute = self.raw.read_attribute_inline(specification)?;
             let value = attribute.raw_value();
             match attribute.name() {
-                dw::DW_AT_name => found.name = self.string(value),
-                dw::DW_AT_linkage_name => found.linkage_name = self.string(value),
+                dw::DW_AT_name => found.name_text = Some(Text::new(value, self.string_base)),
+                dw::DW_AT_linkage_name => found.linkage_name = Some(Text::new(value, self.string_base)),
                 dw::DW_AT_type => found.target = self.reference(value),
                 dw::DW_AT_containing_type => found.containing = self.reference(value),
                 dw::DW_AT_specification | dw::DW_AT_abstract_origin => found.origin = self.reference(value),
                 dw::DW_AT_byte_size => found.size = number(&attribute),
                 dw::DW_AT_alignment => found.align = number(&attribute),
                 dw::DW_AT_discr_value => found.discriminant = Some(number(&attribute)),
-                dw::DW_AT_low_pc => found.code = self.address(value, field),
+                dw::DW_AT_low_pc => found.code = self.address(value),
                 dw::DW_AT_ranges => found.scattered = true,
                 dw::DW_AT_location => found.place = self.place(value),
                 dw::DW_AT_declaration => found.declaration = true,
@@ -400,11 +432,11 @@ impl<'s> Walk<'_, 's, '_> {
                 _ => found.value = number(&attribute),
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn string(&self, value: AttributeValue<Bytes<'s>>) -> &'s [u8] {
-        self.sections.string(value, self.string_base).unwrap_or_default()
+    fn string(&self, text: Option<Text<'s>>) -> &'s [u8] {
+        text.and_then(|text| self.sections.string(text)).unwrap_or_default()
     }
 
     fn reference(&self, value: AttributeValue<Bytes<'s>>) -> EntryOffset {
@@ -416,10 +448,13 @@ impl<'s> Walk<'_, 's, '_> {
         offset.and_then(|at| EntryOffset::try_from(at).ok()).unwrap_or(0)
     }
 
-    /// What an address refers to. `field` is where the attribute stands.
-    fn address(&self, value: AttributeValue<Bytes<'s>>, field: EntryOffset) -> Option<Target> {
+    /// What the address that was read last refers to.
+    fn address(&self, value: AttributeValue<Bytes<'s>>) -> Option<Target> {
         match value {
-            AttributeValue::Addr(_) => self.sections.addresses.at(field as usize),
+            AttributeValue::Addr(_) => {
+                let size = usize::from(self.address_size);
+                self.sections.addresses.at((self.offset() as usize).checked_sub(size)?)
+            }
             AttributeValue::DebugAddrIndex(index) => self.indexed_address(index.0),
             _ => None,
         }

@@ -21,7 +21,6 @@ pub(super) type NameTable<'o> = Option<FxHashMap<&'o [u8], SymbolId>>;
 /// What the entries of one function say together.
 pub(super) struct Form<'e, 's> {
     pub(super) name: &'s [u8],
-    linkage_name: &'s [u8],
     /// The path of what it is declared in.
     scope: u64,
     pub(super) parameters: Vec<&'e Part<'s>>,
@@ -34,7 +33,6 @@ impl<'e, 's> Form<'e, 's> {
     pub(super) fn of(entries: &'e Entries<'s>, function: &'e FunctionEntry<'s>) -> Self {
         let mut form = Self {
             name: b"",
-            linkage_name: b"",
             scope: hash::ROOT,
             parameters: Vec::new(),
             generics: Vec::new(),
@@ -57,11 +55,8 @@ impl<'e, 's> Form<'e, 's> {
                     list.extend(found);
                 }
             }
-            for (text, found) in [(&mut form.name, entry.name), (&mut form.linkage_name, entry.linkage_name)]
-            {
-                if !found.is_empty() {
-                    *text = found;
-                }
+            if !entry.name.is_empty() {
+                form.name = entry.name;
             }
             if entry.result != 0 {
                 form.result = entry.result;
@@ -96,27 +91,37 @@ pub(super) fn has_code(function: &FunctionEntry<'_>) -> bool {
 }
 
 /// The symbol of a function with code.
-pub(super) fn symbol<'o>(
-    entries: &Entries<'_>,
-    function: &FunctionEntry<'_>,
+pub(super) fn symbol<'o, 's>(
+    entries: &Entries<'s>,
+    function: &FunctionEntry<'s>,
     image: &'o Relocatable,
     names: &mut NameTable<'o>,
 ) -> Option<SymbolId> {
-    let all = origins(entries, function).map(|entry| entry.linkage_name);
-    let name = all.filter(|name| !name.is_empty()).last().unwrap_or_default();
     match function.code {
-        Some(place) => symbol_at(image, place, name),
-        None => named(image, names, name),
+        Some(place) => symbol_at(image, place, || linkage_name(entries, function)),
+        None => named(image, names, linkage_name(entries, function)),
     }
 }
 
+fn linkage_name<'s>(entries: &Entries<'s>, function: &FunctionEntry<'s>) -> &'s [u8] {
+    let text = origins(entries, function).find_map(|entry| entry.linkage_name);
+    text.and_then(|text| entries.sections.string(text)).unwrap_or_default()
+}
+
 /// The symbol of what is at a place; where there are several, the one with the name.
-pub(super) fn symbol_at(image: &Relocatable, place: Target, name: &[u8]) -> Option<SymbolId> {
+pub(super) fn symbol_at<'s>(
+    image: &Relocatable,
+    place: Target,
+    name: impl FnOnce() -> &'s [u8],
+) -> Option<SymbolId> {
     let mut all = image.symbols_at(place.section, place.offset).take(MAX_ALIASES);
     let first = all.next()?;
-    if image.name(first).as_bytes() == name {
+    let mut others = all.peekable();
+    if others.peek().is_none() {
         return Some(first);
     }
+    let name = name();
+    let mut all = std::iter::once(first).chain(others);
     Some(all.find(|&symbol| image.name(symbol).as_bytes() == name).unwrap_or(first))
 }
 

@@ -3,6 +3,7 @@
 //! Hashes of the parts of a type are summed up, so that the order in which a compiler lists them does
 //! not count. That needs hashes whose sums do not cancel out: every one is mixed to the end.
 
+use super::names::is_one_segment;
 use rustc_hash::FxHasher;
 use std::hash::Hasher as _;
 
@@ -30,6 +31,12 @@ pub(super) fn sequence(values: impl IntoIterator<Item = u64>) -> u64 {
 /// The path of `name` declared in what has the path `parent`.
 pub(super) fn path(parent: u64, name: &[u8]) -> u64 {
     sequence([parent, text(name)])
+}
+
+/// The path of what an entry's name says under what has the path `parent`, the same as if the whole
+/// qualified name were taken apart: `&dyn a::B` has colons that are no scopes of the entry.
+pub(super) fn entry(parent: u64, name: &[u8]) -> u64 {
+    if is_one_segment(name) { path(parent, name) } else { segments(parent, name) }
 }
 
 /// The path of what a qualified name spells under what has the path `parent`.

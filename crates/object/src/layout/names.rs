@@ -67,6 +67,16 @@ pub(super) fn segments(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Whether a name, as entries have it, is plainly one part: an identifier, perhaps with generic arguments.
+pub(super) fn is_one_segment(name: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'{' | b'#' | b'}');
+    match name.iter().position(|byte| !is_plain(byte)) {
+        Some(0) => false,
+        Some(end) => name[end] == b'<',
+        None => true,
+    }
+}
+
 /// Where the first `::` outside all brackets is.
 fn separator(text: &[u8]) -> Option<usize> {
     let (mut depth, mut last) = (0usize, 0);
@@ -180,6 +190,18 @@ mod tests {
             ["<a::B as c::D<fn() -> e::F>>", "{vtable}"]
         );
         assert_eq!(parts("(a::B, c::D)"), ["(a::B, c::D)"]);
+    }
+
+    #[test]
+    fn what_is_plainly_one_part_is_one_part() {
+        for name in ["u8", "Of<b::C>", "{closure_env#0}<a::B>", "Option<&dyn a::B>"] {
+            assert!(is_one_segment(name.as_bytes()), "{name}");
+            assert_eq!(segments(name.as_bytes()).count(), 1, "{name}");
+        }
+        for name in ["a::B", "&a::B", "dyn a::B", "fn() -> a::B", "<a::B as c::D>::{vtable}", "*mut a::B"] {
+            assert!(!is_one_segment(name.as_bytes()), "{name}");
+            assert!(segments(name.as_bytes()).count() > 1, "{name}");
+        }
     }
 
     #[test]

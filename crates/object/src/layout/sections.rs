@@ -15,6 +15,20 @@ use std::ffi::CStr;
 /// How bytes are read.
 pub(super) type Bytes<'s> = EndianSlice<'s, LittleEndian>;
 
+/// A string that is looked up when it is wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'s> {
+    value: AttributeValue<Bytes<'s>>,
+    /// The unit's `DW_AT_str_offsets_base`.
+    base: usize,
+}
+
+impl<'s> Text<'s> {
+    pub(super) fn new(value: AttributeValue<Bytes<'s>>, base: usize) -> Self {
+        Self { value, base }
+    }
+}
+
 /// A place in a section of the object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Target {
@@ -86,14 +100,14 @@ impl<'o> Sections<'o> {
         }))
     }
 
-    /// The bytes of a string attribute. `base` is the unit's `DW_AT_str_offsets_base`.
-    pub(super) fn string<'s>(&'s self, value: AttributeValue<Bytes<'s>>, base: usize) -> Option<&'s [u8]> {
-        match value {
+    /// The bytes of a string attribute.
+    pub(super) fn string<'s>(&'s self, text: Text<'s>) -> Option<&'s [u8]> {
+        match text.value {
             AttributeValue::String(text) => Some(text.slice()),
             AttributeValue::DebugStrRef(at) => zero_terminated(self.strings, at.0),
             AttributeValue::DebugLineStrRef(at) => zero_terminated(self.line_strings, at.0),
             AttributeValue::DebugStrOffsetsIndex(index) => {
-                let field = index.0.checked_mul(4)?.checked_add(base)?;
+                let field = index.0.checked_mul(4)?.checked_add(text.base)?;
                 let mut field = Bytes::new(self.string_offsets.get(field..)?, LittleEndian);
                 zero_terminated(self.strings, field.read_u32().ok()? as usize)
             }

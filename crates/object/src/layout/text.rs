@@ -98,7 +98,7 @@ struct Names<'e, 's> {
     ids: Ids<'e, 's>,
 }
 
-impl Names<'_, '_> {
+impl<'s> Names<'_, 's> {
     fn describe(&self, id: TypeId) -> Option<TypeText> {
         let of_id = |index: &usize| self.ids.get(*index) == Some(id);
         let indices: Vec<usize> = (0..self.entries.types.len()).filter(of_id).collect();
@@ -111,8 +111,7 @@ impl Names<'_, '_> {
 
     fn layout(&self, index: usize) -> LayoutText {
         let entry = &self.entries.types[index];
-        let all = &self.entries.type_parts;
-        let parts = &all[Entries::parts(all, index as u32)];
+        let parts = self.ids.parts(index);
         let of = |kind| parts.iter().filter(move |part| part.kind == kind);
         let variants = of(PartKind::Variant).chain(of(PartKind::Enumerator));
         let what = match entry.kind {
@@ -132,9 +131,7 @@ impl Names<'_, '_> {
     }
 
     fn fields(&self, index: usize) -> Vec<FieldText> {
-        let all = &self.entries.type_parts;
-        let parts = all[Entries::parts(all, index as u32)].iter();
-        let members = parts.filter(|part| part.kind == PartKind::Member);
+        let members = self.ids.parts(index).iter().filter(|part| part.kind == PartKind::Member);
         let mut fields: Vec<_> = members.map(|part| self.field(part)).collect();
         fields.sort();
         // A coroutine's state lists what it keeps once for each place that uses it.
@@ -166,7 +163,7 @@ impl Names<'_, '_> {
 
     fn signature(&self, image: &Relocatable, symbol: SymbolId) -> Option<String> {
         let mut names = None;
-        let with_code = |it: &&FunctionEntry<'_>| {
+        let with_code = |it: &&FunctionEntry<'s>| {
             functions::has_code(it) && functions::symbol(self.entries, it, image, &mut names) == Some(symbol)
         };
         let function = self.entries.functions.iter().find(with_code)?;
@@ -186,8 +183,7 @@ impl Names<'_, '_> {
         if !entry.name.is_empty() {
             return self.qualified(entry.scope, entry.name);
         }
-        let all = &self.entries.type_parts;
-        let parts = &all[Entries::parts(all, index as u32)];
+        let parts = self.ids.parts(index);
         let target = |offset| self.type_name(offset, depth + 1);
         match entry.kind {
             TypeKind::Array => {

@@ -23,7 +23,10 @@ pub(super) fn add(out: &mut Layouts, ids: &Ids<'_, '_>, image: &Relocatable) {
         if is_vtable(variable) {
             vtables.push(variable);
         } else if let Some(ty) = ids.at(variable.target)
-            && let Some(symbol) = symbol_at(image, variable.place, variable.linkage_name)
+            && let Some(symbol) = symbol_at(image, variable.place, || {
+                let text = variable.linkage_name;
+                text.and_then(|text| ids.entries.sections.string(text)).unwrap_or_default()
+            })
         {
             out.statics.push(StaticFacts { symbol, ty });
         }
