@@ -68,7 +68,8 @@ fn plant(seed: Seed, corpus: &Path) -> Result {
         Seed::DebugInformation => {
             let source = corpus.with_extension("rs");
             std::fs::write(&source, RUST).map_err(|error| error.to_string())?;
-            let flags = ["-g", "--edition=2024", "--crate-type=lib", "--emit=obj", "-Ccodegen-units=1"];
+            let flags =
+                ["-g", "-Awarnings", "--edition=2024", "--crate-type=lib", "--emit=obj", "-Ccodegen-units=1"];
             ["4", "5"].into_iter().try_for_each(|version| {
                 let mut rustc = Command::new("rustc");
                 rustc.args(flags).arg(format!("-Cdwarf-version={version}")).arg(&source).arg("-o");
