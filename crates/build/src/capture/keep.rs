@@ -12,7 +12,11 @@ pub fn keep(from: &Path, to: &Path) -> io::Result<()> {
             keep(from, to)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
-        Err(_) => std::fs::copy(from, to).map(drop),
+        Err(_) => {
+            // Whoever reads what is there goes on with that.
+            let _ = std::fs::remove_file(to);
+            std::fs::copy(from, to).map(drop)
+        }
     }
 }
 

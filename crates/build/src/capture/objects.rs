@@ -1,6 +1,7 @@
 //! The objects that rustc keeps in its incremental folder, one per codegen unit.
 
 use super::keep;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -56,15 +57,21 @@ fn session_time(name: &str) -> Option<String> {
 
 /// The object files of a folder, in the order of their names.
 pub fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut objects = Vec::new();
+    let mut names = names_in(folder)?;
+    names.sort();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// The names of a folder's object files.
+pub fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "o") {
-            objects.push(path);
+        let name = entry?.file_name();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "o") {
+            names.push(name);
         }
     }
-    objects.sort();
-    Ok(objects)
+    Ok(names)
 }
 
 /// Keeps the objects of a session in a folder of the same name under `base`, and returns it.

@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::capture::{Folders, keep, objects};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -29,23 +30,27 @@ impl Objects {
 
     /// The paths, in the order of the codegen units' names.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
-        let mut paths: Vec<PathBuf> = self.paths.values().cloned().collect();
-        paths.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-        paths
+        let mut paths: Vec<_> = self.paths.values().map(|path| (path.file_name(), path)).collect();
+        paths.sort_unstable();
+        paths.into_iter().map(|(_, path)| path.clone()).collect()
     }
 
     /// The objects of a finished session: those that are known under the names they have, the others
     /// kept in `folder`.
     pub(super) fn next(&self, session: &Path, folder: &Path) -> io::Result<Self> {
-        let mut next = HashMap::new();
-        for object in objects::in_folder(session)? {
-            let identity = identity(&object)?;
+        let mut next = HashMap::with_capacity(self.paths.len());
+        let open = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let session_folder = rustix::fs::open(session, open, Mode::empty())?;
+        for name in objects::names_in(session)? {
+            // There are hundreds: each is looked up in this folder, not from the root.
+            let found = rustix::fs::statat(&session_folder, &name, AtFlags::empty())?;
+            let identity = (found.st_dev, found.st_ino);
             let path = match self.paths.get(&identity) {
                 Some(known) => known.clone(),
                 None => {
                     std::fs::create_dir_all(folder)?;
-                    let kept = folder.join(object.file_name().unwrap_or_default());
-                    keep(&object, &kept)?;
+                    let kept = folder.join(&name);
+                    keep(&session.join(&name), &kept)?;
                     kept
                 }
             };
