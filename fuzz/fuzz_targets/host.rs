@@ -6,7 +6,7 @@ use livepatch_object::address::LinkAddress;
 use livepatch_object::host::Host;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(host) = Host::parse(data) else { return };
+    let Ok(host) = Host::parse(data.to_vec()) else { return };
     let _ = (host.lookup("main", ""), host.lookup("", "a.c"), host.extent(), host.build_id());
     for at in [0, host.entry().0, u64::MAX] {
         let at = LinkAddress(at);

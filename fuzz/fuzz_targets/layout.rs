@@ -8,7 +8,7 @@ use livepatch_object::layout::{
 use livepatch_object::relocatable::Relocatable;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(object) = Relocatable::parse(data.into()) else { return };
+    let Ok(object) = Relocatable::parse(data.to_vec()) else { return };
     let Ok(Some(layouts)) = Layouts::read(&object) else { return };
     for ty in layouts.types() {
         assert!(!ty.is_relaid(&ty), "a type is what it is");

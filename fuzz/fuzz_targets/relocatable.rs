@@ -9,7 +9,7 @@ use livepatch_object::tls;
 use livepatch_object::unwind::{Unwind, relocations_within};
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(object) = Relocatable::parse(data.into()) else { return };
+    let Ok(object) = Relocatable::parse(data.to_vec()) else { return };
     let unwind = Unwind::parse(&object).unwrap_or_default();
     let mut comparer = Comparer::new(&object, &object, Strictness::IgnoreLocations);
     for (id, section) in object.sections() {

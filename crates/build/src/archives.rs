@@ -4,6 +4,7 @@
 //! dependencies have it; they are looked at when nothing else has a name.
 
 use crate::objects::{LoadError, Object};
+use bytes::Bytes;
 use livepatch_object::archive::{ArchiveIndex, MemberId, member};
 use object::read::ReadCache;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -99,7 +100,7 @@ impl Archives {
         let path = &self.paths[archive];
         let cache = ReadCache::new(open(path)?);
         let bytes = member(&cache, id).map_err(|source| LoadError::Object { path: path.clone(), source })?;
-        let object = Object::parse(bytes.into(), path)?;
+        let object = Object::parse(Bytes::copy_from_slice(bytes), path)?;
         self.members.insert((archive, id), object.clone());
         Ok(object)
     }

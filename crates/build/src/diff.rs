@@ -96,6 +96,10 @@ fn changed_units(
     for krate in rebuilt {
         for path in &krate.objects {
             let unit = CodegenUnit::of(&krate.unit, path);
+            // Objects are kept: what is at a name once is there for as long as the name is.
+            if live.unit(&unit).is_some_and(|object| object.origin.as_os_str() == path.as_os_str()) {
+                continue;
+            }
             let identity = store.identity(path)?;
             if !live.is_live(&unit, &identity) {
                 let (identity, object) = store.load(path)?;

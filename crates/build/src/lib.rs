@@ -8,6 +8,7 @@ pub mod gate;
 pub mod islands;
 pub mod live;
 pub mod loops;
+mod mapped_file;
 pub mod objects;
 pub mod place;
 pub mod process;

@@ -1,6 +1,8 @@
-//! Objects of codegen units, read once and shared.
+//! Objects of codegen units, mapped and shared.
 
+use crate::mapped_file::map;
 use crate::session::UnitId;
+use bytes::Bytes;
 use livepatch_object::ObjectError;
 use livepatch_object::layout::Layouts;
 use livepatch_object::relocatable::{Binding, Place, Relocatable, SymbolId, SymbolKind};
@@ -25,16 +27,16 @@ pub struct Object {
 
 impl Object {
     /// Reads an object from its bytes.
-    pub fn parse(bytes: Vec<u8>, origin: &Path) -> Result<Arc<Self>, LoadError> {
+    pub fn parse(bytes: impl Into<Bytes>, origin: &Path) -> Result<Arc<Self>, LoadError> {
         let bad = |source| LoadError::Object { path: origin.to_owned(), source };
         let image = Relocatable::parse(bytes).map_err(bad)?;
         let unwind = Unwind::parse(&image).map_err(bad)?;
         Ok(Arc::new(Self { image, unwind, origin: origin.to_owned(), layouts: OnceLock::new() }))
     }
 
-    /// Reads an object from a file.
+    /// Reads an object from a file that is kept as it is.
     pub fn load(path: &Path) -> Result<Arc<Self>, LoadError> {
-        Self::parse(read(path)?, path)
+        Self::parse(load(path)?, path)
     }
 
     /// What its debug information says about types; none when it has none that can be read. Takes time
@@ -145,9 +147,9 @@ impl Store {
     }
 }
 
-/// Reads a whole file.
-pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
+/// The bytes of a file that is kept as it is.
+pub fn load(path: &Path) -> Result<Bytes, LoadError> {
+    map(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }
 
 /// An object, archive or image could not be read.

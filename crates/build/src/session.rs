@@ -16,7 +16,7 @@ use crate::archives::Archives;
 use crate::diff::{Diff, diff, note_main};
 use crate::gate;
 use crate::live::{Body, Commit, Live, Location, Module, NewBody};
-use crate::objects::{CodegenUnit, LoadError, Store, read};
+use crate::objects::{CodegenUnit, LoadError, Store, load};
 use crate::place::Layout;
 use crate::process::Process;
 use crate::readers;
@@ -103,9 +103,8 @@ impl Session {
         store: Store,
         counters: Counters,
     ) -> Result<Self, OpenError> {
-        let bytes = read(&base.host)?;
         let bad = |source: ObjectError| LoadError::Object { path: base.host.clone(), source };
-        let host = Host::parse(&bytes).map_err(bad)?;
+        let host = Host::parse(load(&base.host)?).map_err(bad)?;
         if host.symbol_count() == 0 {
             return Err(OpenError::Stripped(base.host.clone()));
         }

@@ -52,12 +52,12 @@ pub fn is_named(object: &Relocatable, id: SymbolId) -> bool {
     if matches!(symbol.kind, SymbolKind::Section | SymbolKind::File) {
         return false;
     }
-    let name = object.name(id);
+    let starts_with = |start: &[u8]| object.name_starts_with(id, start);
     match object.section(section).kind {
         SectionKind::ReadOnly => {
-            symbol.binding != Binding::Local || name.starts_with("_ZN") || name.starts_with("_R")
+            symbol.binding != Binding::Local || starts_with(b"_ZN") || starts_with(b"_R")
         }
-        _ => !name.is_empty() && !name.starts_with(".L"),
+        _ => !starts_with(b"\0") && !starts_with(b".L"),
     }
 }
 
@@ -216,10 +216,15 @@ impl<'o> Comparer<'o> {
         }
         match (referent(self.old, old, a), referent(self.new, new, b)) {
             (Referent::Interior { section: s, offset: i }, Referent::Interior { section: t, offset: j }) => {
-                i == j && first_name(self.old, s) == first_name(self.new, t)
+                i == j
+                    && match (first_named(self.old, s), first_named(self.new, t)) {
+                        (Some(s), Some(t)) => self.old.same_name(s, self.new, t),
+                        (None, None) => true,
+                        _ => false,
+                    }
             }
             (Referent::Named { symbol: s, offset: i }, Referent::Named { symbol: t, offset: j }) => {
-                i == j && self.old.name(s) == self.new.name(t)
+                i == j && self.old.same_name(s, self.new, t)
             }
             (Referent::Content { section: s, offset: i }, Referent::Content { section: t, offset: j }) => {
                 let (i, j) = (i.wrapping_add(pc_bias(a)), j.wrapping_add(pc_bias(b)));
@@ -235,9 +240,9 @@ impl<'o> Comparer<'o> {
     }
 }
 
-/// The name of the first thing in a section.
-fn first_name(object: &Relocatable, section: SectionId) -> Option<&str> {
-    object.symbols_in(section).find(|&s| is_named(object, s)).map(|s| object.name(s))
+/// The first thing in a section that has a name.
+fn first_named(object: &Relocatable, section: SectionId) -> Option<SymbolId> {
+    object.symbols_in(section).find(|&s| is_named(object, s))
 }
 
 /// The piece of a mergeable section that an offset falls into, and how far into it.

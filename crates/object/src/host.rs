@@ -3,10 +3,12 @@
 use crate::ObjectError;
 use crate::address::LinkAddress;
 use crate::relocatable::{Binding, SymbolKind};
+use crate::strings::{Strings, checked_range, text};
+use bytes::Bytes;
 use hashbrown::HashTable;
 use object::LittleEndian as LE;
 use object::elf;
-use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
+use object::read::elf::{FileHeader, ProgramHeader as _, Sym as _};
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher as _;
 use std::ops::Range;
@@ -35,8 +37,8 @@ impl TlsSegment {
 /// A symbol that the host defines.
 #[derive(Clone, Debug)]
 pub struct HostSymbol {
-    name: Range<u32>,
-    file: Range<u32>,
+    name: u32,
+    file: u32,
     /// Where; for thread-locals the offset in the TLS segment.
     pub address: LinkAddress,
     /// How long, in bytes.
@@ -71,8 +73,10 @@ struct Segment {
 
 /// The host image.
 pub struct Host {
-    code: Vec<(LinkAddress, Vec<u8>)>,
-    strings: Vec<u8>,
+    bytes: Bytes,
+    /// Executable segments, and where they are in the file.
+    code: Vec<(LinkAddress, Range<usize>)>,
+    strings: Strings,
     symbols: Vec<HostSymbol>,
     by_name: HashTable<u32>,
     /// Indices of function symbols, ascending by address.
@@ -92,8 +96,13 @@ impl std::fmt::Debug for Host {
 type Header = elf::FileHeader64<LE>;
 
 impl Host {
-    /// Reads a linked x86-64 image. Keeps its symbol table and code, not the rest.
-    pub fn parse(data: &[u8]) -> Result<Self, ObjectError> {
+    /// Reads a linked x86-64 image.
+    ///
+    /// The bytes are kept, and may be a mapped file: only its headers and its symbol table are looked at
+    /// here.
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, ObjectError> {
+        let bytes = bytes.into();
+        let data: &[u8] = &bytes;
         let fail = ObjectError::container("ELF image");
         let header = Header::parse(data).map_err(&fail)?;
         let endian = header.endian().map_err(&fail)?;
@@ -105,8 +114,9 @@ impl Host {
             });
         }
         let mut host = Self {
+            bytes: bytes.clone(),
             code: Vec::new(),
-            strings: Vec::new(),
+            strings: Strings::default(),
             symbols: Vec::new(),
             by_name: HashTable::new(),
             functions: Vec::new(),
@@ -149,21 +159,23 @@ impl Host {
 
     /// A symbol's name.
     pub fn name(&self, symbol: &HostSymbol) -> &str {
-        self.text(&symbol.name)
+        text(self.strings.get(&self.bytes, symbol.name))
     }
 
     /// Every definition of a name.
     pub fn definitions<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h HostSymbol> {
         self.by_name
-            .iter_hash(hash(name))
+            .iter_hash(hash(name.as_bytes()))
             .filter_map(|&at| self.symbols.get(at as usize))
-            .filter(move |symbol| self.text(&symbol.name) == name)
+            .filter(move |symbol| self.strings.get(&self.bytes, symbol.name) == name.as_bytes())
     }
 
     /// The definition of a name, seen from a source file (`STT_FILE`): that file's own local symbol
     /// first, then a global one, then the only local one there is.
     pub fn lookup(&self, name: &str, file: &str) -> Lookup<'_> {
-        let own = |s: &&HostSymbol| s.binding == Binding::Local && self.text(&s.file) == file;
+        let own = |s: &&HostSymbol| {
+            s.binding == Binding::Local && self.strings.get(&self.bytes, s.file) == file.as_bytes()
+        };
         if !file.is_empty()
             && let Lookup::Found(symbol) = one(self.definitions(name).filter(own))
         {
@@ -177,9 +189,10 @@ impl Host {
 
     /// The executable segment that an address is in, and how far into it the address is.
     pub fn code(&self, at: LinkAddress) -> Option<(&[u8], usize)> {
-        self.code.iter().find_map(|(start, bytes)| {
+        self.code.iter().find_map(|(start, range)| {
+            let bytes = &self.bytes[range.clone()];
             let from = usize::try_from(at.checked_since(*start)?).ok()?;
-            (from < bytes.len()).then_some((bytes.as_slice(), from))
+            (from < bytes.len()).then_some((bytes, from))
         })
     }
 
@@ -187,8 +200,8 @@ impl Host {
     pub fn room(&self, at: LinkAddress) -> u64 {
         let next = self.functions.partition_point(|&f| self.symbols[f as usize].address <= at);
         let next = self.functions.get(next).map(|&f| self.symbols[f as usize].address);
-        let end = self.code.iter().find_map(|(start, bytes)| {
-            let end = start.checked_add(bytes.len() as u64)?;
+        let end = self.code.iter().find_map(|(start, range)| {
+            let end = start.checked_add(range.len() as u64)?;
             (*start <= at && at < end).then_some(end)
         });
         let limit = match (next, end) {
@@ -206,11 +219,6 @@ impl Host {
         (at.checked_since(symbol.address)? < symbol.size.max(1)).then_some(symbol)
     }
 
-    fn text(&self, range: &Range<u32>) -> &str {
-        let bytes = &self.strings[range.start as usize..range.end as usize];
-        std::str::from_utf8(bytes).unwrap_or_default()
-    }
-
     fn read_segments(&mut self, header: &Header, endian: LE, data: &[u8]) -> Result<(), ObjectError> {
         let fail = ObjectError::container("ELF image");
         for segment in header.program_headers(endian, data).map_err(&fail)? {
@@ -220,10 +228,10 @@ impl Host {
                 elf::PT_LOAD => {
                     let executable = segment.p_flags(endian) & elf::PF_X != 0;
                     if executable {
-                        let bytes = segment
-                            .data(endian, data)
-                            .map_err(|()| ObjectError::Inconsistent { what: "a program header" })?;
-                        self.code.push((address, bytes.to_vec()));
+                        let (offset, length) = segment.file_range(endian);
+                        let range = checked_range(offset, length, data.len())
+                            .ok_or(ObjectError::Inconsistent { what: "a program header" })?;
+                        self.code.push((address, range));
                     }
                     self.segments.push(Segment { address, length, executable });
                 }
@@ -255,21 +263,24 @@ impl Host {
             return Ok(());
         }
         let strings = sections.section(table.string_section()).map_err(&fail)?;
-        self.strings = strings.data(endian, data).map_err(&fail)?.to_vec();
-        let mut file = 0..0;
+        self.strings = Strings::read(strings, data)?;
+        let mut hashes = Vec::new();
+        let mut file = 0;
         for symbol in table.symbols() {
-            let Ok(name) = name_range(&self.strings, symbol.st_name(endian)) else { continue };
+            let name = symbol.st_name(endian);
             if symbol.st_type() == elf::STT_FILE {
                 file = name;
                 continue;
             }
             let index = symbol.st_shndx(endian);
-            if index == elf::SHN_UNDEF || name.is_empty() || symbol.st_type() == elf::STT_SECTION {
+            let bytes = self.strings.get(data, name);
+            if index == elf::SHN_UNDEF || symbol.st_type() == elf::STT_SECTION || text(bytes).is_empty() {
                 continue;
             }
+            hashes.push(hash(bytes));
             let local = symbol.st_bind() == elf::STB_LOCAL;
             self.symbols.push(HostSymbol {
-                file: if local { file.clone() } else { 0..0 },
+                file: if local { file } else { 0 },
                 name,
                 address: LinkAddress(symbol.st_value(endian)),
                 size: symbol.st_size(endian),
@@ -282,21 +293,16 @@ impl Host {
                 absolute: index == elf::SHN_ABS,
             });
         }
-        self.index()
+        self.index(&hashes)
     }
 
-    fn index(&mut self) -> Result<(), ObjectError> {
+    fn index(&mut self, hashes: &[u64]) -> Result<(), ObjectError> {
         let count = u32::try_from(self.symbols.len())
             .map_err(|_| ObjectError::Inconsistent { what: "the symbol table's size" })?;
-        let (symbols, strings) = (&self.symbols, &self.strings);
-        let hash_of = |at: u32| {
-            let name = &symbols[at as usize].name;
-            let bytes = &strings[name.start as usize..name.end as usize];
-            hash(std::str::from_utf8(bytes).unwrap_or_default())
-        };
+        let symbols = &self.symbols;
         self.by_name = HashTable::with_capacity(symbols.len());
-        for at in 0..count {
-            self.by_name.insert_unique(hash_of(at), at, |&at| hash_of(at));
+        for (at, &hash) in (0..count).zip(hashes) {
+            self.by_name.insert_unique(hash, at, |&at| hashes[at as usize]);
         }
         self.functions = (0..count)
             .filter(|&at| {
@@ -309,7 +315,7 @@ impl Host {
     }
 }
 
-fn hash(name: &str) -> u64 {
+fn hash(name: &[u8]) -> u64 {
     FxBuildHasher.hash_one(name)
 }
 
@@ -331,14 +337,6 @@ fn kind(symbol_type: u8) -> SymbolKind {
         elf::STT_GNU_IFUNC => SymbolKind::IndirectFunction,
         _ => SymbolKind::None,
     }
-}
-
-fn name_range(strings: &[u8], at: u32) -> Result<Range<u32>, ObjectError> {
-    let bad = || ObjectError::Inconsistent { what: "a symbol's name" };
-    let rest = strings.get(at as usize..).ok_or_else(bad)?;
-    let length = rest.iter().position(|&b| b == 0).ok_or_else(bad)?;
-    std::str::from_utf8(&rest[..length]).map_err(|_| ObjectError::NotUtf8 { what: "a symbol" })?;
-    Ok(at..at.checked_add(u32::try_from(length).map_err(|_| bad())?).ok_or_else(bad)?)
 }
 
 fn build_id(notes: Option<object::read::elf::NoteIterator<'_, Header>>, endian: LE) -> Option<Vec<u8>> {

@@ -26,6 +26,7 @@ pub mod host;
 pub mod layout;
 pub mod relocatable;
 pub mod relocation;
+mod strings;
 pub mod tls;
 pub mod unwind;
 

@@ -2,8 +2,13 @@
 //!
 //! Specification: System V gABI chapter 4; names as there.
 
+mod by_section;
+
 use crate::ObjectError;
 use crate::address::SectionOffset;
+use crate::strings::{Strings, file_range, text};
+use by_section::BySection;
+use bytes::Bytes;
 use object::elf;
 use object::read::elf::{FileHeader, Rela as _, SectionHeader as _, Sym as _};
 use object::{LittleEndian as LE, SymbolIndex as RawSymbolIndex};
@@ -45,7 +50,7 @@ pub enum SectionKind {
 /// A section header.
 #[derive(Clone, Debug)]
 pub struct Section {
-    name: Range<u32>,
+    name: u32,
     data: Range<usize>,
     /// What it holds.
     pub kind: SectionKind,
@@ -57,9 +62,16 @@ pub struct Section {
     pub merge_entry: u64,
     /// Whether a mergeable section holds NUL-terminated strings.
     pub strings: bool,
-    relocations: Range<u32>,
-    /// Debug information has by far the most relocations, and they are rarely needed: where they are.
-    undecoded: Range<usize>,
+    relocations: RelocationTable,
+}
+
+/// Where a section's relocations are.
+#[derive(Clone, Debug)]
+enum RelocationTable {
+    /// In [`Relocatable::relocations`].
+    Decoded(Range<u32>),
+    /// In the file: debug information has by far the most relocations, and they are rarely needed.
+    InFile(Range<usize>),
 }
 
 /// Where a symbol is defined.
@@ -108,7 +120,7 @@ pub enum SymbolKind {
 /// A symbol.
 #[derive(Clone, Debug)]
 pub struct Symbol {
-    name: Range<u32>,
+    name: u32,
     /// Where it is defined.
     pub place: Place,
     /// Its offset in its section (its value, when absolute).
@@ -136,14 +148,13 @@ pub struct Relocation {
 
 /// A relocatable object.
 pub struct Relocatable {
-    bytes: Vec<u8>,
-    strings: Range<usize>,
-    section_strings: Range<usize>,
+    bytes: Bytes,
+    strings: Strings,
+    section_strings: Strings,
     sections: Vec<Section>,
     symbols: Vec<Symbol>,
     relocations: Vec<Relocation>,
-    /// The first symbol of each section that is not its section symbol, ascending by section and offset.
-    by_section: Vec<(SectionId, SectionOffset, SymbolId)>,
+    by_section: BySection,
     file_symbol: Option<SymbolId>,
 }
 
@@ -157,7 +168,10 @@ type Header = elf::FileHeader64<LE>;
 
 impl Relocatable {
     /// Reads an object. Every offset and name is checked here; the accessors cannot fail afterwards.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, ObjectError> {
+    ///
+    /// The bytes are kept, and may be a mapped file: of debug information nothing is looked at here.
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, ObjectError> {
+        let bytes = bytes.into();
         let fail = ObjectError::container("ELF object");
         let data: &[u8] = &bytes;
         let header = Header::parse(data).map_err(&fail)?;
@@ -169,24 +183,22 @@ impl Relocatable {
             });
         }
         let table = header.sections(endian, data).map_err(&fail)?;
-        let section_strings = match header.section_strings_index(endian, data) {
-            Ok(index) => file_range(table.section(index).map_err(&fail)?, endian, data.len())?,
-            Err(error) => return Err(fail(error)),
-        };
+        let names = header.section_strings_index(endian, data).map_err(&fail)?;
+        let section_strings = Strings::checked(table.section(names).map_err(&fail)?, data)?;
         let mut sections = Vec::with_capacity(table.len());
         for section in table.iter() {
-            sections.push(read_section(section, endian, data, &section_strings)?);
+            sections.push(read_section(section, data, &section_strings)?);
         }
         let raw = table.symbols(endian, data, elf::SHT_SYMTAB).map_err(&fail)?;
-        let strings = if raw.is_empty() {
-            0..0
-        } else {
-            file_range(table.section(raw.string_section()).map_err(&fail)?, endian, data.len())?
+        let strings = match raw.string_section() {
+            _ if raw.is_empty() => Strings::default(),
+            at if at == names => section_strings.clone(),
+            at => Strings::checked(table.section(at).map_err(&fail)?, data)?,
         };
         let mut symbols = Vec::with_capacity(raw.len());
         for (index, symbol) in raw.enumerate() {
-            let shndx = raw.shndx(endian, index);
-            symbols.push(read_symbol(symbol, shndx, endian, &data[strings.clone()], sections.len())?);
+            strings.check(data, symbol.st_name(endian), "a symbol's name")?;
+            symbols.push(read_symbol(symbol, raw.shndx(endian, index), sections.len())?);
         }
         let mut relocations = Vec::new();
         for section in table.iter() {
@@ -195,18 +207,18 @@ impl Relocatable {
             let Some(target) = sections.get_mut(target) else {
                 return Err(ObjectError::Inconsistent { what: "the target of a relocation section" });
             };
-            if target.relocations.end > 0 || target.undecoded.end > 0 {
+            if !matches!(target.relocations, RelocationTable::Decoded(Range { end: 0, .. })) {
                 return Err(ObjectError::Inconsistent { what: "a second relocation section" });
             }
-            if target.kind == SectionKind::Debug {
-                target.undecoded = file_range(section, endian, data.len())?;
-                continue;
-            }
-            let start = relocations.len();
-            read_relocations(relas, endian, symbols.len(), target.size, &mut relocations)?;
-            target.relocations = index(start)?..index(relocations.len())?;
+            target.relocations = if target.kind == SectionKind::Debug {
+                RelocationTable::InFile(file_range(section, data.len())?)
+            } else {
+                let start = relocations.len();
+                read_relocations(relas, symbols.len(), target.size, &mut relocations)?;
+                RelocationTable::Decoded(index(start)?..index(relocations.len())?)
+            };
         }
-        let by_section = symbols_by_section(&symbols);
+        let by_section = BySection::of(&symbols, sections.len())?;
         let file_symbol = symbols.iter().position(|s| s.kind == SymbolKind::File);
         let file_symbol = file_symbol.and_then(|at| u32::try_from(at).ok()).map(SymbolId);
         Ok(Self { strings, section_strings, sections, symbols, relocations, by_section, file_symbol, bytes })
@@ -240,28 +252,45 @@ impl Relocatable {
     /// A debug section's relocations, in file order, read anew each time. Those that make no sense are
     /// left out.
     pub fn debug_relocations(&self, id: SectionId) -> impl Iterator<Item = Relocation> {
-        let size = self.section(id).size;
-        let bytes = &self.bytes[self.section(id).undecoded.clone()];
+        let Section { size, relocations, .. } = self.section(id);
+        let bytes = match relocations {
+            RelocationTable::InFile(range) => &self.bytes[range.clone()],
+            RelocationTable::Decoded(_) => &[],
+        };
         let count = bytes.len() / size_of::<elf::Rela64<LE>>();
         let relas =
             object::slice_from_bytes::<elf::Rela64<LE>>(bytes, count).map_or(&[][..], |(relas, _)| relas);
-        relas.iter().filter_map(move |rela| decode(rela, LE, self.symbols.len(), size))
+        relas.iter().filter_map(move |rela| decode(rela, self.symbols.len(), *size))
     }
 
     /// A section's relocations, in file order; none for debug sections.
     pub fn relocations(&self, id: SectionId) -> &[Relocation] {
-        let range = &self.section(id).relocations;
-        &self.relocations[range.start as usize..range.end as usize]
+        match &self.section(id).relocations {
+            RelocationTable::Decoded(range) => &self.relocations[range.start as usize..range.end as usize],
+            RelocationTable::InFile(_) => &[],
+        }
     }
 
     /// A section's name.
     pub fn section_name(&self, id: SectionId) -> &str {
-        self.text(&self.section_strings, &self.section(id).name)
+        text(self.section_strings.get(&self.bytes, self.section(id).name))
     }
 
     /// A symbol's name; empty for section symbols.
     pub fn name(&self, id: SymbolId) -> &str {
-        self.text(&self.strings, &self.symbol(id).name)
+        text(self.strings.get(&self.bytes, self.symbol(id).name))
+    }
+
+    /// Whether a symbol's name starts with that.
+    pub(crate) fn name_starts_with(&self, id: SymbolId, start: &[u8]) -> bool {
+        self.strings.from(&self.bytes, self.symbol(id).name).starts_with(start)
+    }
+
+    /// Whether a symbol has the same name as one of another object.
+    pub(crate) fn same_name(&self, id: SymbolId, other: &Self, of: SymbolId) -> bool {
+        let name = self.strings.get(&self.bytes, self.symbol(id).name);
+        let rest = other.strings.from(&other.bytes, other.symbol(of).name).strip_prefix(name);
+        rest.is_some_and(|rest| rest.first().is_none_or(|&end| end == 0))
     }
 
     /// The `STT_FILE` name, which scopes this object's local symbols in a linked image; for rustc the
@@ -272,21 +301,14 @@ impl Relocatable {
 
     /// Symbols other than section symbols that are defined in a section, ascending by offset.
     pub fn symbols_in(&self, section: SectionId) -> impl Iterator<Item = SymbolId> {
-        let start = self.by_section.partition_point(|entry| entry.0 < section);
-        self.by_section[start..].iter().take_while(move |entry| entry.0 == section).map(|entry| entry.2)
+        self.by_section.get(section).iter().copied()
     }
 
     /// Symbols other than section symbols that are defined at an offset of a section.
     pub fn symbols_at(&self, section: SectionId, offset: SectionOffset) -> impl Iterator<Item = SymbolId> {
-        let start = self.by_section.partition_point(|entry| (entry.0, entry.1) < (section, offset));
-        let here =
-            move |entry: &&(SectionId, SectionOffset, SymbolId)| (entry.0, entry.1) == (section, offset);
-        self.by_section[start..].iter().take_while(here).map(|entry| entry.2)
-    }
-
-    fn text(&self, table: &Range<usize>, name: &Range<u32>) -> &str {
-        let bytes = &self.bytes[table.start + name.start as usize..table.start + name.end as usize];
-        std::str::from_utf8(bytes).unwrap_or_default()
+        let all = self.by_section.get(section);
+        let start = all.partition_point(|&id| self.symbol(id).offset < offset);
+        all[start..].iter().copied().take_while(move |&id| self.symbol(id).offset == offset)
     }
 }
 
@@ -294,69 +316,43 @@ fn index(n: usize) -> Result<u32, ObjectError> {
     u32::try_from(n).map_err(|_| ObjectError::Inconsistent { what: "a table's size" })
 }
 
-/// A section's bytes in the file, checked against the file's length.
-fn file_range(
-    section: &elf::SectionHeader64<LE>,
-    endian: LE,
-    file_len: usize,
-) -> Result<Range<usize>, ObjectError> {
-    let Some((offset, size)) = section.file_range(endian) else { return Ok(0..0) };
-    let start = usize::try_from(offset).ok();
-    let end = start.and_then(|start| start.checked_add(usize::try_from(size).ok()?));
-    match (start, end) {
-        (Some(start), Some(end)) if end <= file_len => Ok(start..end),
-        _ => Err(ObjectError::Inconsistent { what: "a section's place in the file" }),
-    }
-}
-
-/// The range of a NUL-terminated name in its table, checked to be UTF-8.
-fn name_range(table: &[u8], at: u32, what: &'static str) -> Result<Range<u32>, ObjectError> {
-    let rest = table.get(at as usize..).ok_or(ObjectError::Inconsistent { what })?;
-    let len = rest.iter().position(|&b| b == 0).ok_or(ObjectError::Inconsistent { what })?;
-    std::str::from_utf8(&rest[..len]).map_err(|_| ObjectError::NotUtf8 { what })?;
-    let end = at.checked_add(index(len)?).ok_or(ObjectError::Inconsistent { what })?;
-    Ok(at..end)
-}
-
 fn read_section(
     section: &elf::SectionHeader64<LE>,
-    endian: LE,
     data: &[u8],
-    names: &Range<usize>,
+    names: &Strings,
 ) -> Result<Section, ObjectError> {
-    if section.sh_type(endian) == elf::SHT_NULL {
+    let none = RelocationTable::Decoded(0..0);
+    if section.sh_type(LE) == elf::SHT_NULL {
         return Ok(Section {
-            name: 0..0,
+            name: 0,
             data: 0..0,
             kind: SectionKind::Other,
             size: 0,
             align: 1,
             merge_entry: 0,
             strings: false,
-            relocations: 0..0,
-            undecoded: 0..0,
+            relocations: none,
         });
     }
-    let name = name_range(&data[names.clone()], section.sh_name(endian), "a section")?;
-    let text = &data[names.start + name.start as usize..names.start + name.end as usize];
-    let flags = section.sh_flags(endian);
-    let align = section.sh_addralign(endian).max(1);
+    let name = section.sh_name(LE);
+    names.check(data, name, "a section's name")?;
+    let flags = section.sh_flags(LE);
+    let align = section.sh_addralign(LE).max(1);
     let merge = flags & u64::from(elf::SHF_MERGE) != 0;
     if !align.is_power_of_two() || align > 1 << 20 {
         return Err(ObjectError::Inconsistent { what: "a section's alignment" });
     }
-    if section.sh_size(endian) > 1 << 40 {
+    if section.sh_size(LE) > 1 << 40 {
         return Err(ObjectError::Inconsistent { what: "a section's size" });
     }
     Ok(Section {
-        data: file_range(section, endian, data.len())?,
-        kind: section_kind(std::str::from_utf8(text).unwrap_or_default(), section.sh_type(endian), flags),
-        size: section.sh_size(endian),
+        data: file_range(section, data.len())?,
+        kind: section_kind(text(names.get(data, name)), section.sh_type(LE), flags),
+        size: section.sh_size(LE),
         align,
-        merge_entry: if merge { section.sh_entsize(endian) } else { 0 },
+        merge_entry: if merge { section.sh_entsize(LE) } else { 0 },
         strings: merge && flags & u64::from(elf::SHF_STRINGS) != 0,
-        relocations: 0..0,
-        undecoded: 0..0,
+        relocations: none,
         name,
     })
 }
@@ -390,15 +386,9 @@ fn section_kind(name: &str, section_type: u32, flags: u64) -> SectionKind {
 fn read_symbol(
     symbol: &elf::Sym64<LE>,
     extended: Option<u32>,
-    endian: LE,
-    strings: &[u8],
     sections: usize,
 ) -> Result<Symbol, ObjectError> {
-    let name = match symbol.st_name(endian) {
-        0 => 0..0,
-        at => name_range(strings, at, "a symbol")?,
-    };
-    let place = match symbol.st_shndx(endian) {
+    let place = match symbol.st_shndx(LE) {
         elf::SHN_UNDEF => Place::Undefined,
         elf::SHN_ABS => Place::Absolute,
         elf::SHN_COMMON => Place::Common,
@@ -425,46 +415,31 @@ fn read_symbol(
         elf::STT_FILE => SymbolKind::File,
         _ => SymbolKind::None,
     };
-    let (offset, size) = (SectionOffset(symbol.st_value(endian)), symbol.st_size(endian));
-    Ok(Symbol { name, place, offset, size, binding, kind })
+    let (offset, size) = (SectionOffset(symbol.st_value(LE)), symbol.st_size(LE));
+    Ok(Symbol { name: symbol.st_name(LE), place, offset, size, binding, kind })
 }
 
 fn read_relocations(
     relas: &[elf::Rela64<LE>],
-    endian: LE,
     symbols: usize,
     section_size: u64,
     out: &mut Vec<Relocation>,
 ) -> Result<(), ObjectError> {
     for rela in relas {
         let bad = ObjectError::Inconsistent { what: "a relocation" };
-        out.push(decode(rela, endian, symbols, section_size).ok_or(bad)?);
+        out.push(decode(rela, symbols, section_size).ok_or(bad)?);
     }
     Ok(())
 }
 
 /// A relocation whose symbol exists and whose field begins inside its section.
-fn decode(rela: &elf::Rela64<LE>, endian: LE, symbols: usize, section_size: u64) -> Option<Relocation> {
-    let symbol = rela.symbol(endian, false).unwrap_or(RawSymbolIndex(0)).0;
-    let inside = symbol < symbols && rela.r_offset(endian) < section_size;
+fn decode(rela: &elf::Rela64<LE>, symbols: usize, section_size: u64) -> Option<Relocation> {
+    let symbol = rela.symbol(LE, false).unwrap_or(RawSymbolIndex(0)).0;
+    let inside = symbol < symbols && rela.r_offset(LE) < section_size;
     inside.then_some(Relocation {
-        offset: SectionOffset(rela.r_offset(endian)),
-        kind: rela.r_type(endian, false),
+        offset: SectionOffset(rela.r_offset(LE)),
+        kind: rela.r_type(LE, false),
         symbol: SymbolId(u32::try_from(symbol).ok()?),
-        addend: rela.r_addend(endian),
+        addend: rela.r_addend(LE),
     })
-}
-
-fn symbols_by_section(symbols: &[Symbol]) -> Vec<(SectionId, SectionOffset, SymbolId)> {
-    let mut table: Vec<_> = (0u32..)
-        .zip(symbols)
-        .filter_map(|(at, symbol)| match symbol.place {
-            Place::Section(section) if symbol.kind != SymbolKind::Section => {
-                Some((section, symbol.offset, SymbolId(at)))
-            }
-            _ => None,
-        })
-        .collect();
-    table.sort_unstable();
-    table
 }

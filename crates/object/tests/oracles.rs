@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test stops at what it cannot do without")]
 
+use bytes::Bytes;
+use livepatch_object::ObjectError;
 use livepatch_object::address::LinkAddress;
 use livepatch_object::archive::{ArchiveIndex, member};
 use livepatch_object::compare::{Comparer, Strictness, is_named};
@@ -32,6 +34,10 @@ fn nm(file: &Path) -> BTreeMap<String, BTreeSet<(u64, char)>> {
     all
 }
 
+fn parse(object: &[u8]) -> Result<Relocatable, ObjectError> {
+    Relocatable::parse(Bytes::copy_from_slice(object))
+}
+
 fn this_program() -> PathBuf {
     std::env::current_exe().expect("this program")
 }
@@ -39,7 +45,7 @@ fn this_program() -> PathBuf {
 #[test]
 fn the_host_has_the_symbols_that_nm_lists() {
     let path = this_program();
-    let host = Host::parse(&std::fs::read(&path).expect("reading")).expect("parsing");
+    let host = Host::parse(std::fs::read(&path).expect("reading")).expect("parsing");
     let symbols = nm(&path);
     assert!(symbols.len() > 1000);
     for (name, expected) in &symbols {
@@ -58,7 +64,7 @@ fn the_host_has_the_symbols_that_nm_lists() {
 #[test]
 fn the_host_has_the_code_that_is_in_memory() {
     let path = this_program();
-    let host = Host::parse(&std::fs::read(&path).expect("reading")).expect("parsing");
+    let host = Host::parse(std::fs::read(&path).expect("reading")).expect("parsing");
     let function: fn(&str) -> String = livepatch_object::demangle;
     let symbols = nm(&path);
     let (name, address) = symbols
@@ -94,7 +100,7 @@ fn the_build_id_is_the_one_that_readelf_prints() {
         });
     assert!(output.expect("gcc is installed").success());
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR").to_owned() + "/with-id");
-    let host = Host::parse(&std::fs::read(&path).expect("reading")).expect("parsing");
+    let host = Host::parse(std::fs::read(&path).expect("reading")).expect("parsing");
     assert_eq!(host.build_id(), [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
     // `main` reads x[1], 4 bytes into the block; what it reads is what the linker made of that.
     let offset = host.tls().expect("thread-locals").tp_offset(4);
@@ -132,8 +138,7 @@ fn std_members() -> Vec<Relocatable> {
         let found: Vec<_> = index.candidates(name).collect();
         assert!(!found.is_empty(), "{name}");
         for id in found {
-            let object =
-                Relocatable::parse(member(&*bytes, id).expect("a member").into()).expect("an object");
+            let object = parse(member(&*bytes, id).expect("a member")).expect("an object");
             let defines = object.symbols().any(|(symbol, s)| {
                 object.name(symbol) == name
                     && matches!(s.place, Place::Section(_))
@@ -194,12 +199,12 @@ fn damaged_objects_are_errors() {
     let object = member(&*bytes, id).expect("a member");
     for length in (0..object.len()).step_by(object.len() / 97 + 1) {
         // Cut short: an error, or the tables that are still whole; never a panic.
-        if let Ok(object) = Relocatable::parse(object[..length].into()) {
+        if let Ok(object) = parse(&object[..length]) {
             let _ = Unwind::parse(&object);
         }
     }
-    assert!(Relocatable::parse(b"not an object"[..].into()).is_err());
-    assert!(Host::parse(object).is_err(), "an object is not a linked image");
+    assert!(parse(b"not an object").is_err());
+    assert!(Host::parse(Bytes::copy_from_slice(object)).is_err(), "an object is not a linked image");
     let program = std::fs::read(this_program()).expect("reading");
     assert!(Relocatable::parse(program).is_err(), "a linked image is not an object");
 }

@@ -37,7 +37,7 @@ impl Session {
 
 fn image_function(process: &Process, number: u32, location: Location) -> Option<String> {
     let image = process.image(number)?;
-    let file = Host::parse(&std::fs::read(&image.path).ok()?).ok()?;
+    let file = Host::parse(std::fs::read(&image.path).ok()?).ok()?;
     let link = image.start.0.checked_sub(BIAS)?.checked_add(location.position)?;
     Some(demangle(file.name(file.function_at(LinkAddress(link))?)))
 }

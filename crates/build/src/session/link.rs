@@ -173,7 +173,7 @@ impl Session {
     /// function's size.
     fn patch_code(&self, process: &Process, number: u32, position: u64) -> Option<(Vec<u8>, usize, usize)> {
         let image = process.image(number)?;
-        let host = Host::parse(&std::fs::read(&image.path).ok()?).ok()?;
+        let host = Host::parse(std::fs::read(&image.path).ok()?).ok()?;
         let link = RuntimeAddress(image.start.0.checked_sub(BIAS)?).checked_add(position)?;
         let size = host.function_at(LinkAddress(link.0))?.size;
         let (text, offset) = host.code(LinkAddress(link.0))?;

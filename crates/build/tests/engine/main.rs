@@ -6,6 +6,7 @@ mod diff;
 mod fixture;
 mod gate;
 mod live;
+mod objects;
 mod program;
 mod server;
 mod storm;
