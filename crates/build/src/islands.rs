@@ -1,6 +1,7 @@
 //! Where islands, their slots and relocated copies go in one process, and what is written for each function.
 //!
-//! A redirected function's entry is a jump to its *island*, `jmp *[slot]`. Which bytes that jump may have
+//! A redirected function's entry is a jump to its *island*, which jumps on to the body: straight, where it
+//! can be placed so that one store changes that jump ([`direct`]), or else by `jmp *[slot]`. Which bytes that jump may have
 //! follows from the function's first instructions (`livepatch_object::entry`), and the bytes fix where the
 //! island is; so islands of many functions are fitted into as few pages as possible (`pages`). Slots and
 //! copies go anywhere near. Code pages are never writable and slot pages never executable.
@@ -8,6 +9,7 @@
 //! Nothing here touches the process: a plan is a value, and [`Islands`] is cheap to clone, so that the plan
 //! of a patch that was not applied is dropped with the clone that it was made on.
 
+mod direct;
 mod pages;
 mod space;
 mod stages;
@@ -18,12 +20,13 @@ mod tests;
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::entry::x86_64::{self, Entry, EntryError, Function};
 use livepatch_proto::{IslandPage, MemoryWrite, Redirect, Trap, TrapTarget, WireAddress, WireRange};
-use pages::{Arena, Code};
+use pages::{Arena, Code, Wanted};
 use space::Space;
 use stages::Text;
 use std::ops::Range;
 use thiserror::Error;
 
+pub use direct::DirectJump;
 pub use livepatch_object::entry::x86_64::{Hazards, Method};
 
 /// How far a `rel32` reaches.
@@ -83,8 +86,10 @@ pub struct Redirection {
     pub original: WireAddress,
     /// Pages that are needed from now on; also for functions planned later.
     pub pages: Vec<IslandPage>,
-    /// The island and the copy.
+    /// The copy and the island, which comes last and leads to the slot's target, by way of the slot.
     pub writes: Vec<MemoryWrite>,
+    /// The jump that the island ends with, if it can lead there past the slot.
+    pub jump: Option<DirectJump>,
     /// Where threads go on that are inside the overwritten bytes.
     pub traps: Vec<Trap>,
     /// The change of the entry.
@@ -168,6 +173,8 @@ impl Islands {
         }
         let copy = self.take_copy(&entry)?;
         let mut writes = vec![MemoryWrite { at: WireAddress(copy.at.0), bytes: copy.bytes.clone() }];
+        let direct = island.as_ref().and_then(|island| island.direct.clone());
+        writes.extend(direct.as_ref().map(|(_, stub)| stub.clone()));
         writes.extend(island.as_ref().map(Island::write));
         let jump = island.as_ref().map(|island| island.displacement);
         let staged = self.text.stage(function, &entry, jump);
@@ -177,6 +184,7 @@ impl Islands {
             original: WireAddress(copy.at.0),
             pages: std::mem::take(&mut self.unsent),
             writes,
+            jump: direct.map(|(jump, _)| jump),
             traps,
             redirect: staged.redirect,
             method: entry.method(),
@@ -224,27 +232,64 @@ impl Islands {
 
     /// Finds room for an island that a punned jump can lead to.
     fn take_island(&mut self, entry: &Entry, slot: RuntimeAddress) -> Option<Island> {
-        let length = JMP_SLOT.len() + 4 + if entry.begins_with_endbr() { ENDBR64.len() } else { 0 };
-        let from = entry.address().checked_add(x86_64::JUMP as u64)?;
-        let wanted = pages::Wanted { from: from.0, boundaries: entry.boundaries(), length: length as u64 };
-        let at = RuntimeAddress(self.islands.take(&wanted, &mut self.space, &mut self.unsent)?);
-        let displacement = i32::try_from(at.distance_from(from)).ok()?;
-        let to_slot = i32::try_from(slot.distance_from(at.checked_add(length as u64)?)).ok()?;
-        let mut code = Vec::with_capacity(length);
-        if entry.begins_with_endbr() {
-            code.extend_from_slice(&ENDBR64);
-        }
-        code.extend_from_slice(&JMP_SLOT);
-        code.extend_from_slice(&to_slot.to_le_bytes());
-        Some(Island { at, code, displacement })
+        self.take_direct_island(entry, slot).or_else(|| self.take_slot_island(entry, slot))
     }
+
+    /// An island that jumps to its stub as long as nobody has it jump elsewhere.
+    fn take_direct_island(&mut self, entry: &Entry, slot: RuntimeAddress) -> Option<Island> {
+        let prefix = island_prefix(entry);
+        let length = prefix.len() + x86_64::JUMP;
+        let starts = direct::starts(prefix.len() as u64);
+        let (at, displacement) = self.take_code(entry, length, starts)?;
+        let stub_length = (JMP_SLOT.len() + 4) as u64;
+        let stub = self.copies.take(stub_length, COPY_ALIGNMENT, &mut self.space, &mut self.unsent)?;
+        let stub = RuntimeAddress(stub);
+        let mut stub_code = JMP_SLOT.to_vec();
+        stub_code.extend_from_slice(&rel32(stub.checked_add(stub_length)?, slot)?.to_le_bytes());
+        let jump = DirectJump::new(at.checked_add(prefix.len() as u64)?, stub);
+        let mut code = prefix.to_vec();
+        code.push(direct::JMP_REL32);
+        code.extend_from_slice(&rel32(at.checked_add(length as u64)?, stub)?.to_le_bytes());
+        let stub = MemoryWrite { at: WireAddress(stub.0), bytes: stub_code };
+        Some(Island { at, code, displacement, direct: Some((jump, stub)) })
+    }
+
+    fn take_slot_island(&mut self, entry: &Entry, slot: RuntimeAddress) -> Option<Island> {
+        let mut code = [island_prefix(entry), &JMP_SLOT].concat();
+        let length = code.len() + 4;
+        let (at, displacement) = self.take_code(entry, length, pages::ANYWHERE)?;
+        code.extend_from_slice(&rel32(at.checked_add(length as u64)?, slot)?.to_le_bytes());
+        Some(Island { at, code, displacement, direct: None })
+    }
+
+    /// Takes `length` bytes that the entry's jump can lead to; with the jump's displacement.
+    fn take_code(&mut self, entry: &Entry, length: usize, starts: u64) -> Option<(RuntimeAddress, i32)> {
+        let from = entry.address().checked_add(x86_64::JUMP as u64)?;
+        let boundaries = entry.boundaries();
+        let wanted = Wanted { from: from.0, boundaries, length: length as u64, starts };
+        let at = RuntimeAddress(self.islands.take(&wanted, &mut self.space, &mut self.unsent)?);
+        Some((at, rel32(from, at)?))
+    }
+}
+
+/// What an island begins with.
+fn island_prefix(entry: &Entry) -> &'static [u8] {
+    if entry.begins_with_endbr() { &ENDBR64 } else { &[] }
+}
+
+/// The displacement that leads from `end`, behind an instruction, to `to`.
+fn rel32(end: RuntimeAddress, to: RuntimeAddress) -> Option<i32> {
+    i32::try_from(to.distance_from(end)).ok()
 }
 
 /// Where a function's jump leads.
 struct Island {
     at: RuntimeAddress,
     code: Vec<u8>,
+    /// The entry's, that leads here.
     displacement: i32,
+    /// If it jumps past its slot: how that is changed, and the stub that jumps through it.
+    direct: Option<(DirectJump, MemoryWrite)>,
 }
 
 impl Island {

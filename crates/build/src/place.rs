@@ -19,6 +19,10 @@ use rustc_hash::FxHashMap;
 /// The size of a page on x86-64.
 pub const PAGE: u64 = 0x1000;
 
+/// What functions begin at multiples of: a cache line. One that begins in the middle of a line is fetched in two
+/// parts sooner, which costs each call.
+const FUNCTION_ALIGN: u64 = 64;
+
 /// Bytes of a stub: `jmp *0(%rip)` and the address.
 pub const STUB_SIZE: u64 = 16;
 
@@ -158,7 +162,8 @@ impl Layout {
         for (offset, part) in self.parts.iter_mut().zip(&closure.parts) {
             let section = part.object.image.section(part.section);
             if wanted(section.kind) {
-                *at = at.next_multiple_of(section.align);
+                let least = if section.kind == SectionKind::Text { FUNCTION_ALIGN } else { 1 };
+                *at = at.next_multiple_of(section.align.max(least));
                 *offset = *at;
                 *at += section.size;
             }

@@ -1,10 +1,12 @@
 //! One host in one process: where it is there, with the images, islands and slots of its patches.
 
-use crate::islands::{Islands, PlanError};
+use crate::islands::{DirectJump, Islands, PlanError};
 use crate::live::{Body, Location, Module};
 use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
 use livepatch_object::host::Host;
-use livepatch_proto::{Hello, LoadedModule, ModuleKey, ModuleTls, TlsReserve, WireAddress, WireRange};
+use livepatch_proto::{
+    Hello, LoadedModule, ModuleKey, ModuleTls, SlotSet, TlsReserve, WireAddress, WireRange,
+};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -20,6 +22,15 @@ pub struct Slot {
     pub at: WireAddress,
     /// The relocated original: what the slot points to when nothing replaces the function.
     pub original: WireAddress,
+    /// The island's jump, if it leads past the slot.
+    pub jump: Option<DirectJump>,
+}
+
+impl Slot {
+    /// Has callers get to `target` from now on.
+    pub fn set(&self, target: WireAddress) -> SlotSet {
+        SlotSet { slot: self.at, target, jump: self.jump.map(|jump| jump.toward(target)) }
+    }
 }
 
 /// Where a patch's image is.

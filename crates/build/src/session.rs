@@ -246,7 +246,7 @@ impl Session {
     pub fn rollback_slots(&self, process: &Process, to: u32) -> Vec<SlotSet> {
         let slots = self.live.bodies_at(to).filter_map(|(entry, body)| {
             let slot = process.slot(entry)?;
-            Some(SlotSet { slot: slot.at, target: process.body_address(slot, body)? })
+            Some(slot.set(process.body_address(slot, body)?))
         });
         slots.collect()
     }

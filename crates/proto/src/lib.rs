@@ -30,8 +30,8 @@ pub use hello::{Arch, BuildId, Hello, MAGIC, Origin, Os, Redirection, TlsReserve
 pub use message::{ApplyError, FromProcess, LogLevel, ToProcess};
 pub use module::{Generation, LoadedModule, ModuleKey, ModuleList, ModuleTls};
 pub use patch::{
-    ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, MemoryWrite, Patch, Redirect, SlotSet, Stage,
-    Times, TlsInit, Trap, TrapTarget, WordStore,
+    ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, JumpSet, MemoryWrite, Patch, Redirect, SlotSet,
+    Stage, Times, TlsInit, Trap, TrapTarget, WordStore,
 };
 
 /// The protocol this crate speaks. Raised whenever the layout of any message changes.

@@ -168,6 +168,21 @@ wire_struct! {
         pub slot: WireAddress,
         /// Run-time address it points to from now on.
         pub target: WireAddress,
+        /// How the slot's island changes with it, if it can jump past the slot. Before code is changed, even
+        /// when slots settle; it then has to lead through the slot, not past it.
+        pub jump: Option<JumpSet>,
+    }
+}
+
+wire_struct! {
+    /// Has the direct jump of an island lead somewhere else, with one 4-byte store.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct JumpSet {
+        /// Run-time address of the jump, one byte before a multiple of 4; must lie in an island page that
+        /// holds code.
+        pub at: WireAddress,
+        /// Run-time address it leads to from now on: the slot's target, or a jump through the slot.
+        pub to: WireAddress,
     }
 }
 

@@ -4,9 +4,9 @@ use livepatch_proto::codec::{MAX_TEXT, Reader};
 use livepatch_proto::frame::{FrameError, MAX_PAYLOAD, Message, decode, receive, send};
 use livepatch_proto::{
     ApplyError, Arch, BuildId, ByteWrite, Crash, DecodeError, ExpectedBytes, FromProcess, Generation, Hello,
-    Image, ImageSource, IslandPage, LoadedModule, LogLevel, MAGIC, MemoryWrite, ModuleKey, ModuleList,
-    ModuleTls, Origin, Os, PROTOCOL, Patch, Redirect, Redirection, SlotSet, Stage, Times, TlsInit,
-    TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange, WordStore,
+    Image, ImageSource, IslandPage, JumpSet, LoadedModule, LogLevel, MAGIC, MemoryWrite, ModuleKey,
+    ModuleList, ModuleTls, Origin, Os, PROTOCOL, Patch, Redirect, Redirection, SlotSet, Stage, Times,
+    TlsInit, TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange, WordStore,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -49,7 +49,8 @@ fn module_list() -> impl Strategy<Value = ModuleList> {
 }
 
 fn slots() -> impl Strategy<Value = Vec<SlotSet>> {
-    vec((address(), address()).prop_map(|(slot, target)| SlotSet { slot, target }), 0..5)
+    let jump = option::of((address(), address()).prop_map(|(at, to)| JumpSet { at, to }));
+    vec((address(), address(), jump).prop_map(|(slot, target, jump)| SlotSet { slot, target, jump }), 0..5)
 }
 
 fn image() -> impl Strategy<Value = Image> {

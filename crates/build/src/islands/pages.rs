@@ -74,14 +74,31 @@ impl Arena {
     }
 }
 
+/// For islands that may begin anywhere in a cache line.
+pub(super) const ANYWHERE: u64 = u64::MAX;
+
 /// An island that is looking for a place.
 pub(super) struct Wanted {
     /// What the jump's displacement counts from.
     pub(super) from: u64,
     /// Which of the displacement's bytes have to trap.
     pub(super) boundaries: Boundaries,
-    /// The island's length, in bytes.
+    /// The island's length, in bytes (at most 64).
     pub(super) length: u64,
+    /// The offsets in a cache line (64 bytes) at which it may begin, one bit for each.
+    pub(super) starts: u64,
+}
+
+impl Wanted {
+    /// Whether any page can have it: where its jump's lowest byte traps, that byte says where in a line it is.
+    fn is_possible(&self) -> bool {
+        let mut lowest = self.boundaries.choices(0).iter();
+        lowest.any(|&low| self.may_begin_at(self.from.wrapping_add(low.into())))
+    }
+
+    fn may_begin_at(&self, at: u64) -> bool {
+        self.starts & 1 << (at % 64) != 0
+    }
 }
 
 /// The pages that islands are in.
@@ -105,6 +122,9 @@ impl Code {
         space: &mut Space,
         unsent: &mut Vec<IslandPage>,
     ) -> Option<u64> {
+        if !wanted.is_possible() {
+            return None;
+        }
         if let Some((index, at)) = self.place(wanted) {
             self.pages[index].take(at, wanted.length);
             self.recent.insert(wanted.boundaries, index);
@@ -196,23 +216,24 @@ impl Page {
                 let ends = (base.max(lowest), (base | 0xFF).min(highest));
                 let [start, last] =
                     [ends.0, ends.1].map(|end| first.wrapping_add_signed((end - base).into()));
-                return self.first_free(start - self.start..=last - self.start, wanted.length);
+                return self.first_free(start - self.start..=last - self.start, wanted);
             }
             wanted.boundaries.choices(0).iter().find_map(|&low| {
                 let inside = (lowest..=highest).contains(&(base | i32::from(low)));
                 let at = first.wrapping_add(low.into());
-                (inside && self.is_free(at - self.start, wanted.length)).then_some(at)
+                (inside && wanted.may_begin_at(at) && self.is_free(at - self.start, wanted)).then_some(at)
             })
         })
     }
 
-    /// The address of the first offset in `offsets` at which `length` bytes (at most 64) are free.
-    fn first_free(&self, offsets: RangeInclusive<u64>, length: u64) -> Option<u64> {
+    /// The address of the first offset in `offsets` at which the island may begin and its bytes are free.
+    fn first_free(&self, offsets: RangeInclusive<u64>, wanted: &Wanted) -> Option<u64> {
         let (start, last) = (*offsets.start(), *offsets.end());
         (start / 64..=last / 64).find_map(|index| {
             let word = |index: u64| self.used.get(index as usize).copied().unwrap_or(u64::MAX);
             let free = !(u128::from(word(index)) | u128::from(word(index + 1)) << 64);
-            let mut places = (1..length).fold(free, |places, shift| places & free >> shift) as u64;
+            let mut places = (1..wanted.length).fold(free, |places, shift| places & free >> shift) as u64;
+            places &= wanted.starts;
             if index == start / 64 {
                 places &= u64::MAX << (start % 64);
             }
@@ -221,9 +242,9 @@ impl Page {
         })
     }
 
-    /// Whether `length` bytes (at most 64) at `offset` are free.
-    fn is_free(&self, offset: u64, length: u64) -> bool {
-        self.first_free(offset..=offset, length).is_some()
+    /// Whether the island may begin at `offset` and its bytes are free.
+    fn is_free(&self, offset: u64, wanted: &Wanted) -> bool {
+        self.first_free(offset..=offset, wanted).is_some()
     }
 
     fn take(&mut self, at: u64, length: u64) {

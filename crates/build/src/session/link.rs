@@ -2,6 +2,7 @@
 
 use super::draft::{Draft, body};
 use super::{PatchError, Session};
+use crate::islands::DirectJump;
 use crate::live::Module;
 use crate::loops::enters_by_table;
 use crate::process::{PlacedImage, Process, Slot};
@@ -57,11 +58,16 @@ impl Session {
         for redirected in &draft.closure.redirected {
             if let Some(planned) = self.redirect(draft, redirected, &mut after, &mut patch)? {
                 loops |= planned.loops;
-                originals.push(SlotSet { slot: planned.slot.at, target: planned.slot.original });
+                originals.push(SlotSet { slot: planned.slot.at, target: planned.slot.original, jump: None });
             }
         }
         if loops {
             patch.settle.clone_from(&originals);
+            // What settles is decided by the slot, and what goes live with it as well.
+            for (set, redirected) in patch.slots.iter_mut().zip(&draft.closure.redirected) {
+                let jump = after.slot(redirected.entry).and_then(|slot| slot.jump);
+                set.jump = jump.map(DirectJump::through_slot);
+            }
         }
         // After the slots: a shim in the image goes on where callers arrived before.
         if let Some(placed) = after.image(draft.number) {
@@ -125,7 +131,7 @@ impl Session {
         let Some(slot) = known.or(planned.map(|planned| planned.slot)) else { return Ok(None) };
         let target = process.body_address(slot, body(draft, redirected));
         let target = target.ok_or_else(|| PatchError::NoCode(demangle(&redirected.name)))?;
-        patch.slots.push(SlotSet { slot: slot.at, target });
+        patch.slots.push(slot.set(target));
         Ok(planned)
     }
 
@@ -164,7 +170,7 @@ impl Session {
         patch.island_writes.extend(plan.writes);
         patch.traps.extend(plan.traps);
         patch.redirects.push(plan.redirect);
-        let slot = Slot { at: plan.slot, original: plan.original };
+        let slot = Slot { at: plan.slot, original: plan.original, jump: plan.jump };
         process.set_slot(redirected.entry, slot);
         Ok(Planned { slot, loops: plan.hazards.loop_head })
     }

@@ -22,6 +22,7 @@ struct Census {
     word: usize,
     word_with_traps: usize,
     stepwise: usize,
+    direct: usize,
     trap: usize,
     loops: usize,
     unseen_loops: usize,
@@ -57,6 +58,8 @@ fn every_function_of_an_executable() {
     println!("{census:#?}\nplanning took {took:?}");
     assert!(census.functions > 100, "no executable");
     assert!(census.word > census.stepwise);
+    // Functions begin at multiples of 16: there is room for every aligned jump.
+    assert!(census.direct * 100 > 99 * (census.word + census.stepwise));
 }
 
 /// The reasons for which a real function may be refused.
@@ -137,6 +140,7 @@ impl Census {
             }
             (Method::Jump, None) => self.stepwise += 1,
         }
+        self.direct += usize::from(plan.jump.is_some());
         self.loops += usize::from(plan.hazards.loop_head);
         self.unseen_loops += usize::from(plan.hazards.unseen_loops);
         self.pages += plan.pages.len();
@@ -259,8 +263,22 @@ fn check_island(function: &Function<'_>, plan: &Redirection, memory: &Memory) {
     let island = entry.wrapping_add(5).wrapping_add_signed(displacement.into());
     let write = plan.writes.iter().find(|write| write.at.0 == island).expect("an island");
     let code = write.bytes.strip_prefix(&[0xF3, 0x0F, 0x1E, 0xFA]).unwrap_or(&write.bytes);
-    assert_eq!((code.len(), &code[..2]), (6, &[0xFF, 0x25][..]));
     let end = island + write.bytes.len() as u64;
+    let Some(jump) = plan.jump else { return check_slot_jump(end, code, plan) };
+    // What is stored at once is aligned.
+    let jump = jump.through_slot();
+    assert_eq!((code.len(), code[0], (end - 4) % 4), (5, 0xE9, 0));
+    assert_eq!(jump.at.0, end - 5);
+    let to_stub = i32::from_le_bytes(code[1..].try_into().expect("four bytes"));
+    let stub = end.wrapping_add_signed(to_stub.into());
+    assert_eq!(jump.to.0, stub);
+    let write = plan.writes.iter().find(|write| write.at.0 == stub).expect("a stub");
+    check_slot_jump(stub + write.bytes.len() as u64, &write.bytes, plan);
+}
+
+/// `code` ends at `end` and jumps through the slot.
+fn check_slot_jump(end: u64, code: &[u8], plan: &Redirection) {
+    assert_eq!((code.len(), &code[..2]), (6, &[0xFF, 0x25][..]));
     let to_slot = i32::from_le_bytes(code[2..].try_into().expect("four bytes"));
     assert_eq!(end.wrapping_add_signed(to_slot.into()), plan.slot.0);
 }

@@ -1,6 +1,7 @@
 //! Addresses from a message become addresses that may be used only by passing a named check here.
 
-use livepatch_proto::{ApplyError, WireAddress};
+use super::entry;
+use livepatch_proto::{ApplyError, JumpSet, WireAddress};
 use std::sync::Arc;
 
 /// The size of a page, in bytes: on this architecture there is only one.
@@ -235,6 +236,35 @@ impl IslandAddress {
     }
 }
 
+/// A jump on an island, whose displacement is aligned, and where it is to lead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IslandJump {
+    at: IslandAddress,
+    displacement: i32,
+}
+
+impl IslandJump {
+    pub(crate) fn check(set: JumpSet, ground: &Ground) -> Result<Self, ApplyError> {
+        let at = IslandAddress::check(set.at, entry::JUMP_LENGTH, ground)?;
+        let to = Target::check(set.to, ground)?;
+        if at.kind != IslandKind::Code || !(at.span.start + 1).is_multiple_of(4) {
+            return Err(bad(set.at, "an island's jump: its displacement is not aligned in a page for code"));
+        }
+        entry::displacement(at.span.start, to.get())
+            .map(|displacement| Self { at, displacement })
+            .ok_or_else(|| bad(set.to, "jumped to: it is out of reach"))
+    }
+
+    /// The whole jump.
+    pub(crate) fn address(self) -> IslandAddress {
+        self.at
+    }
+
+    pub(crate) fn displacement(self) -> i32 {
+        self.displacement
+    }
+}
+
 /// Whole pages that may be mapped for an island. Whether they are free only mapping them can say.
 pub(crate) fn check_island(page: &livepatch_proto::IslandPage) -> Result<Island, ApplyError> {
     let kind = match page.code {
@@ -308,6 +338,26 @@ mod tests {
         assert!(Target::check(WireAddress(0x5008), &ground).is_ok());
         assert!(Target::check(WireAddress(0x6008), &ground).is_err());
         assert!(CodeWord::check(WireAddress(0x1004), &ground).is_err());
+    }
+
+    #[test]
+    fn jumps_of_islands_are_aligned_and_reach() {
+        let check = |at, to| {
+            let set = JumpSet { at: WireAddress(at), to: WireAddress(to) };
+            IslandJump::check(set, &ground()).map(IslandJump::displacement)
+        };
+        assert_eq!(check(0x4003, 0x1000), Ok(0x1000 - 0x4008));
+        assert_eq!(check(0x4ffb, 0x5000), Ok(0), "its last byte is the page's");
+        assert_eq!(check(0x4fff, 0x5008), Ok(4), "across pages of a kind");
+        assert!(check(0x4004, 0x1000).is_err());
+        assert!(check(0x5fff, 0x1000).is_err(), "across the end");
+        assert!(check(0x6003, 0x1000).is_err(), "a page for slots");
+        assert!(check(0x1003, 0x1000).is_err(), "no island");
+        assert!(check(0x4003, 0x6000).is_err(), "no code");
+        let far = Span::new(0x1_0000_0000, 0x1000).expect("a range");
+        let ground = Ground::new(vec![CodeSegment { span: far, writable: false }], ground().islands);
+        let set = JumpSet { at: WireAddress(0x4003), to: WireAddress(far.start()) };
+        assert!(IslandJump::check(set, &ground).is_err(), "out of reach");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! Every function takes addresses that passed a check in [`super::address`]; none takes a number from
 //! a message.
 
-use super::address::{CodeAddress, CodeWord, Island, IslandAddress, PAGE, SlotAddress, Span, Target};
+use super::address::{
+    CodeAddress, CodeWord, Island, IslandAddress, IslandJump, PAGE, SlotAddress, Span, Target,
+};
 use livepatch_proto::ApplyError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// A system call failed. Made without allocating, since that may be under a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -192,6 +194,17 @@ impl<'a> WritablePages<'a> {
         let word = unsafe { AtomicU64::from_ptr(at.address().span().start() as *mut u64) };
         let old = word.load(Ordering::Relaxed);
         word.store((old & !mask) | (new & mask), Ordering::Release);
+    }
+
+    /// Has the jump of an island lead somewhere else. Threads may be running it.
+    pub(crate) fn store_jump(&self, jump: IslandJump) {
+        let at = jump.address().span();
+        debug_assert!(self.covers(at), "a jump outside the opened pages");
+        // SAFETY: the displacement, behind the opcode, is aligned and lies in pages that `open` made
+        // writable. Threads execute the jump: only its displacement changes, and each sees all of the old
+        // one or all of the new one. All that was written where it leads was written before.
+        unsafe { AtomicI32::from_ptr((at.start() + 1) as *mut i32) }
+            .store(jump.displacement(), Ordering::Release);
     }
 
     /// Writes one byte.

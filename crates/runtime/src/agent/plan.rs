@@ -4,8 +4,10 @@
 //! image is loaded.
 
 use super::address::{
-    CodeAddress, CodeWord, Ground, Island, IslandAddress, IslandKind, SlotAddress, Span, Target, check_island,
+    CodeAddress, CodeWord, Ground, Island, IslandAddress, IslandJump, IslandKind, SlotAddress, Span, Target,
+    check_island,
 };
+use super::entry;
 use super::memory::CodePages;
 use super::tls;
 use super::trap_table::Continuation;
@@ -186,6 +188,16 @@ pub(crate) struct Links<'a> {
     pub(crate) settle: Vec<(SlotAddress, Target)>,
     /// Where slots point once the patch is live.
     pub(crate) slots: Vec<(SlotAddress, Target)>,
+    /// Jumps of islands past their slots.
+    pub(crate) jumps: Jumps,
+}
+
+/// Jumps of islands that change together.
+#[derive(Default, Debug)]
+pub(crate) struct Jumps {
+    pub(crate) stores: Vec<IslandJump>,
+    /// The pages they are on, ascending.
+    pub(crate) pages: Vec<CodePages>,
 }
 
 /// Checks what a patch writes to islands and tables. `ground` has its image and its islands, `fresh`.
@@ -205,17 +217,41 @@ pub(crate) fn plan_links<'a>(
         .collect::<Result<Vec<_>, ApplyError>>()?;
     disjoint(writes.iter().map(|(at, _)| at.span()))?;
     let traps = patch.traps.iter().map(|trap| plan_trap(trap, ground)).collect::<Result<_, _>>()?;
-    let reopened = pages_to_reopen(writes.iter().map(|&(at, _)| at), fresh);
+    let reopened = code_pages(writes.iter().map(|&(at, _)| at), fresh);
     let settle = plan_slots(&patch.settle, ground)?;
     if let Some(set) = patch.settle.iter().find(|set| !patch.slots.iter().any(|last| last.slot == set.slot)) {
         return Err(invalid(format!("the slot {} settles and is not set", set.slot)));
     }
-    Ok(Links { writes, reopened, traps, settle, slots: plan_slots(&patch.slots, ground)? })
+    if let Some(set) = patch.settle.iter().find(|set| set.jump.is_some()) {
+        return Err(invalid(format!("the slot {} settles, and a jump leads past it", set.slot)));
+    }
+    let slots = plan_slots(&patch.slots, ground)?;
+    let jumps = plan_jumps(&patch.slots, ground)?;
+    Ok(Links { writes, reopened, traps, settle, slots, jumps })
+}
+
+/// Checks which jumps change with slots.
+pub(crate) fn plan_jumps(slots: &[SlotSet], ground: &Ground) -> Result<Jumps, ApplyError> {
+    let jumps = slots.iter().filter_map(|set| set.jump);
+    let stores = jumps.map(|set| IslandJump::check(set, ground)).collect::<Result<Vec<_>, _>>()?;
+    let pages = code_pages(stores.iter().map(|jump| jump.address()), &[]);
+    Ok(Jumps { stores, pages })
+}
+
+/// Checks that jumps are where they are to be changed, once all islands are written.
+pub(crate) fn confirm_jumps(
+    jumps: &Jumps,
+    read: impl Fn(IslandAddress) -> Vec<u8>,
+) -> Result<(), ApplyError> {
+    let wrong = jumps.stores.iter().find(|jump| read(jump.address()).first() != Some(&entry::JUMP));
+    wrong.map_or(Ok(()), |jump| {
+        Err(invalid(format!("no island has a jump at {:#x}", jump.address().span().start())))
+    })
 }
 
 /// The pages with code that are not fresh.
-fn pages_to_reopen(writes: impl Iterator<Item = IslandAddress>, fresh: &[Island]) -> Vec<CodePages> {
-    let mut pages: Vec<Span> = writes
+fn code_pages(addresses: impl Iterator<Item = IslandAddress>, fresh: &[Island]) -> Vec<CodePages> {
+    let mut pages: Vec<Span> = addresses
         .filter(|at| at.kind() == IslandKind::Code)
         .filter(|at| !fresh.iter().any(|island| island.span.contains(at.span())))
         .map(|at| at.span().pages())

@@ -1,16 +1,20 @@
 //! A patch goes live as a whole or not at all.
 //!
 //! Everything that can fail comes before the first change that a thread of the program can notice, and
-//! is noted in an undo log. Then, with `fork` held off: slots, code, the patch's number.
+//! is noted in an undo log. Then, with `fork` held off: slots and the jumps past them, code, the patch's
+//! number.
 //!
 //! Where a function loops to its first instruction, a thread may stand at the entry that never called
 //! it. Then slots lead to the originals while code is changed, so that nothing happens that can be
 //! noticed; and to the new bodies once every thread has run on ([`settle`]). Nothing can fail between.
 
-use super::address::{CodeSegment, Ground, Island, IslandAddress, IslandKind, join};
+use super::address::{CodeSegment, Ground, Island, IslandAddress, IslandKind, SlotAddress, Target, join};
 use super::loader::{Handle, LoadedImage};
 use super::memory::{self, CodePages, MapError, Protection, SystemError, WritablePages};
-use super::plan::{CodeChange, Links, Store, plan_code, plan_islands, plan_links, plan_slots};
+use super::plan::{
+    CodeChange, Jumps, Links, Store, confirm_jumps, plan_code, plan_islands, plan_jumps, plan_links,
+    plan_slots,
+};
 use super::state::Settling;
 use super::trap_table::{Continuation, TRAPS};
 use super::undo::{Undo, UndoLog};
@@ -77,9 +81,11 @@ impl Patcher {
         let map = clock.lap();
 
         let all_islands = join(&state::islands(), &islands);
-        let links = plan_links(patch, &islands, &self.ground(all_islands.clone(), None))?;
+        let ground = self.ground(all_islands.clone(), None);
+        let links = plan_links(patch, &islands, &ground)?;
         map_islands(&islands, &mut undo)?;
         write_links(&links, &islands, &mut undo)?;
+        confirm_jumps(&links.jumps, memory::read_island)?;
         if let Some(replaced) = tls::write(&patch.tls)? {
             undo.did(Done::Tls(replaced));
         }
@@ -102,10 +108,12 @@ impl Patcher {
     /// Goes back to an earlier patch. On an error nothing has changed.
     pub(crate) fn roll_back(&mut self, from: u32, to: u32, slots: &[SlotSet]) -> Result<(), ApplyError> {
         check_order(from)?;
-        let slots = plan_slots(slots, &self.ground(state::islands(), None))?;
-        let mut live = state::commit();
-        slots.iter().for_each(|&(slot, target)| memory::store_slot(slot, target));
-        live.set_current(to, None);
+        let ground = self.ground(state::islands(), None);
+        let jumps = plan_jumps(slots, &ground)?;
+        confirm_jumps(&jumps, memory::read_island)?;
+        let slots = plan_slots(slots, &ground)?;
+        let surprise = go_back(&slots, &jumps, to)?;
+        self.surprises.extend(surprise.err().map(|error| ApplyError::from(error).to_string()));
         Ok(())
     }
 
@@ -231,11 +239,12 @@ fn commit(
 ) -> Result<Result<(), SystemError>, SystemError> {
     let mut live = state::commit();
     let code = WritablePages::open(&change.pages)?;
-    let mut surprise = Ok(());
+    let jump_pages = WritablePages::open(&links.jumps.pages)?;
     let settles = !links.settle.is_empty();
     for &(slot, target) in if settles { &links.settle } else { &links.slots } {
         memory::store_slot(slot, target);
     }
+    let mut surprise = store_jumps(&links.jumps, jump_pages);
     for stage in &change.stages {
         for &store in stage {
             match store {
@@ -254,6 +263,32 @@ fn commit(
         live.set_current(number, Some(&mut islands));
     }
     Ok(surprise)
+}
+
+/// Goes back to an earlier patch, or fails and changes nothing. Errors, and the lock, are as in [`commit`].
+fn go_back(
+    slots: &[(SlotAddress, Target)],
+    jumps: &Jumps,
+    to: u32,
+) -> Result<Result<(), SystemError>, SystemError> {
+    let mut live = state::commit();
+    let pages = WritablePages::open(&jumps.pages)?;
+    slots.iter().for_each(|&(slot, target)| memory::store_slot(slot, target));
+    let surprise = store_jumps(jumps, pages);
+    live.set_current(to, None);
+    Ok(surprise)
+}
+
+/// Changes jumps of islands, and returns when no core jumps where they led before.
+fn store_jumps(jumps: &Jumps, pages: WritablePages<'_>) -> Result<(), SystemError> {
+    if jumps.stores.is_empty() {
+        return Ok(());
+    }
+    jumps.stores.iter().for_each(|&jump| pages.store_jump(jump));
+    // Both are done, whatever becomes of the other.
+    let synchronized = membarrier::synchronize();
+    let closed = pages.close();
+    synchronized.and(closed)
 }
 
 /// What was done for a patch that is not live yet.

@@ -84,6 +84,20 @@ fn addresses_are_checked() {
         let slot = WireAddress(symbols.address("body2"));
         patch.settle.push(SlotSet { slot, ..plan.set(0, plan.original(0)) });
     }));
+    // A jump whose displacement is not aligned, one on a page for slots, one that leads to no code.
+    bad(bench.fails(|patch, symbols, plan| {
+        let mut set = plan.set_jump(0, symbols.address("body2"), symbols.address("body2"));
+        set.jump.iter_mut().for_each(|jump| jump.at.0 += 1);
+        patch.slots = vec![set];
+    }));
+    bad(bench.fails(|patch, symbols, plan| {
+        let mut set = plan.set_jump(0, symbols.address("body2"), symbols.address("body2"));
+        set.jump.iter_mut().for_each(|jump| jump.at.0 = plan.slot(0).0 + 3);
+        patch.slots = vec![set];
+    }));
+    bad(bench.fails(|patch, symbols, plan| {
+        patch.slots = vec![plan.set_jump(0, symbols.address("body2"), plan.slot(0).0)];
+    }));
     bad(bench.fails(|patch, _, _| patch.island_writes[0].at.0 -= 8192));
     bad(bench.fails(|patch, symbols, _| {
         patch
@@ -98,7 +112,7 @@ fn addresses_are_checked() {
         let target = TrapTarget::Slot { slot: WireAddress(symbols.address("body2")) };
         patch.traps.push(Trap { at: patch.redirects[0].entry, target });
     }));
-    let bad_rollback = vec![SlotSet { slot: WireAddress(16), target: WireAddress(16) }];
+    let bad_rollback = vec![SlotSet { slot: WireAddress(16), target: WireAddress(16), jump: None }];
     bad(bench.program.server.roll_back(0, 0, bad_rollback).expect_err("no slot is there"));
     bench.succeeds();
 }
@@ -112,6 +126,13 @@ fn contradictions_are_refused() {
     invalid(bench.fails(|patch, _, _| patch.island_pages.push(patch.island_pages[0])));
     invalid(bench.fails(|patch, _, _| patch.island_pages[0].code = 9));
     invalid(bench.fails(|patch, _, plan| patch.settle.push(plan.set(1, plan.original(0)))));
+    invalid(bench.fails(|patch, symbols, plan| {
+        let body = symbols.address("body2");
+        patch.slots = vec![plan.set_jump(0, body, body)];
+    }));
+    invalid(bench.fails(|patch, _, plan| {
+        patch.settle.push(plan.set_jump(0, plan.original(0), plan.original(0)));
+    }));
     invalid(bench.fails(|patch, _, _| patch.redirects[0].expected.clear()));
     invalid(bench.fails(|patch, _, _| patch.tls.push(TlsInit { offset: 4030, bytes: vec![0; 8] })));
     bench.succeeds();

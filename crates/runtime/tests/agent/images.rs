@@ -162,7 +162,11 @@ fn an_image_that_does_not_fit_leaves_nothing_behind() {
     }
     // A later step fails: the image goes too.
     let error = refused(&|patch| {
-        patch.slots.push(livepatch_proto::SlotSet { slot: WireAddress(8), target: WireAddress(8) })
+        patch.slots.push(livepatch_proto::SlotSet {
+            slot: WireAddress(8),
+            target: WireAddress(8),
+            jump: None,
+        })
     });
     assert!(matches!(error, ApplyError::BadAddress { .. }), "{error}");
     let patch = image_patch(&program, &built, 1);

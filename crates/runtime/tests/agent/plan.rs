@@ -2,8 +2,8 @@
 
 use crate::support::{Program, Server};
 use livepatch_proto::{
-    ByteWrite, ExpectedBytes, IslandPage, MemoryWrite, Patch, Redirect, SlotSet, Stage, Trap, TrapTarget,
-    WireAddress, WordStore,
+    ByteWrite, ExpectedBytes, IslandPage, JumpSet, MemoryWrite, Patch, Redirect, SlotSet, Stage, Trap,
+    TrapTarget, WireAddress, WordStore,
 };
 use std::collections::HashMap;
 
@@ -126,7 +126,7 @@ impl Plan {
     }
 
     pub(crate) fn set(&self, copy: u64, target: u64) -> SlotSet {
-        SlotSet { slot: self.slot(copy), target: WireAddress(target) }
+        SlotSet { slot: self.slot(copy), target: WireAddress(target), jump: None }
     }
 
     /// `jmp *[slot]`, padded, and the prologue's copy with a jump back.
@@ -142,6 +142,39 @@ impl Plan {
         }
         assert!(bytes.len() as u64 <= self.stride);
         MemoryWrite { at: WireAddress(island), bytes }
+    }
+
+    /// The island with a direct jump to `target`, its displacement aligned, in front of the prologue's copy;
+    /// and behind that a stub, `jmp *[slot]`.
+    pub(crate) fn direct_island_write(&self, copy: u64, target: u64) -> MemoryWrite {
+        let MemoryWrite { at, mut bytes } = self.island_write(copy);
+        let jump = self.jump(copy);
+        bytes[..8].fill(0xcc);
+        bytes[..(jump - at.0) as usize].fill(0x90);
+        let place = (jump - at.0) as usize;
+        bytes[place] = 0xe9;
+        bytes[place + 1..place + 5].copy_from_slice(&(target.wrapping_sub(jump + 5) as u32).to_le_bytes());
+        let stub = self.stub(copy);
+        bytes.resize((stub - at.0) as usize, 0xcc);
+        bytes.extend_from_slice(&[0xff, 0x25]);
+        bytes.extend_from_slice(&((self.slot(copy).0 - (stub + 6)) as u32).to_le_bytes());
+        assert!(place + 5 <= 8 && bytes.len() as u64 <= self.stride);
+        MemoryWrite { at, bytes }
+    }
+
+    /// The first place on the island where a jump's displacement is aligned.
+    pub(crate) fn jump(&self, copy: u64) -> u64 {
+        (self.island(copy) + 1).next_multiple_of(4) - 1
+    }
+
+    pub(crate) fn stub(&self, copy: u64) -> u64 {
+        self.island(copy) + 48
+    }
+
+    /// Points the slot at `target`, and the island's jump at `to`.
+    pub(crate) fn set_jump(&self, copy: u64, target: u64, to: u64) -> SlotSet {
+        let jump = JumpSet { at: WireAddress(self.jump(copy)), to: WireAddress(to) };
+        SlotSet { jump: Some(jump), ..self.set(copy, target) }
     }
 
     pub(crate) fn traps(&self, copy: u64) -> Vec<Trap> {

@@ -129,6 +129,52 @@ fn slots_alternate_behind_an_entry_across_words() {
     alternate(STRADDLE, 1000);
 }
 
+/// The same past the slot: threads run the island's jump while its displacement changes. Every fourth time it
+/// leads to the stub, and the slot decides.
+fn alternate_jumps(shape: Shape, times: u32) {
+    let Some(mut program) = Program::start() else { return };
+    let symbols = Symbols::of(&mut program);
+    let plan = Plan::new(shape, &symbols, &program.server, 1, STRIDE);
+    let targets = [symbols.address("body2"), symbols.address("body3"), plan.original(0)];
+    let answers = ["2005", "3005", "1005"];
+    let call = format!("call 0 {}", shape.name);
+    program.ask(&format!("hot 0 {}", shape.name));
+    program.ask("start 8");
+    let mut patch = program.server.patch(1);
+    patch.island_pages.clone_from(&plan.pages);
+    plan.add(&mut patch, 0..1, targets[0]);
+    patch.island_writes = vec![plan.direct_island_write(0, targets[0])];
+    program.server.apply(patch).expect("the patch applies");
+    assert_eq!(program.ask(&call), answers[0]);
+    for number in 2..=times {
+        let which = number as usize % 3;
+        let target = targets[which];
+        let to = if number % 4 == 0 { plan.stub(0) } else { target };
+        let mut patch = program.server.patch(number);
+        patch.slots.push(plan.set_jump(0, target, to));
+        program.server.apply(patch).expect("the patch applies");
+        // A patch that is live is what everyone calls.
+        assert_eq!(program.ask(&call), answers[which], "{number}");
+    }
+    let calls = program.ask("finish");
+    println!("{}: {calls}", shape.name);
+    assert!(calls.ends_with(" 0 wrong"), "{calls}");
+    let back = vec![plan.set_jump(0, plan.original(0), plan.original(0))];
+    program.server.roll_back(times, 0, back).expect("rolls back");
+    assert_eq!(program.ask(&call), "1005");
+    assert!(program.finish().success());
+}
+
+#[test]
+fn jumps_alternate() {
+    alternate_jumps(PUSH_MOV, 12_001);
+}
+
+#[test]
+fn jumps_alternate_behind_an_entry_across_words() {
+    alternate_jumps(STRADDLE, 1000);
+}
+
 /// A thread that is inside a call made by the function's first instruction returns into the jump.
 #[test]
 fn a_return_address_inside_the_jump_still_works() {

@@ -78,12 +78,21 @@ pub(crate) unsafe fn continue_at(context: *mut c_void, address: u64) {
     }
 }
 
+/// `jmp rel32`, without its displacement.
+pub(crate) const JUMP: u8 = 0xe9;
+/// Bytes of that jump.
+pub(crate) const JUMP_LENGTH: u64 = 5;
+
+/// The displacement of a jump from `from` to `to`.
+pub(crate) fn displacement(from: u64, to: u64) -> Option<i32> {
+    i32::try_from(to.wrapping_sub(from).wrapping_sub(JUMP_LENGTH).cast_signed()).ok()
+}
+
 /// The first word of code that jumps from `from` to `to`, where `old` was.
 pub(crate) fn jump_word(old: u64, from: u64, to: u64) -> Option<u64> {
-    let distance = i32::try_from(to.wrapping_sub(from).wrapping_sub(5).cast_signed()).ok()?;
     let mut bytes = old.to_le_bytes();
-    bytes[0] = 0xe9;
-    bytes[1..5].copy_from_slice(&distance.to_le_bytes());
+    bytes[0] = JUMP;
+    bytes[1..5].copy_from_slice(&displacement(from, to)?.to_le_bytes());
     Some(u64::from_le_bytes(bytes))
 }
 
