@@ -121,7 +121,10 @@ impl Islands {
     pub fn new(page_size: u64, host: Range<RuntimeAddress>, free: &[WireRange]) -> Self {
         let host = host.start.0..host.end.0;
         let middle = host.start + (host.end.saturating_sub(host.start)).min(16 << 20) / 2;
-        let hints = [middle.saturating_sub(BELOW), middle.saturating_add(ABOVE)];
+        let mut hints = [middle.saturating_sub(BELOW), middle.saturating_add(ABOVE)];
+        if !pages::same_region(hints[0], middle) {
+            hints.reverse();
+        }
         let bounds = host.end.saturating_sub(REACH - MARGIN)..host.start.saturating_add(REACH - MARGIN);
         Self {
             space: Space::new(page_size, free),

@@ -13,7 +13,17 @@ const MANY: u64 = 1000;
 
 const MANIFEST: &str = "[package]\nname = \"NAME\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[workspace]\n";
 
-/// Nanoseconds per call, in release: of a function that is never edited, and of one that is.
+/// The functions of the program whose calls are timed, in the order of its output.
+const TIMED: [(&str, &str); 5] = [
+    ("ns per call: left alone", "ns per call: left alone, best batch"),
+    ("ns per call: edited", "ns per call: edited, best batch"),
+    ("ns per call: assembly, direct", "ns per call: assembly, direct, best batch"),
+    ("ns per call: assembly, one jump", "ns per call: assembly, one jump, best batch"),
+    ("ns per call: assembly, two jumps", "ns per call: assembly, two jumps, best batch"),
+];
+
+/// Nanoseconds per call, in release: of a function that is never edited, of one that is, and of ones that
+/// always have jumps on the way.
 pub(super) fn cost(folder: &Path, command: &Path, runs: usize) -> Result<Vec<Series>> {
     let source = |number: u64| {
         include_str!("../../fixtures/bench/calls/main.rs").replace("{{number}}", &number.to_string())
@@ -47,18 +57,16 @@ pub(super) fn cost(folder: &Path, command: &Path, runs: usize) -> Result<Vec<Ser
     Ok(vec![without, unpatched, patched])
 }
 
-/// Reads a line of the program's: what the function answers, and the costs of the two functions, the median
-/// and the best of a hundred batches.
+/// Reads a line of the program's: what the function answers, and the cost of each function, the median and the
+/// best of its batches.
 fn call_times(line: &str, answer: u64) -> Result<Times> {
     let words: Vec<f64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-    match words[..] {
-        [said, alone, best_alone, edited, best_edited] if said == answer as f64 => Ok(Times::from([
-            ("ns per call: left alone", alone),
-            ("ns per call: left alone, best batch", best_alone),
-            ("ns per call: edited", edited),
-            ("ns per call: edited, best batch", best_edited),
-        ])),
-        _ => Err(format!("expected {answer} and four times: {line}")),
+    match words.split_first() {
+        Some((&said, times)) if said == answer as f64 && times.len() == 2 * TIMED.len() => {
+            let pairs = TIMED.iter().zip(times.chunks_exact(2));
+            Ok(pairs.flat_map(|(names, pair)| [(names.0, pair[0]), (names.1, pair[1])]).collect())
+        }
+        _ => Err(format!("expected {answer} and {} times: {line}", 2 * TIMED.len())),
     }
 }
 

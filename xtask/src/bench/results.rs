@@ -14,6 +14,11 @@ pub(super) struct Measured {
     pub(super) calls: Vec<Series>,
 }
 
+/// What the rows about calls are.
+const CALLS: &str = "A patched function is reached by two jumps, the entry's and the island's. `assembly` are \
+    functions of the program's own, beside the one that is edited: called directly; through one jump, the \
+    least for code that moved while its callers stay as they are; through two.\n\n";
+
 /// A number to reach, and what was seen.
 struct Verdict {
     measure: String,
@@ -74,6 +79,7 @@ impl Measured {
         }
         if !self.calls.is_empty() {
             text += "\n## Calls, and many functions in one edit\n\n";
+            text += CALLS;
             text += &times_table(&self.calls, "median");
             text += &failures(&self.calls);
             text += &facts(&self.calls);

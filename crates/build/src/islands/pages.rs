@@ -6,6 +6,12 @@ use livepatch_proto::{IslandPage, WireAddress};
 use rustc_hash::FxHashMap;
 use std::ops::{Range, RangeInclusive};
 
+/// Whether a branch between these addresses stays in one region of 4 GiB. One that does not costs about three
+/// cycles more each time: branch predictors keep the lower half of a target.
+pub(super) fn same_region(one: u64, other: u64) -> bool {
+    one >> 32 == other >> 32
+}
+
 /// Address space that an arena takes at a time, in bytes. Its pages are mapped when they are needed.
 const CHUNK: u64 = 64 << 10;
 
@@ -149,13 +155,18 @@ impl Code {
             .find_map(|index| Some((index, self.pages[index].place(wanted)?)))
     }
 
-    /// A free page that has a place for `wanted`.
+    /// A free page that has a place for `wanted`, in the jump's own region if possible.
     fn open(&self, wanted: &Wanted, space: &Space) -> Option<Page> {
+        self.open_where(wanted, space, |start| same_region(start, wanted.from))
+            .or_else(|| self.open_where(wanted, space, |_| true))
+    }
+
+    fn open_where(&self, wanted: &Wanted, space: &Space, good: impl Fn(u64) -> bool) -> Option<Page> {
         for &top in wanted.boundaries.choices(3) {
             for &high in wanted.boundaries.choices(2) {
                 let base = i64::from(i32::from_le_bytes([0, 0, high, top]));
                 let Some(start) = wanted.from.checked_add_signed(base) else { continue };
-                if !space.touches(&(start..start.saturating_add(1 << 16))) {
+                if !good(start) || !space.touches(&(start..start.saturating_add(1 << 16))) {
                     continue;
                 }
                 for &middle in wanted.boundaries.choices(1) {

@@ -138,6 +138,21 @@ fn without_room_in_reach_of_a_jump_calls_trap() {
 }
 
 #[test]
+fn callers_of_a_function_stay_in_its_four_gigabytes() {
+    let start = 0x5602_0000_0000;
+    for host in [start + 16 * MIB, start + 2000 * MIB, start + 4000 * MIB] {
+        let free = vec![range(host - 2048 * MIB, host), range(host + 8 * MIB, host + 2040 * MIB)];
+        let host = RuntimeAddress(host)..RuntimeAddress(host + 8 * MIB);
+        let mut islands = Islands::new(4096, host.clone(), &free);
+        let entry = RuntimeAddress(host.start.0 + 0x1000);
+        let function = Function { entry, text: &FRAME, offset: 0, size: FRAME.len(), padding: 0 };
+        let plan = islands.plan(&function).expect("a plan");
+        assert!(plan.jump.is_some());
+        assert!(plan.pages.iter().all(|page| page.start.0 >> 32 == entry.0 >> 32), "{:x?}", plan.pages);
+    }
+}
+
+#[test]
 fn low_executables_use_the_room_above() {
     let host = RuntimeAddress(0x40_0000)..RuntimeAddress(0x50_0000);
     let free = vec![range(0x1_0000, 0x40_0000), range(0x1000_0000, 0x8000_0000)];
