@@ -31,6 +31,8 @@ pub struct Diff {
     pub versioned: FxHashSet<Box<str>>,
     /// Objects that become live with the patch.
     pub units: Vec<(CodegenUnit, Identity, Arc<Object>)>,
+    /// Definitions that other hosts need and that are not in this one yet.
+    pub wanted: Vec<Entity>,
     /// What the user should know.
     pub notes: Vec<String>,
     /// Shims at the entries of versioned futures.
@@ -46,7 +48,7 @@ pub struct Diff {
 impl Diff {
     /// Whether the process needs no change.
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.restart.is_none()
+        self.changed.is_empty() && self.wanted.is_empty() && self.restart.is_none()
     }
 
     /// Names that mean something else to the code of this patch than to the code of before.

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod delegate;
 pub mod diff;
 pub mod gate;
+pub mod hosts;
 pub mod islands;
 pub mod live;
 pub mod loops;

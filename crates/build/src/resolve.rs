@@ -61,6 +61,9 @@ pub fn resolve<'s>(sources: Sources<'s>, diff: &'s Diff) -> Result<Closure, Reso
     for delegation in &diff.delegations {
         resolver.add_delegation(delegation)?;
     }
+    for wanted in &diff.wanted {
+        resolver.define(&wanted.object, wanted.symbol)?;
+    }
     resolver.run()?;
     if resolver.closure.dynamic_tls {
         refuse_mixed_thread_locals(&resolver.closure)?;

@@ -15,12 +15,12 @@ mod link;
 use crate::archives::Archives;
 use crate::diff::{Diff, diff, note_main};
 use crate::gate;
-use crate::live::{Body, Commit, Live, Location, Module, NewBody};
+use crate::live::{Body, Commit, Entity, Live, Location, Module, Name, NewBody};
 use crate::objects::{CodegenUnit, LoadError, Store, load};
 use crate::place::Layout;
 use crate::process::Process;
 use crate::readers;
-use crate::resolve::{Lookup, PartId, Sources, Target, resolve};
+use crate::resolve::{Lookup, PartId, Sources, resolve};
 use crate::write::HEADERS;
 use draft::body;
 use livepatch_object::ObjectError;
@@ -164,6 +164,23 @@ impl Session {
         self.counters = counters;
     }
 
+    /// Where a name is that a patch brought.
+    pub fn brought(&self, name: &Name) -> Option<Location> {
+        self.live.brought(name)
+    }
+
+    /// The newest definition of a name that is known everywhere, if it is not in the process yet.
+    pub fn newest(&self, name: &str, diff: Option<&Diff>) -> Option<Entity> {
+        let changed = diff.into_iter().flat_map(|diff| &diff.units).map(|(_, _, object)| object);
+        let new = changed.filter_map(|object| {
+            let mut all = object.definitions();
+            let symbol = all.find(|&id| object.image.name(id) == name && object.scope(id).is_none())?;
+            Some(Entity { object: object.clone(), symbol })
+        });
+        let known = self.live.entity(name, None).cloned().filter(|e| e.object.scope(e.symbol).is_none());
+        new.chain(known).next().filter(|_| self.host.definitions(name).next().is_none())
+    }
+
     /// What a rebuild changed of what is live.
     pub fn diff(&self, rebuilt: &[CrateObjects]) -> Result<Diff, PatchError> {
         let mut diff = diff(&self.live, rebuilt, &self.store)?;
@@ -198,17 +215,9 @@ impl Session {
 
     /// The patch is applied in the processes.
     pub fn commit(&mut self, draft: Draft) {
-        let place = |target: &Target| match *target {
-            Target::Part(part, offset) => Some(Location {
-                module: Module::Patch(draft.number),
-                position: draft.layout.parts[part.0] + offset.0,
-            }),
-            Target::ReserveTls(position) => Some(Location { module: Module::TlsReserve, position }),
-            _ => None,
-        };
         let brought = draft.closure.brought.iter();
-        let brought =
-            brought.filter_map(|(name, target, entity)| Some((name.clone(), place(target)?, entity.clone())));
+        let brought = brought
+            .filter_map(|(name, target, entity)| Some((name.clone(), draft.place(target)?, entity.clone())));
         let bodies = draft.closure.redirected.iter().map(|r| NewBody {
             entry: r.entry,
             body: body(&draft, r),

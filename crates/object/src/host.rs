@@ -95,6 +95,20 @@ impl std::fmt::Debug for Host {
 
 type Header = elf::FileHeader64<LE>;
 
+/// The contents of a linked image's build-id note; empty when there is none.
+pub fn build_id_of(data: &[u8]) -> Result<Vec<u8>, ObjectError> {
+    let fail = ObjectError::container("ELF image");
+    let header = Header::parse(data).map_err(&fail)?;
+    let endian = header.endian().map_err(&fail)?;
+    for segment in header.program_headers(endian, data).map_err(&fail)? {
+        let notes = segment.notes(endian, data).map_err(&fail)?;
+        if let Some(id) = build_id(notes, endian) {
+            return Ok(id);
+        }
+    }
+    Ok(Vec::new())
+}
+
 impl Host {
     /// Reads a linked x86-64 image.
     ///

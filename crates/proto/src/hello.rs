@@ -53,7 +53,7 @@ impl Wire for Token {
 }
 
 /// The contents of a `NT_GNU_BUILD_ID` note; empty where an image has none.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct BuildId(pub Vec<u8>);
 
 impl std::fmt::Display for BuildId {

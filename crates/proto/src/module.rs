@@ -5,7 +5,7 @@ use crate::{BuildId, WireRange};
 
 wire_struct! {
     /// Names a loaded module, as long as it stays loaded: one file may be loaded twice, as two copies.
-    #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+    #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
     pub struct ModuleKey {
         /// The contents of its build-id note.
         pub build_id: BuildId,

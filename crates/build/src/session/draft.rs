@@ -3,9 +3,10 @@
 use crate::diff::Diff;
 use crate::live::{Body, Location, Module};
 use crate::place::Layout;
-use crate::resolve::{Closure, NewCode, Redirected};
+use crate::resolve::{Closure, NewCode, Redirected, Target};
 use livepatch_object::demangle;
 use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
 
 /// A patch that is ready to be linked for processes.
 #[derive(Debug)]
@@ -49,7 +50,30 @@ impl Draft {
 
     /// Whether no callers of anything in the process would see a difference.
     pub fn is_empty(&self) -> bool {
-        self.closure.redirected.is_empty()
+        self.closure.redirected.is_empty() && self.diff.wanted.is_empty()
+    }
+
+    /// Bytes of the agent's thread-local reserve that are in use once it is live.
+    pub fn tls_reserve_used(&self) -> u64 {
+        self.closure.tls_reserve_used
+    }
+
+    /// Where it brings the names that are known everywhere.
+    pub fn brings(&self) -> BTreeMap<String, Location> {
+        let known = self.closure.brought.iter().filter(|(name, ..)| name.scope.is_none());
+        known.filter_map(|(name, target, _)| Some((name.symbol.to_string(), self.place(target)?))).collect()
+    }
+
+    /// Where a target is from now on; none where it is not of this patch.
+    pub(super) fn place(&self, target: &Target) -> Option<Location> {
+        match *target {
+            Target::Part(part, offset) => Some(Location {
+                module: Module::Patch(self.number),
+                position: self.layout.parts[part.0] + offset.0,
+            }),
+            Target::ReserveTls(position) => Some(Location { module: Module::TlsReserve, position }),
+            _ => None,
+        }
     }
 }
 

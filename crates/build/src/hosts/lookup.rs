@@ -1,0 +1,73 @@
+//! Names that a host does not have itself: the process's libraries, and what patches brought to other hosts.
+
+use super::{Host, HostId};
+use crate::live::{Entity, Location, Name};
+use crate::process::Process;
+use crate::resolve::{Lookup, LookupError};
+use livepatch_object::address::RuntimeAddress;
+use livepatch_proto::ModuleKey;
+use std::collections::BTreeMap;
+
+/// Asks a process where a module of it finds dynamic symbols.
+pub trait ProcessLookup {
+    /// The address of each name, as the dynamic linker finds it for that module (none: for the program);
+    /// none where it does not.
+    fn addresses(
+        &mut self,
+        within: Option<&ModuleKey>,
+        names: &[String],
+    ) -> Result<Vec<Option<RuntimeAddress>>, LookupError>;
+}
+
+/// A definition that one host needs of another.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) host: HostId,
+    pub(super) entity: Entity,
+}
+
+/// What else there is, once the process does not know a name.
+pub(super) trait Elsewhere {
+    /// Where another host has it.
+    fn find(&mut self, name: &str) -> Option<RuntimeAddress>;
+}
+
+/// Looks names up for one host.
+pub(super) struct ForHost<'l> {
+    pub(super) key: Option<ModuleKey>,
+    pub(super) process: &'l mut dyn ProcessLookup,
+    pub(super) elsewhere: &'l mut dyn Elsewhere,
+}
+
+impl Lookup for ForHost<'_> {
+    fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<RuntimeAddress>>, LookupError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = self.process.addresses(self.key.as_ref(), names)?;
+        for (name, address) in names.iter().zip(&mut found) {
+            // Names of Rust's say which build of which crate they are of.
+            let is_rust = name.starts_with("_ZN") || name.starts_with("_R");
+            if address.is_none() && is_rust {
+                *address = self.elsewhere.find(name);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Where a host is that other hosts look for names in: one that was linked already shows what it brings.
+pub(super) struct Provider<'l> {
+    pub(super) host: &'l Host,
+    pub(super) process: &'l Process,
+    /// What the patch that is being linked brings to it.
+    pub(super) brings: BTreeMap<String, Location>,
+}
+
+impl Provider<'_> {
+    pub(super) fn address(&self, name: &str) -> Option<RuntimeAddress> {
+        let known = Name { symbol: name.into(), scope: None };
+        let location = self.brings.get(name).copied().or_else(|| self.host.session.brought(&known))?;
+        self.process.address(location)
+    }
+}
