@@ -208,10 +208,21 @@ impl Arguments {
         self.value("--crate-name")?.to_str()
     }
 
-    /// Crate name and extra file name: what names this invocation among all.
-    pub fn unit(&self) -> Option<UnitId> {
+    /// Crate name and extra file name: what the names of outputs are made from.
+    pub fn file_stem(&self) -> Option<String> {
         let extra = self.codegen("extra-filename").and_then(OsStr::to_str).unwrap_or_default();
-        Some(UnitId(format!("{}{extra}", self.crate_name()?)))
+        Some(format!("{}{extra}", self.crate_name()?))
+    }
+
+    /// What names this invocation among all. Shared objects of the workspace have no extra file name: one
+    /// for each profile and each set of features writes to the same file, but not with the same metadata.
+    pub fn unit(&self) -> Option<UnitId> {
+        let stem = self.file_stem()?;
+        let metadata = self.codegen("metadata").and_then(OsStr::to_str);
+        match metadata.filter(|_| self.codegen("extra-filename").is_none_or(OsStr::is_empty)) {
+            Some(metadata) => Some(UnitId(format!("{stem}-{metadata}"))),
+            None => Some(UnitId(stem)),
+        }
     }
 
     /// The crate types asked for.

@@ -5,6 +5,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// How names of records of linker invocations end.
+pub(super) const LINK_RECORD: &str = ".link.json";
+
 /// The folder of a captured build and the names inside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Folders {
@@ -47,9 +50,13 @@ impl Folders {
         self.records().join(format!("{}.json", unit.0))
     }
 
-    /// The record of a linker invocation.
-    pub fn link_record(&self, unit: &UnitId) -> PathBuf {
-        self.records().join(format!("{}.link.json", unit.0))
+    /// The record of a linker invocation that wrote a file of that name.
+    pub fn link_record(&self, unit: &UnitId, output: &OsStr) -> PathBuf {
+        let mut name = OsStr::new(&unit.0).to_owned();
+        for part in [OsStr::new("."), output, OsStr::new(LINK_RECORD)] {
+            name.push(part);
+        }
+        self.records().join(name)
     }
 
     /// The base objects of a unit, in one folder for each time that it was built.

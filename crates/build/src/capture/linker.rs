@@ -121,7 +121,8 @@ impl LinkLine {
         let output = cwd.join(&self.output);
         let kept = folders.links(unit).join(wrapper::now().to_string());
         std::fs::create_dir_all(&kept)?;
-        let kept_output = kept.join(output.file_name().unwrap_or(OsStr::new("host")));
+        let name = output.file_name().unwrap_or(OsStr::new("host"));
+        let kept_output = kept.join(name);
         keep(&output, &kept_output)?;
         let mut inputs = Vec::new();
         for path in inputs_of(&self.arguments, &cwd) {
@@ -129,13 +130,14 @@ impl LinkLine {
         }
         let record = LinkRecord {
             version: record::VERSION,
+            unit: unit.0.clone(),
             arguments: self.arguments.iter().map(NativeString::from).collect(),
             removed: self.removed.iter().map(NativeString::from).collect(),
             output: NativeString::from(&output),
             kept_output: NativeString::from(&kept_output),
             inputs,
         };
-        record::write(&folders.link_record(unit), &record)
+        record::write(&folders.link_record(unit, name), &record)
     }
 }
 

@@ -1,14 +1,17 @@
-//! The records of one executable, put together: its crates in order, what it was linked from, and
-//! which files they came from.
+//! The records of one program, put together: the executable and the libraries that it may load, their
+//! crates in order, what they were linked from, and which files they came from.
 
+mod collect;
 mod inputs;
+mod records;
 
-use super::record::{self, UnitKind, UnitRecord};
+use super::record::UnitRecord;
 use super::{Folders, dep_info, objects};
 use crate::session::{BaseBuild, CrateObjects, UnitId};
+use collect::{Collected, Collector};
+use records::Records;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use inputs::{CargoInput, CargoInputs};
@@ -28,17 +31,30 @@ pub struct Unit {
     pub objects: Vec<PathBuf>,
 }
 
-/// One executable as it was captured.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// The executable, under a name that no later build writes to.
-    pub host: PathBuf,
-    /// Its captured crates, dependencies first.
-    pub units: Vec<Unit>,
+/// Something that was linked.
+#[derive(Clone, Default, Debug)]
+pub struct Image {
+    /// The file, under a name that no later build writes to.
+    pub file: PathBuf,
+    /// The captured crates that it contains.
+    pub units: BTreeSet<UnitId>,
     /// Archives and shared objects of the link, in link order, under names that stay.
     pub link_inputs: Vec<PathBuf>,
+    /// The same as they were named on the link line.
+    linked: Vec<PathBuf>,
     /// What was taken out of the link line.
-    pub removed_link_arguments: Vec<String>,
+    pub removed: Vec<String>,
+}
+
+/// One program as it was captured.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The executable.
+    pub executable: Image,
+    /// The libraries that it was linked against or may load later.
+    pub libraries: Vec<Image>,
+    /// The captured crates of all of these, dependencies first.
+    pub units: Vec<Unit>,
     /// Files whose changes only cargo can deal with.
     pub cargo_inputs: CargoInputs,
 }
@@ -73,52 +89,54 @@ pub enum ProgramError {
 }
 
 impl Program {
-    /// Puts together what made `executable`. `libraries` names the workspace's own library crates:
-    /// one of them without a record is missing, any other is a dependency.
+    /// Puts together what made `executable`, and the libraries `plugins` that it may load. `libraries` names
+    /// the workspace's own library crates: one of them without a record is missing, any other is a dependency.
     pub fn load(
         folders: &Folders,
         executable: &Path,
+        plugins: &[PathBuf],
         libraries: &HashSet<String>,
     ) -> Result<Self, ProgramError> {
-        let root = find_link(folders, executable)?;
-        let link = record::read_link(&folders.link_record(&root))
+        let records = Records::read(folders).map_err(at(&folders.records()))?;
+        let mut collector = Collector::new(folders, &records, libraries);
+        let program = collector.add_linked(executable);
+        plugins.iter().for_each(|plugin| drop(collector.add_linked(plugin)));
+        let Collected { units, mut images } = collector.finish()?;
+        let executable = program
+            .and_then(|program| images.remove(&program))
             .ok_or_else(|| ProgramError::NotCaptured { executable: executable.to_owned() })?;
-        let mut collector =
-            Collector { folders, libraries, found: BTreeMap::new(), missing: BTreeSet::new() };
-        collector.add_linked(&root, executable);
-        for input in &link.inputs {
-            collector.add_library(input.path.as_path());
-        }
-        if !collector.missing.is_empty() {
-            let outputs = collector.missing.into_iter().collect();
-            return Err(ProgramError::Incomplete(Incomplete { outputs }));
-        }
-        let units = order(collector.found)?;
-        let mut cargo_inputs = CargoInputs::of(folders, &units).map_err(at(&folders.records()))?;
+        let units = order(units)?;
+        let cargo_inputs = CargoInputs::of(&records, &units);
+        let mut program = Self { executable, libraries: images.into_values().collect(), units, cargo_inputs };
+        program.add_outsiders();
+        Ok(program)
+    }
+
+    /// Takes note of crates outside the workspace that the program is made from.
+    fn add_outsiders(&mut self) {
         let captured: HashSet<PathBuf> =
-            units.iter().flat_map(|unit| unit.record.library_outputs()).collect();
-        let linked = link.inputs.iter().map(|input| input.path.as_path().to_owned());
+            self.units.iter().flat_map(|unit| unit.record.library_outputs()).collect();
+        let linked = self.images().flat_map(|image| &image.linked).cloned();
         // An edit may use what is declared only.
-        let declared = units.iter().flat_map(|unit| {
+        let declared = self.units.iter().flat_map(|unit| {
             let cwd = unit.record.cwd.as_path();
             unit.record.arguments().externs().map(|path| cwd.join(path)).collect::<Vec<_>>()
         });
         let others: BTreeSet<PathBuf> =
             linked.chain(declared).filter(|path| !captured.contains(path)).collect();
-        if let Some(unit) = units.last() {
-            cargo_inputs.add_outsiders(others.iter().map(PathBuf::as_path), unit.record.cwd.as_path());
+        if let Some(unit) = self.units.last() {
+            self.cargo_inputs.add_outsiders(others.iter().map(PathBuf::as_path), unit.record.cwd.as_path());
         }
-        Ok(Self {
-            host: link.kept_output.into(),
-            units,
-            link_inputs: link.inputs.into_iter().map(|input| input.kept.into()).collect(),
-            removed_link_arguments: link.removed.iter().map(|a| a.0.to_string_lossy().into_owned()).collect(),
-            cargo_inputs,
-        })
     }
 
-    /// What a session starts from.
-    pub fn base_build(&self) -> BaseBuild {
+    /// The executable and the libraries.
+    pub fn images(&self) -> impl Iterator<Item = &Image> {
+        std::iter::once(&self.executable).chain(&self.libraries)
+    }
+
+    /// What a session starts from, for one of the [images](Self::images).
+    pub fn base_build(&self, image: &Image) -> BaseBuild {
+        let members = || self.units.iter().filter(|unit| image.units.contains(&unit.id));
         let objects_of = |unit: &Unit| CrateObjects {
             unit: unit.id.clone(),
             crate_name: unit.record.crate_name.clone(),
@@ -127,40 +145,40 @@ impl Program {
         let optimized =
             |unit: &Unit| unit.record.arguments().codegen("opt-level").is_some_and(|level| level != "0");
         BaseBuild {
-            optimized: self.units.iter().any(optimized),
-            host: self.host.clone(),
-            crates: self.units.iter().map(objects_of).collect(),
-            link_inputs: self.link_inputs.iter().cloned().chain(self.library_folders()).collect(),
+            optimized: members().any(optimized),
+            host: image.file.clone(),
+            crates: members().map(objects_of).collect(),
+            link_inputs: image.link_inputs.iter().cloned().chain(library_folders(members())).collect(),
         }
-    }
-
-    /// The folders with the program's dependencies, those that it does not use yet included.
-    fn library_folders(&self) -> BTreeSet<PathBuf> {
-        let arguments = self.units.iter().map(|unit| (unit, unit.record.arguments()));
-        arguments
-            .flat_map(|(unit, arguments)| {
-                let cwd = unit.record.cwd.as_path();
-                arguments.library_folders().map(|folder| cwd.join(folder)).collect::<Vec<_>>()
-            })
-            .collect()
     }
 
     /// Removes what earlier builds of this program's crates left and nothing refers to any more.
     pub fn prune(&self, folders: &Folders) {
+        let links: Vec<&Path> = self.images().filter_map(|image| image.file.parent()).collect();
         for unit in &self.units {
-            let base = unit.record.base.as_ref().map(|base| base.as_path().to_owned());
-            remove_others(&folders.base(&unit.id), base.as_deref());
-            if self.host.starts_with(folders.links(&unit.id)) {
-                remove_others(&folders.links(&unit.id), self.host.parent());
-            }
+            let base = unit.record.base.as_ref().map(|base| base.as_path());
+            remove_others(&folders.base(&unit.id), base.as_slice());
+            remove_others(&folders.links(&unit.id), &links);
         }
     }
 }
 
-fn remove_others(folder: &Path, keep: Option<&Path>) {
-    let Some(keep) = keep else { return };
+/// The folders with the dependencies of crates, those that they do not use yet included.
+fn library_folders<'u>(units: impl Iterator<Item = &'u Unit>) -> BTreeSet<PathBuf> {
+    let folders = units.flat_map(|unit| {
+        let (cwd, arguments) = (unit.record.cwd.as_path(), unit.record.arguments());
+        arguments.library_folders().map(|folder| cwd.join(folder)).collect::<Vec<_>>()
+    });
+    folders.collect()
+}
+
+/// Removes what is in a folder, but for some of it: where none of that is there, all stays.
+fn remove_others(folder: &Path, keep: &[&Path]) {
+    if !keep.iter().any(|kept| kept.starts_with(folder)) {
+        return;
+    }
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.path() != keep {
+        if !keep.contains(&entry.path().as_path()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -169,111 +187,6 @@ fn remove_others(folder: &Path, keep: Option<&Path>) {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ProgramError + use<> {
     let path = path.to_owned();
     move |source| ProgramError::Io { path, source }
-}
-
-/// The unit whose link made the executable: cargo's own names for it are links to one file.
-fn find_link(folders: &Folders, executable: &Path) -> Result<UnitId, ProgramError> {
-    let records = folders.records();
-    for entry in std::fs::read_dir(&records).map_err(at(&records))? {
-        let name = entry.map_err(at(&records))?.file_name();
-        let Some(unit) = name.to_str().and_then(|name| name.strip_suffix(".link.json")) else { continue };
-        let unit = UnitId(unit.to_owned());
-        let link = record::read_link(&folders.link_record(&unit));
-        if link.is_some_and(|link| same_file(link.kept_output.as_path(), executable)) {
-            return Ok(unit);
-        }
-    }
-    let outputs = other_names(executable);
-    if outputs.is_empty() {
-        return Err(ProgramError::NotCaptured { executable: executable.to_owned() });
-    }
-    Err(ProgramError::Incomplete(Incomplete { outputs }))
-}
-
-/// Whether two names lead to the same contents.
-fn same_file(one: &Path, other: &Path) -> bool {
-    let (Ok(a), Ok(b)) = (std::fs::metadata(one), std::fs::metadata(other)) else { return false };
-    if (a.dev(), a.ino()) == (b.dev(), b.ino()) {
-        return true;
-    }
-    // Where the file system has no hard links, cargo and we have made copies.
-    let copies = a.nlink() == 1 && b.nlink() == 1 && a.len() == b.len();
-    copies
-        && std::fs::read(one)
-            .ok()
-            .is_some_and(|bytes| std::fs::read(other).is_ok_and(|others| others == bytes))
-}
-
-/// Names of the executable beside it and in cargo's `deps` folder, itself included.
-fn other_names(executable: &Path) -> Vec<PathBuf> {
-    let folder = executable.parent().unwrap_or(Path::new("."));
-    let folders = [folder.to_owned(), folder.join("deps")];
-    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_file() && same_file(path, executable)).collect()
-}
-
-struct Collector<'a> {
-    folders: &'a Folders,
-    libraries: &'a HashSet<String>,
-    found: BTreeMap<UnitId, Unit>,
-    missing: BTreeSet<PathBuf>,
-}
-
-impl Collector<'_> {
-    fn add_linked(&mut self, root: &UnitId, executable: &Path) {
-        match self.read(root) {
-            Some(record) => self.add(root.clone(), record),
-            None => self.missing.extend(other_names(executable)),
-        }
-    }
-
-    /// Takes in the library at `path` and what it names; says which unit it is, if it is captured.
-    fn add_library(&mut self, path: &Path) -> Option<UnitId> {
-        let stem = path.file_stem()?.to_str()?.strip_prefix("lib")?;
-        if path.extension().is_none_or(|extension| extension != "rlib" && extension != "rmeta") {
-            return None;
-        }
-        let id = UnitId(stem.to_owned());
-        if self.found.contains_key(&id) {
-            return Some(id);
-        }
-        let record = self.read(&id).filter(|record| record.kind == UnitKind::Library);
-        match record {
-            Some(record) if record.library_outputs().contains(&path.to_owned()) => {
-                self.add(id.clone(), record);
-                Some(id)
-            }
-            _ => {
-                let crate_name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
-                if self.libraries.contains(crate_name) {
-                    self.missing.extend([path.with_extension("rlib"), path.with_extension("rmeta")]);
-                }
-                None
-            }
-        }
-    }
-
-    fn read(&self, id: &UnitId) -> Option<UnitRecord> {
-        let record = record::read_unit(&self.folders.unit_record(id))?;
-        if let Some(base) = &record.base {
-            let incremental = self.folders.incremental(id);
-            let session = objects::newest_session(&incremental, &record.crate_name).ok().flatten();
-            session.filter(|_| base.as_path().is_dir())?;
-        }
-        Some(record)
-    }
-
-    fn add(&mut self, id: UnitId, record: UnitRecord) {
-        let unit =
-            Unit { id: id.clone(), record, depends_on: Vec::new(), sources: Vec::new(), objects: Vec::new() };
-        let externs: Vec<PathBuf> = unit.record.arguments().externs().map(Path::to_owned).collect();
-        let cwd = unit.record.cwd.as_path().to_owned();
-        self.found.insert(id.clone(), unit);
-        let depends_on = externs.iter().filter_map(|path| self.add_library(&cwd.join(path))).collect();
-        if let Some(unit) = self.found.get_mut(&id) {
-            unit.depends_on = depends_on;
-        }
-    }
 }
 
 /// The units with dependencies first, and with their files.

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Raised whenever a record's meaning changes; records of another version count as missing.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What a rustc invocation makes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -72,6 +72,8 @@ pub struct UnitRecord {
 pub struct LinkRecord {
     /// [`VERSION`].
     pub version: u32,
+    /// Which rustc invocation linked: one may link several times, to several kinds of output.
+    pub unit: String,
     /// The arguments as the linker got them.
     pub arguments: Vec<NativeString>,
     /// The arguments that were taken out.
@@ -100,9 +102,19 @@ impl UnitRecord {
         Arguments::from_expanded(self.arguments.iter().map(|argument| argument.0.clone()).collect())
     }
 
-    /// Crate name and extra file name.
+    /// What names the invocation.
     pub fn unit(&self) -> UnitId {
         self.arguments().unit().unwrap_or_else(|| UnitId(self.crate_name.clone()))
+    }
+
+    /// What the names of its outputs are made from.
+    pub fn file_stem(&self) -> String {
+        self.arguments().file_stem().unwrap_or_else(|| self.crate_name.clone())
+    }
+
+    /// Whether it makes a shared object that other crates are compiled against.
+    pub fn is_dylib(&self) -> bool {
+        self.arguments().crate_types().contains(&"dylib")
     }
 
     /// Where cargo makes rustc write.
@@ -112,13 +124,16 @@ impl UnitRecord {
 
     /// The dep-info file of cargo's build.
     pub fn dep_info(&self) -> PathBuf {
-        self.out_dir().join(format!("{}.d", self.unit().0))
+        self.out_dir().join(format!("{}.d", self.file_stem()))
     }
 
-    /// The metadata-bearing outputs that dependents may name: `lib<unit>.rlib` and `.rmeta`.
-    pub fn library_outputs(&self) -> [PathBuf; 2] {
-        let stem = format!("lib{}", self.unit().0);
-        [self.out_dir().join(format!("{stem}.rlib")), self.out_dir().join(format!("{stem}.rmeta"))]
+    /// The metadata-bearing outputs that dependents may name: `lib<stem>.rlib` and `.rmeta`, and `.so` where
+    /// it is a Rust one.
+    pub fn library_outputs(&self) -> Vec<PathBuf> {
+        let output = |extension| self.out_dir().join(format!("lib{}.{extension}", self.file_stem()));
+        let mut outputs = vec![output("rlib"), output("rmeta")];
+        outputs.extend(self.is_dylib().then(|| output("so")));
+        outputs
     }
 }
 

@@ -235,7 +235,7 @@ fn json(captured: &Arguments, options: Options) -> String {
 }
 
 fn make_stub(state: &State, metadata: &Path, places: &Places<'_>) -> Result<PathBuf, RebuildError> {
-    let path = places.out.join("stub").join(format!("lib{}.rlib", state.unit.id.0));
+    let path = places.out.join("stub").join(format!("lib{}.rlib", state.unit.record.file_stem()));
     std::fs::read(metadata).and_then(|metadata| write_atomically(&path, &stub_library(&metadata))).map_err(
         |source| io_error(format!("cannot keep the metadata of {}", state.unit.record.crate_name), source),
     )?;

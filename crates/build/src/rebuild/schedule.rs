@@ -130,7 +130,7 @@ impl Rebuilder {
         let each = self.units.iter().zip(libraries);
         each.filter_map(|(state, new)| {
             let library = new.as_ref().or(state.library.as_ref())?;
-            Some((format!("lib{}", state.unit.id.0), library.clone()))
+            Some((format!("lib{}", state.unit.record.file_stem()), library.clone()))
         })
         .collect()
     }
@@ -147,7 +147,7 @@ impl Rebuilder {
             let state = &self.units[index];
             let session = latest_session(self.artifacts.folders(), &state.unit)?;
             let objects = state.objects.next(&session, &self.artifacts.objects(state))?;
-            let dep_info = out.join(format!("{}.d", state.unit.id.0));
+            let dep_info = out.join(format!("{}.d", state.unit.record.file_stem()));
             let sources = dep_info::read(&dep_info, state.unit.record.cwd.as_path())?;
             next.push((index, session, objects, sources));
         }

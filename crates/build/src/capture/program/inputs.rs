@@ -1,9 +1,10 @@
 //! Files whose changes only cargo can deal with: manifests, build scripts and what they asked to be
 //! watched, procedural macros.
 
-use super::{Folders, Unit, UnitKind, UnitRecord, dep_info, record};
+use super::records::Records;
+use super::{Unit, UnitRecord, dep_info};
+use crate::capture::UnitKind;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a file is cargo's.
@@ -63,34 +64,33 @@ pub struct CargoInputs {
 }
 
 impl CargoInputs {
-    pub(super) fn of(folders: &Folders, units: &[Unit]) -> io::Result<Self> {
+    pub(super) fn of(records: &Records, units: &[Unit]) -> Self {
         let mut inputs = Self::default();
         for unit in units {
             let folder = unit.record.manifest_dir.as_path();
             inputs.paths.insert(folder.join("Cargo.toml"), CargoInput::Manifest);
             inputs.add_build_script_output(&unit.record);
         }
-        let records = others(folders)?;
         let packages: BTreeSet<&Path> = units.iter().map(|unit| unit.record.manifest_dir.as_path()).collect();
         let externs: BTreeSet<PathBuf> =
             units.iter().flat_map(|unit| absolute_externs(&unit.record)).collect();
-        for record in &records {
+        for record in records.units() {
             match record.kind {
                 UnitKind::BuildScript if packages.contains(record.manifest_dir.as_path()) => {
                     inputs.add_sources(record, &CargoInput::BuildScript { package: record.package.clone() });
-                    inputs.add_libraries(folders, record);
+                    inputs.add_libraries(records, record);
                 }
                 UnitKind::ProcMacro if externs.contains(&macro_output(record)) => {
                     inputs.add_sources(
                         record,
                         &CargoInput::ProcMacro { crate_name: record.crate_name.clone() },
                     );
-                    inputs.add_libraries(folders, record);
+                    inputs.add_libraries(records, record);
                 }
                 _ => {}
             }
         }
-        Ok(inputs)
+        inputs
     }
 
     /// Takes in the libraries of the link that were not captured, except what nobody edits.
@@ -132,15 +132,11 @@ impl CargoInputs {
     }
 
     /// Takes in captured libraries that a macro or a build script is made from.
-    fn add_libraries(&mut self, folders: &Folders, user: &UnitRecord) {
+    fn add_libraries(&mut self, records: &Records, user: &UnitRecord) {
         for path in absolute_externs(user) {
-            let Some(id) = path.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("lib")) else {
-                continue;
-            };
-            let id = crate::session::UnitId(id.to_owned());
-            let Some(library) = record::read_unit(&folders.unit_record(&id)) else { continue };
-            self.add_sources(&library, &CargoInput::ProcMacro { crate_name: library.crate_name.clone() });
-            self.add_libraries(folders, &library);
+            let Some(library) = records.by_output(&path) else { continue };
+            self.add_sources(library, &CargoInput::ProcMacro { crate_name: library.crate_name.clone() });
+            self.add_libraries(records, library);
         }
     }
 
@@ -189,21 +185,7 @@ fn absolute_externs(record: &UnitRecord) -> Vec<PathBuf> {
 }
 
 fn macro_output(record: &UnitRecord) -> PathBuf {
-    record.out_dir().join(format!("lib{}.so", record.unit().0))
-}
-
-/// The records of what is never patched.
-fn others(folders: &Folders) -> io::Result<Vec<UnitRecord>> {
-    let mut records = Vec::new();
-    for entry in std::fs::read_dir(folders.records())? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(".json") && !name.ends_with(".link.json") {
-            let record = record::read_unit(&path);
-            records.extend(record.filter(|r| matches!(r.kind, UnitKind::ProcMacro | UnitKind::BuildScript)));
-        }
-    }
-    Ok(records)
+    record.out_dir().join(format!("lib{}.so", record.file_stem()))
 }
 
 #[cfg(test)]
