@@ -15,7 +15,8 @@ mod versions;
 
 use crate::objects::Store;
 use crate::process::{Process, ProcessError};
-use crate::session::{BaseBuild, Counters, OpenError, Session, UnitId};
+use crate::session::{BaseBuild, CodeAt, Counters, OpenError, Session, UnitId};
+use livepatch_object::address::RuntimeAddress;
 use livepatch_object::host::build_id_of;
 use livepatch_proto::{BuildId, Generation, Hello, LoadedModule, ModuleList, SlotSet, WireRange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,6 +170,11 @@ impl Hosts {
         })
     }
 
+    /// Reads what the first edit will need, on threads of their own.
+    pub fn read_ahead(&self) {
+        self.hosts.values().for_each(|host| host.session.read_ahead());
+    }
+
     /// The build id of the program.
     pub fn build_id(&self) -> BuildId {
         let program = self.hosts.get(&HostId::PROGRAM);
@@ -185,9 +191,15 @@ impl Hosts {
         self.counters.current
     }
 
-    /// The session of a host.
-    pub fn session(&self, host: HostId) -> Option<&Session> {
-        self.hosts.get(&host).map(|host| &host.session)
+    /// Whether debug information says how types are laid out.
+    pub fn knows_types(&self) -> bool {
+        self.hosts.values().all(|host| host.session.knows_types())
+    }
+
+    /// The function whose code an address of a process is in.
+    pub fn code_at(&self, loaded: &Loaded, address: RuntimeAddress) -> Option<CodeAt> {
+        let each = loaded.hosts.iter().filter_map(|(id, process)| Some((self.hosts.get(id)?, process)));
+        each.filter_map(|(host, process)| host.session.code_at(process, address)).next()
     }
 
     /// A process that said hello, and which libraries it has loaded that cannot be patched.
@@ -225,6 +237,11 @@ impl Hosts {
         .collect()
     }
 
+    /// Whether any library of the captured build can ever be loaded.
+    pub fn has_libraries(&self) -> bool {
+        !self.libraries.is_empty()
+    }
+
     /// Makes a module a host, if it is a library of the captured build.
     fn join(
         &mut self,
@@ -242,6 +259,7 @@ impl Hosts {
         let session =
             Session::open_one(&library.base, &self.folder, &name, self.store.clone(), self.counters)?;
         let process = program.with_library(module, session.host(), free_ranges)?;
+        session.read_ahead();
         let mut host = Host::new(session, &library.base, short(&module.name).to_owned());
         host.behind = self.versions.latest_of(&host.units).next().is_some();
         loaded.hosts.insert(id, process);

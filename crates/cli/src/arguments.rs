@@ -102,6 +102,10 @@ pub struct RunArgs {
     /// What to build.
     #[command(flatten)]
     pub selection: Selection,
+    /// Also build the shared library of this package, which the program loads while it runs. Those that were
+    /// built before are built anyway.
+    #[arg(long, value_name = "PACKAGE")]
+    pub plugin: Vec<String>,
     /// Append what happens to this file, one JSON object per line.
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,

@@ -1,5 +1,7 @@
 //! A cargo build that is captured, and what it would have started.
 
+mod plugins;
+
 use crate::arguments::RunArgs;
 use crate::child::{self, Handle};
 use crate::error::Failure;
@@ -9,12 +11,13 @@ use crate::runner::{self, Note};
 use livepatch_build::capture::{
     CAPTURE_VARIABLE, CargoInput, Incomplete, Program, ProgramError, USER_WRAPPER_VARIABLE, VARIABLE_PREFIX,
 };
+use plugins::Plugin;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// How often missing records are made again: the program's own tell which others there must be.
@@ -23,7 +26,7 @@ const REPAIRS: usize = 3;
 /// How to build, the same at every start.
 #[derive(Debug)]
 pub struct Recipe {
-    arguments: Vec<OsString>,
+    run: RunArgs,
     environment: BTreeMap<OsString, OsString>,
     note: PathBuf,
     /// What is switched off for the captured build.
@@ -39,6 +42,8 @@ pub struct Built {
     pub start: Note,
     /// How long cargo took.
     pub took: Duration,
+    /// What went wrong and need not stop anybody.
+    pub warnings: Vec<String>,
 }
 
 impl Recipe {
@@ -68,7 +73,7 @@ impl Recipe {
         if profile.strips_symbols {
             notes.push(format!("symbols are kept in this build (profile `{}` strips them)", profile.name));
         }
-        Ok(Self { arguments: cargo_arguments(run), environment, note, notes })
+        Ok(Self { run: run.clone(), environment, note, notes })
     }
 
     /// Builds. Cargo shows its progress and its errors itself.
@@ -76,28 +81,70 @@ impl Recipe {
     /// `running` gets each cargo that is started, so that it can be signalled.
     pub fn build(&self, project: &Project, running: &dyn Fn(Handle)) -> Result<Built, Failure> {
         let started = Instant::now();
-        let mut note = self.cargo_run(running)?;
+        let (mut note, mut program) = self.repaired(project, running, &[])?;
+        let executable = note.executable();
+        let plugins = plugins::of(&self.run, project, &program, &executable);
+        let mut warnings = Vec::new();
+        if !plugins.is_empty() {
+            match self.cargo_build(&plugins, running) {
+                Ok(()) => (note, program) = self.repaired(project, running, &plugins)?,
+                Err(Failure::Build { .. }) => warnings.push(format!(
+                    "{} cannot be built: edits to it do not go live",
+                    plugins.iter().map(|plugin| &*plugin.package).collect::<Vec<_>>().join(" or "),
+                )),
+                Err(failure) => return Err(failure),
+            }
+        }
+        for file in project.configuration_files() {
+            program.cargo_inputs.paths.insert(file, CargoInput::Manifest);
+        }
+        self.restore_environment(&mut note);
+        Ok(Built { program, start: note, took: started.elapsed(), warnings })
+    }
+
+    /// Builds the program, and whatever is missing of it and of these libraries, until everything is there.
+    fn repaired(
+        &self,
+        project: &Project,
+        running: &dyn Fn(Handle),
+        plugins: &[Plugin],
+    ) -> Result<(Note, Program), Failure> {
+        let files: Vec<PathBuf> = plugins.iter().map(|plugin| plugin.file.clone()).collect();
         let libraries = project.libraries();
-        let mut program = Program::load(&project.folders, &note.executable(), &libraries);
+        // Where libraries were built, the program was built before.
+        let known = if plugins.is_empty() { None } else { Note::read(&self.note).ok() };
+        let mut note = known.map_or_else(|| self.cargo_run(running), Ok)?;
+        let mut program = Program::load(&project.folders, &note.executable(), &files, &libraries);
         for _ in 0..REPAIRS {
             let Err(ProgramError::Incomplete(Incomplete { outputs })) = &program else { break };
             // Cargo holds these for fresh, so it would never run the wrapper for them again.
             outputs.iter().for_each(|output| drop(std::fs::remove_file(output)));
             note = self.cargo_run(running)?;
-            program = Program::load(&project.folders, &note.executable(), &libraries);
+            if !plugins.is_empty() {
+                self.cargo_build(plugins, running)?;
+            }
+            program = Program::load(&project.folders, &note.executable(), &files, &libraries);
         }
-        let mut program = program.map_err(Failure::Capture)?;
-        for file in project.configuration_files() {
-            program.cargo_inputs.paths.insert(file, CargoInput::Manifest);
-        }
-        self.restore_environment(&mut note);
-        Ok(Built { program, start: note, took: started.elapsed() })
+        Ok((note, program.map_err(Failure::Capture)?))
+    }
+
+    fn cargo_build(&self, plugins: &[Plugin], running: &dyn Fn(Handle)) -> Result<(), Failure> {
+        self.cargo(plugins::cargo_arguments(&self.run, plugins), running)
     }
 
     fn cargo_run(&self, running: &dyn Fn(Handle)) -> Result<Note, Failure> {
         let _ = std::fs::remove_file(&self.note);
-        let (handle, waiter) =
-            child::spawn(&mut self.command()).map_err(Failure::system("cannot run cargo"))?;
+        self.cargo(cargo_arguments(&self.run), running)?;
+        Note::read(&self.note).map_err(|_| Failure::Unsupported {
+            what: "cargo built the program but did not hand it to the runner".into(),
+            hint: "is `runner` set with --config, or for another target?".into(),
+        })
+    }
+
+    fn cargo(&self, arguments: Vec<OsString>, running: &dyn Fn(Handle)) -> Result<(), Failure> {
+        let mut command = cargo();
+        command.args(arguments).envs(&self.environment).stdin(Stdio::null());
+        let (handle, waiter) = child::spawn(&mut command).map_err(Failure::system("cannot run cargo"))?;
         running(handle);
         let status = waiter.wait().map_err(Failure::system("cannot wait for cargo"))?;
         if let Some(signal) = status.signal() {
@@ -108,16 +155,7 @@ impl Recipe {
                 code: status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(101),
             });
         }
-        Note::read(&self.note).map_err(|_| Failure::Unsupported {
-            what: "cargo built the program but did not hand it to the runner".into(),
-            hint: "is `runner` set with --config, or for another target?".into(),
-        })
-    }
-
-    fn command(&self) -> Command {
-        let mut command = cargo();
-        command.args(&self.arguments).envs(&self.environment).stdin(Stdio::null());
-        command
+        Ok(())
     }
 
     /// Takes out of the program's environment what only this build needed.

@@ -1,47 +1,127 @@
-//! The patcher that makes real patches: a session of `livepatch-build` and the processes in it.
+//! The patcher that makes real patches: the hosts of `livepatch-build` and the processes that have them.
 
 use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
-use livepatch_build::process::Process;
-use livepatch_build::resolve::{Lookup, LookupError, ResolveError};
-use livepatch_build::session::{BaseBuild, CodeAt, CrateObjects, Draft, PatchError, Session};
+use livepatch_build::hosts::{Changes, Draft, Hosts, JoinError, Loaded, ProcessLookup};
+use livepatch_build::resolve::{LookupError, ResolveError};
+use livepatch_build::session::{BaseBuild, CodeAt, CrateObjects, PatchError};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{BuildId, Hello, Origin, SlotSet, WireRange};
+use livepatch_proto::{BuildId, Hello, ModuleKey, Origin, SlotSet, WireRange};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Reads the base build; patch images go into `folder`. May take a while.
-pub(crate) fn open(base: &BaseBuild, folder: &Path) -> Result<Box<dyn Patcher>, String> {
-    Ok(Box::new(Engine::open(base, folder)?))
+/// Reads the base build of a program; patch images go into `folder`. May take a while.
+pub(crate) fn open(
+    program: &BaseBuild,
+    libraries: Vec<BaseBuild>,
+    folder: &Path,
+) -> Result<Box<dyn Patcher>, String> {
+    let hosts = Hosts::open(program, libraries, folder).map_err(|error| text(&error))?;
+    hosts.read_ahead();
+    Ok(Box::new(Engine {
+        hosts,
+        processes: HashMap::new(),
+        next: None,
+        linked: HashMap::new(),
+        looked: None,
+        history: Vec::new(),
+    }))
 }
 
-/// A session and its processes.
+/// All hosts and their processes.
 struct Engine {
-    session: Session,
-    processes: HashMap<u32, Process>,
+    hosts: Hosts,
+    processes: HashMap<u32, Loaded>,
     /// What is to go live next.
     next: Option<Draft>,
     /// Processes as they will be once they have applied it.
-    linked: HashMap<u32, Process>,
+    linked: HashMap<u32, Loaded>,
+    /// The process that was just asked what it has loaded.
+    looked: Option<u32>,
     history: Vec<u32>,
 }
 
 impl Engine {
-    fn open(base: &BaseBuild, folder: &Path) -> Result<Self, String> {
-        let session = Session::open(base, folder).map_err(|error| text(&error))?;
-        session.read_ahead();
-        Ok(Self {
-            session,
-            processes: HashMap::new(),
-            next: None,
-            linked: HashMap::new(),
-            history: Vec::new(),
-        })
-    }
-
-    fn process(&self, pid: u32) -> Result<&Process, String> {
+    fn process(&self, pid: u32) -> Result<&Loaded, String> {
         self.processes.get(&pid).ok_or_else(|| format!("process {pid} is not connected"))
     }
+
+    /// Asks a process what it has loaded now. Returns what cannot be patched of it.
+    fn look(&mut self, pid: u32, ask: &mut dyn Ask) -> Result<Vec<JoinError>, String> {
+        if !self.hosts.has_libraries() {
+            return Ok(Vec::new());
+        }
+        let known = self.process(pid)?.generation;
+        let Some((list, free_ranges)) = ask.modules(known)? else { return Ok(Vec::new()) };
+        let loaded = self.processes.get_mut(&pid).ok_or_else(|| format!("process {pid} is gone"))?;
+        let errors = self.hosts.update(loaded, &list, &free_ranges);
+        self.hosts.forget_unloaded(self.processes.values());
+        Ok(errors)
+    }
+
+    /// From what has changed to what is to go live.
+    fn draft(
+        &mut self,
+        mut changes: Changes,
+        pid: u32,
+        ask: &mut dyn Ask,
+        how: How,
+        diff: Duration,
+    ) -> Result<Verdict, String> {
+        if !changes.unsound.is_empty() && !how.force {
+            return Ok(Verdict::Restart { reason: changes.unsound.join("; ") });
+        }
+        if let Some(reason) = changes.restart {
+            return Ok(Verdict::Restart { reason });
+        }
+        changes.force();
+        if changes.is_empty() {
+            let notes = changes.notes();
+            self.hosts.accept(changes);
+            return Ok(Verdict::Unchanged { notes });
+        }
+        let start = Instant::now();
+        let loaded = self.processes.get(&pid).ok_or_else(|| format!("process {pid} is not connected"))?;
+        let mut asking = Asking { ask, time: Duration::ZERO };
+        let prepared = if how.catches_up {
+            self.hosts.catch_up(changes, loaded, &mut asking)
+        } else {
+            self.hosts.prepare(changes, loaded, &mut asking)
+        };
+        let draft = match prepared {
+            Ok(draft) => draft,
+            Err(error) => {
+                return match refusal(&error) {
+                    Refusal::Restart(reason) => Ok(Verdict::Restart { reason }),
+                    Refusal::Later(reason) => Err(reason),
+                };
+            }
+        };
+        if draft.is_empty() {
+            let notes = draft.notes();
+            self.hosts.accept_draft(draft);
+            return Ok(Verdict::Unchanged { notes });
+        }
+        let change = Change {
+            number: draft.number,
+            functions: draft.functions(),
+            versioned: draft.versioned(),
+            notes: draft.notes(),
+            joining: draft.joining().to_vec(),
+            diff,
+            resolve: start.elapsed(),
+        };
+        self.next = Some(draft);
+        Ok(Verdict::Patch(change))
+    }
+}
+
+/// What kind of patch is to be made.
+struct How {
+    /// Changed layouts are no reason against it.
+    force: bool,
+    /// It leaves processes at the patch that they are at.
+    catches_up: bool,
 }
 
 /// An error with its causes, as one line.
@@ -55,19 +135,24 @@ fn text(error: &dyn std::error::Error) -> String {
     text
 }
 
+fn texts(errors: &[JoinError]) -> Vec<String> {
+    errors.iter().map(|error| text(error)).collect()
+}
+
 /// Asks a process, counting the time.
 struct Asking<'a> {
     ask: &'a mut dyn Ask,
     time: Duration,
 }
 
-impl Lookup for Asking<'_> {
-    fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<RuntimeAddress>>, LookupError> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
+impl ProcessLookup for Asking<'_> {
+    fn addresses(
+        &mut self,
+        within: Option<&ModuleKey>,
+        names: &[String],
+    ) -> Result<Vec<Option<RuntimeAddress>>, LookupError> {
         let start = Instant::now();
-        let answer = self.ask.addresses(names).map_err(LookupError)?;
+        let answer = self.ask.addresses(within, names).map_err(LookupError)?;
         self.time += start.elapsed();
         Ok(answer.into_iter().map(|address| address.map(|address| RuntimeAddress(address.0))).collect())
     }
@@ -86,36 +171,42 @@ fn refusal(error: &PatchError) -> Refusal {
 
 impl Patcher for Engine {
     fn assumptions(&self) -> Option<&'static str> {
-        (!self.session.knows_types()).then_some(
+        (!self.hosts.knows_types()).then_some(
             "without debug information (debug = 2 in the profile) it is not checked that types keep their \
              layout when they are edited: it is assumed",
         )
     }
 
     fn build_id(&self) -> BuildId {
-        BuildId(self.session.host().build_id().to_vec())
+        self.hosts.build_id()
     }
 
-    fn attach(&mut self, hello: &Hello) -> Result<(), String> {
-        let mut process = match hello.origin {
+    fn libraries(&self) -> Vec<BuildId> {
+        self.hosts.library_ids()
+    }
+
+    fn attach(&mut self, hello: &Hello) -> Result<Vec<String>, String> {
+        let (mut loaded, errors) = match hello.origin {
             Origin::Forked { parent } => {
-                let parent = self.processes.get(&parent).filter(|parent| parent.current == hello.current);
-                parent.cloned().ok_or("its parent has gone on meanwhile: it stays as it is")?
+                let parent = self.processes.get(&parent).filter(|parent| parent.current() == hello.current);
+                let parent = parent.cloned().ok_or("its parent has gone on meanwhile: it stays as it is")?;
+                (parent, Vec::new())
             }
-            Origin::Started if hello.current == self.session.current() => {
-                Process::new(hello, self.session.host()).map_err(|error| text(&error))?
+            Origin::Started if hello.current == self.hosts.current() => {
+                self.hosts.attach(hello).map_err(|error| text(&error))?
             }
             Origin::Started => return Err("it is older than the patches: it stays as it is".into()),
         };
-        process.pid = hello.pid;
-        process.refresh(&hello.free_ranges);
-        self.processes.insert(hello.pid, process);
-        Ok(())
+        loaded.set_pid(hello.pid);
+        loaded.refresh(&hello.free_ranges);
+        self.processes.insert(hello.pid, loaded);
+        Ok(texts(&errors))
     }
 
     fn detach(&mut self, pid: u32) {
         self.processes.remove(&pid);
         self.linked.remove(&pid);
+        self.hosts.forget_unloaded(self.processes.values());
     }
 
     fn begin(
@@ -125,66 +216,48 @@ impl Patcher for Engine {
         ask: &mut dyn Ask,
         force: bool,
     ) -> Result<Verdict, String> {
+        self.look(pid, ask)?;
+        self.looked = Some(pid);
         let start = Instant::now();
-        let mut diff = self.session.diff(crates).map_err(|error| text(&error))?;
-        let unsound = std::mem::take(&mut diff.unsound);
-        if !unsound.is_empty() && !force {
-            return Ok(Verdict::Restart { reason: unsound.join("; ") });
-        }
-        if let Some(reason) = diff.restart {
-            return Ok(Verdict::Restart { reason });
-        }
-        diff.notes.extend(unsound.into_iter().map(|reason| format!("forced: {reason}")));
-        let time = start.elapsed();
-        if diff.changed.is_empty() {
-            let notes = diff.notes.clone();
-            self.session.accept(diff);
-            return Ok(Verdict::Unchanged { notes });
-        }
+        let changes = self.hosts.diff(crates).map_err(|error| text(&error))?;
+        let how = How { force, catches_up: false };
+        self.draft(changes, pid, ask, how, start.elapsed())
+    }
+
+    fn catch_up(
+        &mut self,
+        pid: u32,
+        ask: &mut dyn Ask,
+        force: bool,
+    ) -> Result<(Verdict, Vec<String>), String> {
+        let errors = self.look(pid, ask)?;
+        self.looked = Some(pid);
         let start = Instant::now();
-        let process = self.processes.get(&pid).ok_or_else(|| format!("process {pid} is not connected"))?;
-        let mut asking = Asking { ask, time: Duration::ZERO };
-        let draft = match self.session.prepare(diff, process, &mut asking) {
-            Ok(draft) => draft,
-            Err(error) => {
-                return match refusal(&error) {
-                    Refusal::Restart(reason) => Ok(Verdict::Restart { reason }),
-                    Refusal::Later(reason) => Err(reason),
-                };
-            }
-        };
-        if draft.is_empty() {
-            let notes = draft.notes().cloned().collect();
-            self.session.accept(draft.into_diff());
-            return Ok(Verdict::Unchanged { notes });
-        }
-        let change = Change {
-            number: draft.number,
-            functions: draft.functions(),
-            versioned: draft.versioned().to_vec(),
-            notes: draft.notes().cloned().collect(),
-            diff: time,
-            resolve: start.elapsed(),
-        };
-        self.next = Some(draft);
-        Ok(Verdict::Patch(change))
+        let changes = self.hosts.behind().map_err(|error| text(&error))?;
+        let how = How { force, catches_up: true };
+        let verdict = self.draft(changes, pid, ask, how, start.elapsed())?;
+        Ok((verdict, texts(&errors)))
     }
 
     fn link(&mut self, number: u32, pid: u32, ask: &mut dyn Ask) -> Result<Linked, Refusal> {
+        // What was loaded a moment ago may be gone when a patch is linked once more.
+        if self.looked.take_if(|looked| *looked == pid).is_none() {
+            self.look(pid, ask).map_err(Refusal::Later)?;
+        }
         let start = Instant::now();
         let draft = self.next.as_ref().filter(|draft| draft.number == number);
         let draft = draft.ok_or_else(|| Refusal::Later(format!("patch {number} is not at hand any more")))?;
         let mut asking = Asking { ask, time: Duration::ZERO };
-        let process = self.process(pid).map_err(Refusal::Later)?;
-        let linked = self.session.link(draft, process, &mut asking).map_err(|error| refusal(&error))?;
-        self.linked.insert(pid, linked.process);
+        let loaded = self.process(pid).map_err(Refusal::Later)?;
+        let linked = self.hosts.link(draft, loaded, &mut asking).map_err(|error| refusal(&error))?;
+        self.linked.insert(pid, linked.loaded);
         let write = start.elapsed().saturating_sub(asking.time);
         Ok(Linked { patch: linked.patch, resolve: asking.time, write })
     }
 
     fn refresh(&mut self, pid: u32, free_ranges: &[WireRange]) {
-        if let Some(process) = self.processes.get_mut(&pid) {
-            process.refresh(free_ranges);
+        if let Some(loaded) = self.processes.get_mut(&pid) {
+            loaded.refresh(free_ranges);
         }
     }
 
@@ -196,8 +269,10 @@ impl Patcher for Engine {
 
     fn commit(&mut self) {
         if let Some(draft) = self.next.take() {
-            self.history.push(draft.number);
-            self.session.commit(draft);
+            if self.history.last() != Some(&draft.number) {
+                self.history.push(draft.number);
+            }
+            self.hosts.commit(draft);
         }
         self.linked.clear();
     }
@@ -208,7 +283,7 @@ impl Patcher for Engine {
     }
 
     fn current(&self) -> u32 {
-        self.session.current()
+        self.hosts.current()
     }
 
     fn history(&self) -> Vec<u32> {
@@ -216,18 +291,16 @@ impl Patcher for Engine {
     }
 
     fn code_at(&self, pid: u32, address: RuntimeAddress) -> Option<CodeAt> {
-        self.session.code_at(self.process(pid).ok()?, address)
+        self.hosts.code_at(self.process(pid).ok()?, address)
     }
 
     fn rollback(&mut self, pid: u32, to: u32) -> Vec<SlotSet> {
-        self.process(pid).map_or(Vec::new(), |process| self.session.rollback_slots(process, to))
+        self.process(pid).map_or(Vec::new(), |loaded| self.hosts.rollback_slots(loaded, to))
     }
 
     fn commit_rollback(&mut self, to: u32) {
         self.history.retain(|&number| number <= to);
-        for process in self.processes.values_mut() {
-            process.current = to;
-        }
-        self.session.commit_rollback(to);
+        self.processes.values_mut().for_each(|loaded| loaded.set_current(to));
+        self.hosts.commit_rollback(to);
     }
 }

@@ -47,6 +47,15 @@ pub enum Event {
         /// How long each step took.
         ms: Steps,
     },
+    /// Libraries that were loaded with the code they were linked from have what was changed since.
+    Joined {
+        /// The names of their files.
+        libraries: Vec<String>,
+        /// The patch that they are at.
+        patch: u32,
+        /// The functions whose callers now get new code, demangled.
+        functions: Vec<String>,
+    },
     /// The edit changed nothing that runs.
     Unchanged {
         /// What the user should know.

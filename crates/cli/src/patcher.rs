@@ -6,13 +6,26 @@
 
 use livepatch_build::session::{CodeAt, CrateObjects};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{BuildId, Hello, Patch, SlotSet, WireAddress, WireRange};
+use livepatch_proto::{
+    BuildId, Generation, Hello, ModuleKey, ModuleList, Patch, SlotSet, WireAddress, WireRange,
+};
 use std::time::Duration;
 
-/// Asks a process where it has dynamic symbols.
+/// What a process has loaded, and what is free in its address space.
+pub type Modules = (ModuleList, Vec<WireRange>);
+
+/// Asks a process.
 pub trait Ask {
-    /// The address of each name; none where the process does not have it.
-    fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<WireAddress>>, String>;
+    /// Where it has dynamic symbols, as that module of it (none: the program) finds them; none for a name
+    /// that it does not have.
+    fn addresses(
+        &mut self,
+        within: Option<&ModuleKey>,
+        names: &[String],
+    ) -> Result<Vec<Option<WireAddress>>, String>;
+
+    /// What it has loaded; none where that is what is known.
+    fn modules(&mut self, known: Generation) -> Result<Option<Modules>, String>;
 }
 
 /// What a rebuild changed.
@@ -26,6 +39,8 @@ pub struct Change {
     pub versioned: Vec<String>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// Libraries that were loaded with the code they were linked from, and get what was changed since.
+    pub joining: Vec<String>,
     /// Time spent on finding it.
     pub diff: Duration,
     /// Time spent on finding addresses.
@@ -85,8 +100,11 @@ pub trait Patcher: Send {
     /// The build id that processes must have.
     fn build_id(&self) -> BuildId;
 
-    /// A process has called.
-    fn attach(&mut self, hello: &Hello) -> Result<(), String>;
+    /// The build ids of the libraries that processes may load.
+    fn libraries(&self) -> Vec<BuildId>;
+
+    /// A process has called. Returns warnings.
+    fn attach(&mut self, hello: &Hello) -> Result<Vec<String>, String>;
 
     /// A process is gone.
     fn detach(&mut self, pid: u32);
@@ -100,6 +118,15 @@ pub trait Patcher: Send {
         ask: &mut dyn Ask,
         force: bool,
     ) -> Result<Verdict, String>;
+
+    /// The same for what libraries lack that were loaded since, or that a rollback took back too far; with
+    /// warnings. With `force`, there are no values in them whose types could have changed.
+    fn catch_up(
+        &mut self,
+        pid: u32,
+        ask: &mut dyn Ask,
+        force: bool,
+    ) -> Result<(Verdict, Vec<String>), String>;
 
     /// The patch that is to go live next, or an earlier one, for one process.
     fn link(&mut self, number: u32, pid: u32, ask: &mut dyn Ask) -> Result<Linked, Refusal>;

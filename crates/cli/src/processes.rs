@@ -1,9 +1,11 @@
 //! The processes that have called: who may, and talking to them.
 
 use crate::crash::{self, Crashed};
-use crate::patcher::Ask;
+use crate::patcher::{Ask, Modules};
 use livepatch_proto::frame::{FrameError, MAX_FIRST_PAYLOAD, MAX_PAYLOAD, receive, send};
-use livepatch_proto::{Crash, FromProcess, Hello, LogLevel, ToProcess, Token, WireAddress};
+use livepatch_proto::{
+    BuildId, Crash, FromProcess, Generation, Hello, LogLevel, ModuleKey, ToProcess, Token, WireAddress,
+};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -168,6 +170,12 @@ impl Process {
         is_stopped(self.pid)
     }
 
+    /// Has it say when it has loaded one of these libraries.
+    pub fn watch_for(&mut self, libraries: Vec<BuildId>) {
+        // Where that fails, the process is gone.
+        let _ = send(&mut self.stream, &ToProcess::Watch { libraries });
+    }
+
     /// Lets a thread go on that has loaded a library.
     pub fn proceed(&mut self, ticket: u32) {
         // Where that fails, the process is gone.
@@ -204,10 +212,21 @@ fn is_task_stopped(task: &Path) -> bool {
 }
 
 impl Ask for Process {
-    fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<WireAddress>>, String> {
-        match self.ask(&ToProcess::Resolve { names: names.to_vec(), within: None })? {
+    fn addresses(
+        &mut self,
+        within: Option<&ModuleKey>,
+        names: &[String],
+    ) -> Result<Vec<Option<WireAddress>>, String> {
+        match self.ask(&ToProcess::Resolve { names: names.to_vec(), within: within.cloned() })? {
             FromProcess::Resolved { addresses } if addresses.len() == names.len() => Ok(addresses),
             other => Err(format!("process {} gave no addresses but {other:?}", self.pid)),
+        }
+    }
+
+    fn modules(&mut self, known: Generation) -> Result<Option<Modules>, String> {
+        match self.ask(&ToProcess::Modules { known })? {
+            FromProcess::Modules { list, free_ranges } => Ok(list.map(|list| (list, free_ranges))),
+            other => Err(format!("process {} did not say what it has loaded but {other:?}", self.pid)),
         }
     }
 }
@@ -259,7 +278,7 @@ mod tests {
             send(&mut stream, &FromProcess::Log { level: LogLevel::Info, text: "hm".into() }).unwrap();
             send(&mut stream, &FromProcess::Resolved { addresses: vec![Some(WireAddress(5))] }).unwrap();
         });
-        assert_eq!(process.addresses(&["a".into()]).unwrap(), [Some(WireAddress(5))]);
+        assert_eq!(process.addresses(None, &["a".into()]).unwrap(), [Some(WireAddress(5))]);
         other_side.join().unwrap();
         assert!(matches!(news.recv(), Ok(News::Log { pid: 42, .. })));
         assert!(matches!(news.recv(), Ok(News::Gone { pid: 42, connection: 0 })));

@@ -106,7 +106,8 @@ impl Project {
     /// The crate names of the workspace's libraries.
     pub fn libraries(&self) -> HashSet<String> {
         let targets = self.packages.iter().flat_map(|package| &package.targets);
-        let is_library = |target: &&Target| target.kind.iter().any(|kind| matches!(&**kind, "lib" | "rlib"));
+        let is_library =
+            |target: &&Target| target.kind.iter().any(|kind| matches!(&**kind, "lib" | "rlib" | "dylib"));
         targets.filter(is_library).map(|target| target.name.replace('-', "_")).collect()
     }
 

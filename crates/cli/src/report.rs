@@ -111,6 +111,9 @@ impl Reporter {
                 }
                 ("patched", text + &notes_text(notes))
             }
+            Event::Joined { libraries, functions, patch } => {
+                ("joined", format!("{}: {}", libraries.join(", "), functions_text(*patch, functions)))
+            }
             Event::Unchanged { notes } => {
                 ("unchanged", format!("the edit changes nothing that runs{}", notes_text(notes)))
             }

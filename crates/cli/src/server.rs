@@ -2,11 +2,12 @@
 //!
 //! Threads wait (for files, processes, compilers, requests, signals) and send messages; only this
 //! loop changes anything. `lifecycle` starts and ends the program, `edits` goes from a changed
-//! file to a rebuild, `patching` from a rebuild to the processes, `crashes` tells how it went wrong,
-//! `requests` serves people.
+//! file to a rebuild, `patching` from a rebuild to the processes, `libraries` looks after what they load
+//! later, `crashes` tells how it went wrong, `requests` serves people.
 
 mod crashes;
 mod edits;
+mod libraries;
 mod lifecycle;
 mod patching;
 mod requests;

@@ -130,12 +130,17 @@ impl Program {
     }
 
     /// The executable and the libraries.
-    pub fn images(&self) -> impl Iterator<Item = &Image> {
+    fn images(&self) -> impl Iterator<Item = &Image> {
         std::iter::once(&self.executable).chain(&self.libraries)
     }
 
-    /// What a session starts from, for one of the [images](Self::images).
-    pub fn base_build(&self, image: &Image) -> BaseBuild {
+    /// What a session starts from: the program, and the libraries that it may load.
+    pub fn base_builds(&self) -> (BaseBuild, Vec<BaseBuild>) {
+        let libraries = self.libraries.iter().map(|library| self.base_build(library));
+        (self.base_build(&self.executable), libraries.collect())
+    }
+
+    fn base_build(&self, image: &Image) -> BaseBuild {
         let members = || self.units.iter().filter(|unit| image.units.contains(&unit.id));
         let objects_of = |unit: &Unit| CrateObjects {
             unit: unit.id.clone(),

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Changes {
     diffs: BTreeMap<HostId, Diff>,
     crates: Vec<CrateObjects>,
+    /// Why new code would misunderstand old data: sentences without full stops.
+    pub unsound: Vec<String>,
     /// Why the program must be restarted for this edit to be sound.
     pub restart: Option<String>,
 }
@@ -20,6 +22,14 @@ impl Changes {
     /// Whether nothing that runs has changed.
     pub fn is_empty(&self) -> bool {
         self.diffs.values().all(Diff::is_empty)
+    }
+
+    /// Goes on with what new code would misunderstand, and says so.
+    pub fn force(&mut self) {
+        let forced = std::mem::take(&mut self.unsound);
+        if let Some(diff) = self.diffs.values_mut().next() {
+            diff.notes.extend(forced.into_iter().map(|reason| format!("forced: {reason}")));
+        }
     }
 
     /// What the user should know, each once.
@@ -39,6 +49,7 @@ pub struct Draft {
     /// Hosts in which nothing that runs has changed.
     accepted: BTreeMap<HostId, Diff>,
     crates: Vec<CrateObjects>,
+    joining: Vec<String>,
     /// Who needs something that the patch brings to whom.
     pub(super) needs: BTreeSet<(HostId, HostId)>,
 }
@@ -49,10 +60,20 @@ impl Draft {
         once(self.parts.values().flat_map(session::Draft::functions))
     }
 
+    /// Functions of which old code stays for values and callers of before, demangled, each once.
+    pub fn versioned(&self) -> Vec<String> {
+        once(self.parts.values().flat_map(session::Draft::versioned).cloned())
+    }
+
     /// What the user should know, each once.
     pub fn notes(&self) -> Vec<String> {
         let accepted = self.accepted.values().flat_map(|diff| &diff.notes);
         once(self.parts.values().flat_map(session::Draft::notes).chain(accepted).cloned())
+    }
+
+    /// Libraries that have the code they were linked from, and get all there is, as people call them.
+    pub fn joining(&self) -> &[String] {
+        &self.joining
     }
 
     /// Whether no callers of anything in any process would see a difference.
@@ -80,15 +101,16 @@ impl Hosts {
             if crates.is_empty() {
                 continue;
             }
-            let diff = host.session.diff(&crates)?;
-            if let Some(reason) = &diff.restart {
-                changes.restart.get_or_insert(match host.behind {
-                    true => format!("{} was loaded with the code it was built with: {reason}", host.name),
-                    false => reason.clone(),
-                });
-            }
+            let mut diff = host.session.diff(&crates)?;
+            let said = |reason: String| match host.behind {
+                true => format!("{} was loaded with the code it was built with: {reason}", host.name),
+                false => reason,
+            };
+            changes.unsound.extend(std::mem::take(&mut diff.unsound).into_iter().map(said));
+            changes.restart = changes.restart.take().or_else(|| diff.restart.take().map(said));
             changes.diffs.insert(id, diff);
         }
+        changes.unsound = once(std::mem::take(&mut changes.unsound).into_iter());
         Ok(changes)
     }
 
@@ -118,6 +140,7 @@ impl Hosts {
             parts: BTreeMap::new(),
             accepted: BTreeMap::new(),
             crates: changes.crates,
+            joining: Vec::new(),
             needs: BTreeSet::new(),
         };
         let mut diffs = changes.diffs;
@@ -141,6 +164,8 @@ impl Hosts {
         let (empty, parts): (BTreeMap<_, _>, _) =
             draft.parts.into_iter().partition(|(_, part)| part.is_empty());
         draft.parts = parts;
+        let behind = draft.parts.keys().filter_map(|id| self.hosts.get(id)).filter(|host| host.behind);
+        draft.joining = behind.map(|host| host.name.clone()).collect();
         draft.accepted = empty.into_iter().map(|(id, part)| (id, part.into_diff())).collect();
         Ok(draft)
     }

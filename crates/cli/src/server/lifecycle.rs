@@ -106,6 +106,7 @@ impl Server {
             }
         };
         self.needs_cargo = None;
+        built.warnings.iter().for_each(|warning| self.reporter.warning(warning));
         self.reporter.event(&Event::Built { ms: milliseconds(built.took) });
         let Some(run) = &self.run else {
             return match self.start(*built) {
@@ -154,11 +155,13 @@ impl Server {
         let pid = program.pid;
 
         self.tell_removed(&built);
-        let base = built.program.base_build();
+        let (base, libraries) = built.program.base_builds();
         let (sender, patches) = (self.sender.clone(), folders.root().join("patches"));
         // What earlier programs have mapped stays mapped.
         let _ = std::fs::remove_dir_all(&patches);
-        std::thread::spawn(move || drop(sender.send(Message::Opened(start, engine::open(&base, &patches)))));
+        std::thread::spawn(move || {
+            drop(sender.send(Message::Opened(start, engine::open(&base, libraries, &patches))))
+        });
         let rebuilder = Rebuilder::new(&built.program, folders)
             .inspect_err(|_| program.signal(Signal::TERM))
             .map_err(Failure::file("prepare", &folders.rebuilds()))?;
@@ -175,7 +178,7 @@ impl Server {
 
     /// Tells, at the first start, what the linker was not told.
     fn tell_removed(&self, built: &Built) {
-        let removed = &built.program.removed_link_arguments;
+        let removed = &built.program.executable.removed;
         if self.starts == 1 && !removed.is_empty() {
             self.reporter.note(&format!("the linker was called without {}", removed.join(" ")));
         }

@@ -1,5 +1,6 @@
 //! From rebuilt crates to the processes.
 
+use super::libraries::Age;
 use super::{Message, Server};
 use crate::arguments::OnUnsound;
 use crate::events::{Event, Steps, milliseconds};
@@ -8,7 +9,7 @@ use crate::processes::{News, Process};
 use livepatch_build::rebuild::Rebuilt;
 use livepatch_build::session::{CrateObjects, UnitId};
 use livepatch_proto::{ApplyError, FromProcess, Hello, LogLevel, ToProcess};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -36,6 +37,8 @@ pub(super) struct Patching {
     pub(super) peers: Vec<Process>,
     /// Processes that called before the base build was read.
     callers: Vec<(Process, Box<Hello>)>,
+    /// Warnings about libraries that were told.
+    pub(super) warned: BTreeSet<String>,
     /// The program's first call was told.
     announced: bool,
     /// Rebuilt crates that are not live.
@@ -96,12 +99,6 @@ impl Server {
         }
     }
 
-    /// A process has loaded a library.
-    fn loaded(&mut self, pid: u32, ticket: u32) {
-        let peers = self.run.iter_mut().flat_map(|run| &mut run.patching.peers);
-        peers.filter(|peer| peer.pid == pid).for_each(|peer| peer.proceed(ticket));
-    }
-
     fn drop_peer(&mut self, pid: u32) {
         let Some(run) = &mut self.run else { return };
         run.patching.peers.retain(|peer| peer.pid != pid);
@@ -113,9 +110,10 @@ impl Server {
     /// A process that lives on without its connection may be another program by now.
     pub(super) fn check_gone(&mut self, pid: u32) {
         let Some(run) = &mut self.run else { return };
-        let (Ok(now), Ok(host)) =
-            (std::fs::metadata(format!("/proc/{pid}/exe")), std::fs::metadata(&run.built.program.host))
-        else {
+        let (Ok(now), Ok(host)) = (
+            std::fs::metadata(format!("/proc/{pid}/exe")),
+            std::fs::metadata(&run.built.program.executable.file),
+        ) else {
             return;
         };
         let same = (now.dev(), now.ino()) == (host.dev(), host.ino());
@@ -128,7 +126,7 @@ impl Server {
         }
     }
 
-    fn connect(&mut self, process: Process, hello: &Hello) {
+    fn connect(&mut self, mut process: Process, hello: &Hello) {
         let Some(run) = &mut self.run else { return process.dismiss() };
         let (pid, main) = (process.pid, process.pid == run.program.pid);
         let patching = &mut run.patching;
@@ -139,9 +137,16 @@ impl Server {
             }
             return;
         };
-        if let Err(error) = patcher.attach(hello) {
-            self.reporter.warning(&format!("process {pid} cannot be patched: {error}"));
-            return process.dismiss();
+        let warnings = match patcher.attach(hello) {
+            Ok(warnings) => warnings,
+            Err(error) => {
+                self.reporter.warning(&format!("process {pid} cannot be patched: {error}"));
+                return process.dismiss();
+            }
+        };
+        let libraries = patcher.libraries();
+        if !libraries.is_empty() {
+            process.watch_for(libraries);
         }
         patching.peers.retain(|peer| peer.pid != pid);
         let at = if main { 0 } else { patching.peers.len() };
@@ -151,7 +156,9 @@ impl Server {
             run.patching.lost = None;
         }
         self.announce(pid);
+        self.warn_once(warnings);
         self.catch_up(pid, hello.current);
+        self.bring_up_to_date(pid, Age::Older);
         self.offer();
     }
 
@@ -232,31 +239,14 @@ impl Server {
         }
     }
 
-    /// Applies what the patcher has begun: in the program, then in what it forked.
+    /// Makes an edit live.
     fn patch(&mut self, change: Change) {
-        let Some(run) = &mut self.run else { return };
-        let pids: Vec<u32> = run.patching.peers.iter().map(|peer| peer.pid).collect();
-        let mut steps = Steps::default();
-        for (index, &pid) in pids.iter().enumerate() {
-            match self.apply(change.number, pid) {
-                Ok(applied) if index == 0 => {
-                    steps.resolve = milliseconds(change.resolve + applied.resolve);
-                    steps.write = milliseconds(applied.write);
-                    steps.apply = milliseconds(applied.apply);
-                }
-                Ok(_) => {}
-                Err(refusal) if index == 0 => return self.refused(refusal),
-                Err(reason) => {
-                    self.reporter.warning(&format!("process {pid} stays at an earlier patch: {reason}"));
-                    self.drop_peer(pid);
-                }
-            }
-        }
+        let mut steps = match self.apply_everywhere(&change) {
+            Ok(steps) => steps,
+            Err(refusal) => return self.refused(refusal),
+        };
         let Some(run) = &mut self.run else { return };
         let patching = &mut run.patching;
-        if let Some(patcher) = &mut patching.patcher {
-            patcher.commit();
-        }
         patching.offered.clear();
         steps.rustc = milliseconds(patching.rustc);
         steps.diff = milliseconds(change.diff);
@@ -267,8 +257,40 @@ impl Server {
         self.reporter.event(&Event::Patched { patch, functions, versioned, notes, ms: steps });
     }
 
+    /// Applies what the patcher has begun: in the program, then in what it forked. Where the program refuses,
+    /// nothing has changed.
+    pub(super) fn apply_everywhere(&mut self, change: &Change) -> Result<Steps, Refusal> {
+        let peers = self.run.iter().flat_map(|run| &run.patching.peers);
+        let pids: Vec<u32> = peers.map(|peer| peer.pid).collect();
+        let mut steps = Steps::default();
+        for (index, &pid) in pids.iter().enumerate() {
+            match self.apply(change.number, pid) {
+                Ok(applied) if index == 0 => {
+                    steps.resolve = milliseconds(change.resolve + applied.resolve);
+                    steps.write = milliseconds(applied.write);
+                    steps.apply = milliseconds(applied.apply);
+                }
+                Ok(_) => {}
+                Err(refusal) if index == 0 => {
+                    if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
+                        patcher.abandon();
+                    }
+                    return Err(refusal);
+                }
+                Err(reason) => {
+                    self.reporter.warning(&format!("process {pid} stays at an earlier patch: {reason}"));
+                    self.drop_peer(pid);
+                }
+            }
+        }
+        if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
+            patcher.commit();
+        }
+        Ok(steps)
+    }
+
     /// The edit cannot go live in this process.
-    fn unsound(&mut self, reason: String) {
+    pub(super) fn unsound(&mut self, reason: String) {
         if self.on_unsound == OnUnsound::Refuse {
             let reason = format!("{reason}: it needs a restart");
             self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
@@ -279,9 +301,6 @@ impl Server {
 
     /// The program did not take a patch: it goes on as it was, or is started anew with the edit.
     fn refused(&mut self, refusal: Refusal) {
-        if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
-            patcher.abandon();
-        }
         match refusal {
             Refusal::Restart(reason) => self.unsound(reason),
             Refusal::Later(reason) => {
@@ -314,6 +333,8 @@ impl Server {
                         ApplyError::ImagePlacedElsewhere { free_ranges, .. }
                         | ApplyError::IslandOccupied { free_ranges, .. },
                 } if tries.next().is_some() => patcher.refresh(pid, &free_ranges),
+                // A library went meanwhile: what is left is linked anew.
+                FromProcess::Failed { error: ApplyError::ModuleGone { .. } } if tries.next().is_some() => {}
                 FromProcess::Failed { error: error @ ApplyError::Traced { .. } } => {
                     return Err(Refusal::Later(error.to_string()));
                 }
@@ -360,6 +381,7 @@ impl Server {
             self.drop_peer(pid);
         }
         self.reporter.event(&Event::RolledBack { to });
+        self.bring_all_up_to_date();
         Ok(to)
     }
 }

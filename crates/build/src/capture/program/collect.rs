@@ -135,10 +135,22 @@ impl<'a> Collector<'a> {
             .iter()
             .filter_map(|path| Some((self.add_library(path)?, is_shared_object(path))))
             .collect();
+        self.add_own_libraries(&id);
         if let Some(found) = self.found.get_mut(&id) {
             let statically = named.iter().filter(|(_, shared)| !shared);
             found.statically = statically.map(|(id, _)| id.clone()).collect();
             found.unit.depends_on = named.into_iter().map(|(id, _)| id).collect();
+        }
+    }
+
+    /// Takes in what a crate of the program was linked to besides: the program may load that later.
+    fn add_own_libraries(&mut self, id: &UnitId) {
+        let Some(found) = self.found.get(id) else { return };
+        let types = found.unit.record.arguments();
+        if types.crate_types().iter().any(|kind| matches!(*kind, "cdylib" | "dylib")) {
+            let record = &found.unit.record;
+            let library = record.out_dir().join(format!("lib{}.so", record.file_stem()));
+            self.add_linked(&library);
         }
     }
 
