@@ -46,6 +46,39 @@ pub(crate) fn package_with(more: &str, code: &str) -> Project {
     project
 }
 
+/// A connection to a program.
+pub(crate) struct Talk(BufReader<UnixStream>);
+
+impl Talk {
+    /// Connects to the program that runs in a project's folder, as soon as it listens.
+    pub(crate) fn with(project: &Project) -> Self {
+        let path = project.file("talk");
+        let since = Instant::now();
+        loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(PATIENCE)).expect("sockets can wait");
+                    return Self(BufReader::new(stream));
+                }
+                Err(error) => assert!(since.elapsed() < PATIENCE, "the program does not listen: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a line, returns the answer; none if the program has ended.
+    pub(crate) fn ask(&mut self, question: &str) -> Option<String> {
+        self.tell(question);
+        let mut answer = String::new();
+        let read = self.0.read_line(&mut answer);
+        matches!(read, Ok(1..)).then(|| answer.trim_end_matches('\n').replace('\u{1}', "\n"))
+    }
+
+    fn tell(&mut self, what: &str) {
+        writeln!(self.0.get_mut(), "{what}").expect("the program listens");
+    }
+}
+
 /// A program that runs in a session.
 pub(crate) struct Live {
     pub(crate) session: Session,
@@ -53,7 +86,7 @@ pub(crate) struct Live {
     /// The text of the file that is edited.
     pub(crate) code: String,
     file: String,
-    talk: Option<BufReader<UnixStream>>,
+    talk: Option<Talk>,
     seen: usize,
 }
 
@@ -87,36 +120,19 @@ impl Live {
 
     /// Sends a line, returns the answer.
     pub(crate) fn ask(&mut self, question: &str) -> String {
-        let mut answer = String::new();
-        let talk = self.talk();
-        writeln!(talk.get_mut(), "{question}").expect("the program listens");
-        let read = talk.read_line(&mut answer);
-        if !matches!(read, Ok(1..)) {
-            panic!("no answer to {question:?}:\n{}", self.report());
+        match self.talk().ask(question) {
+            Some(answer) => answer,
+            None => panic!("no answer to {question:?}:\n{}", self.report()),
         }
-        answer.trim_end_matches('\n').replace('\u{1}', "\n")
     }
 
     /// Sends a line that is not answered.
     pub(crate) fn tell(&mut self, what: &str) {
-        writeln!(self.talk().get_mut(), "{what}").expect("the program listens");
+        self.talk().tell(what);
     }
 
-    fn talk(&mut self) -> &mut BufReader<UnixStream> {
-        let path = self.project.file("talk");
-        self.talk.get_or_insert_with(|| {
-            let since = Instant::now();
-            loop {
-                match UnixStream::connect(&path) {
-                    Ok(stream) => {
-                        stream.set_read_timeout(Some(PATIENCE)).expect("sockets can wait");
-                        return BufReader::new(stream);
-                    }
-                    Err(error) => assert!(since.elapsed() < PATIENCE, "the program does not listen: {error}"),
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        })
+    fn talk(&mut self) -> &mut Talk {
+        self.talk.get_or_insert_with(|| Talk::with(&self.project))
     }
 
     /// Forgets the connection to a program that has ended.
