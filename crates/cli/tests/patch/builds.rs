@@ -5,8 +5,10 @@
 pub(crate) enum Build {
     /// As `cargo run` does.
     Dev,
-    /// Optimised.
+    /// Optimised, with debug information.
     Release,
+    /// Optimised, as `cargo run --release` does: without debug information.
+    Bare,
     /// With the mangling that is going to be rustc's own.
     V0,
     /// One codegen unit for each crate, and nothing incremental.
@@ -26,6 +28,7 @@ impl Build {
         Some(match name {
             "dev" => Self::Dev,
             "release" => Self::Release,
+            "bare" => Self::Bare,
             "v0" => Self::V0,
             "one-unit" => Self::OneUnit,
             "abort" => Self::Abort,
@@ -51,6 +54,7 @@ impl Build {
         match self {
             Self::Dev => fixture.to_owned(),
             Self::Release => format!("{fixture}@release"),
+            Self::Bare => format!("{fixture}@bare"),
             Self::V0 => format!("{fixture}@v0"),
             Self::OneUnit => format!("{fixture}@one-unit"),
             Self::Abort => format!("{fixture}@abort"),
@@ -60,17 +64,23 @@ impl Build {
 
     /// Arguments of the command.
     pub(crate) fn arguments(self) -> &'static [&'static str] {
-        if self == Self::Release { &["--release"] } else { &[] }
+        if matches!(self, Self::Release | Self::Bare) { &["--release"] } else { &[] }
     }
 
     /// Lines for the manifest.
     pub(crate) fn manifest(self) -> &'static str {
         match self {
-            Self::Dev | Self::Release | Self::V0 => "",
+            Self::Dev | Self::Bare | Self::V0 => "",
+            Self::Release => "[profile.release]\ndebug = 2\n",
             Self::OneUnit => "[profile.dev]\ncodegen-units = 1\nincremental = false\n",
             Self::Abort => "[profile.dev]\npanic = 'abort'\n",
             Self::Opt1 => "[profile.dev]\nopt-level = 1\n",
         }
+    }
+
+    /// What a note says of every patch that is compared.
+    pub(crate) fn note(self) -> Option<&'static str> {
+        (self == Self::Bare).then_some("without debug information")
     }
 
     /// Lines for cargo's configuration.

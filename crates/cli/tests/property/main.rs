@@ -33,7 +33,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Edits of layouts are made as well.
-const LAYOUTS: bool = false;
+const LAYOUTS: bool = true;
 
 fn main() {
     // A failing test has its own report.
