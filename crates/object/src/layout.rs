@@ -11,6 +11,7 @@
 //! Specification: DWARF 4 and 5, section 2 (attributes), 3.3 (functions) and 5 (types); how rustc uses
 //! them: its `debuginfo::metadata`.
 
+mod attributes;
 mod difference;
 mod entries;
 mod functions;
@@ -21,6 +22,7 @@ mod sections;
 mod text;
 mod types;
 mod variables;
+mod walk;
 
 pub use difference::{difference, is_renaming};
 pub use text::{FieldText, LayoutText, TypeText, VariantText, describe, describe_signature, describe_vtable};
@@ -368,7 +370,7 @@ impl Layouts {
         let ids = ids::Ids::of(&entries);
         let mut layouts = Self::default();
         types::add(&mut layouts, &ids);
-        functions::add(&mut layouts, &ids, image);
+        functions::add(&mut layouts, &ids, image)?;
         functions::add_closures(&mut layouts, &ids);
         variables::add(&mut layouts, &ids, image);
         layouts.shrink();

@@ -1,16 +1,20 @@
 //! Functions with code: how they are called, and what they are instances of.
 
-use super::entries::{Entries, EntryOffset, FunctionEntry, Part, PartKind};
+use super::entries::{self, Entries, EntryOffset, FunctionEntry, Part, PartKind};
 use super::ids::Ids;
 use super::names::{numbered, without_arguments};
 use super::sections::Target;
 use super::{Closure, FunctionFacts, Layouts, PathId, TypeId, TypeKind, hash};
+use crate::ObjectError;
 use crate::relocatable::{Place, Relocatable, SymbolId};
 use gimli::constants::DW_CC_nocall;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Out of line → abstract → declaration: no chain is longer.
 const MAX_ORIGINS: usize = 4;
+
+/// How many parameters and generic arguments are looked at: only malformed input has more.
+const MAX_PARTS: usize = 1024;
 
 /// How many names of one place are looked at.
 const MAX_ALIASES: usize = 64;
@@ -44,7 +48,10 @@ impl<'e, 's> Form<'e, 's> {
         for entry in origins(entries, function) {
             let index = entries.functions.partition_point(|other| other.offset < entry.offset);
             let parts = &entries.function_parts[Entries::parts(&entries.function_parts, index as u32)];
-            let of = |kind| parts.iter().filter(move |part| part.kind == kind && part.target != 0);
+            let of = |kind| {
+                let parts = parts.iter().filter(move |part| part.kind == kind && part.target != 0);
+                parts.take(MAX_PARTS)
+            };
             form.scope = entries.scopes[entry.scope as usize].path;
             for (list, kind) in
                 [(&mut form.parameters, PartKind::Parameter), (&mut form.generics, PartKind::Generic)]
@@ -133,18 +140,20 @@ fn named<'o>(image: &'o Relocatable, names: &mut NameTable<'o>, name: &[u8]) -> 
     names.get(name).copied().filter(|_| !name.is_empty())
 }
 
-pub(super) fn add(out: &mut Layouts, ids: &Ids<'_, '_>, image: &Relocatable) {
+pub(super) fn add(out: &mut Layouts, ids: &Ids<'_, '_>, image: &Relocatable) -> Result<(), ObjectError> {
     let entries = ids.entries;
     let mut names = None;
+    let mut known = FxHashSet::default();
     for function in entries.functions.iter().filter(|it| has_code(it)) {
-        let Some(symbol) = symbol(entries, function, image, &mut names) else { continue };
+        let symbol = symbol(entries, function, image, &mut names);
+        let Some(symbol) = symbol.filter(|symbol| known.insert(*symbol)) else { continue };
         let form = Form::of(entries, function);
         let id = |part: &&Part<'_>| ids.at(part.target);
-        let mut lists = [out.lists.len() as u32; 3];
+        let mut lists = [entries::index(out.lists.len())?; 3];
         out.lists.extend(form.parameters.iter().filter_map(id).chain(ids.at(form.result)));
-        lists[1] = out.lists.len() as u32;
+        lists[1] = entries::index(out.lists.len())?;
         out.lists.extend(form.generics.iter().filter_map(id));
-        lists[2] = out.lists.len() as u32;
+        lists[2] = entries::index(out.lists.len())?;
         let drops = form.generics.first().filter(|_| form.name.starts_with(b"drop_in_place<"));
         let body = numbered(form.name).and_then(|name| Some((name.index, name.environment()?)));
         out.functions.push(FunctionFacts {
@@ -159,7 +168,7 @@ pub(super) fn add(out: &mut Layouts, ids: &Ids<'_, '_>, image: &Relocatable) {
         });
     }
     out.functions.sort_by_key(|function| function.symbol);
-    out.functions.dedup_by_key(|function| function.symbol);
+    Ok(())
 }
 
 /// Closures and coroutines: those with code here, and those of which only the environment is described.

@@ -67,19 +67,28 @@ pub(super) fn segments(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether a name, as entries have it, is plainly one part: an identifier, perhaps with generic arguments.
+/// Whether it is plain that a name, as entries have it, is one part: an identifier, perhaps with generic
+/// arguments, or a pointer, tuple or slice.
 pub(super) fn is_one_segment(name: &[u8]) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'{' | b'#' | b'}');
     match name.iter().position(|byte| !is_plain(byte)) {
-        Some(0) => false,
+        Some(0) => is_compound(name),
         Some(end) => name[end] == b'<',
         None => true,
     }
 }
 
+/// Whether the paths in a name are all those of other types. Nothing is declared in such a type.
+fn is_compound(name: &[u8]) -> bool {
+    matches!(name.first(), Some(b'&' | b'*' | b'(' | b'['))
+}
+
 /// Where the first `::` outside all brackets is.
 fn separator(text: &[u8]) -> Option<usize> {
     let (mut depth, mut last) = (0usize, 0);
+    if is_compound(text) {
+        return None;
+    }
     for (at, &byte) in text.iter().enumerate() {
         match byte {
             b'<' | b'(' | b'[' | b'{' => depth += 1,
@@ -194,13 +203,15 @@ mod tests {
 
     #[test]
     fn what_is_plainly_one_part_is_one_part() {
-        for name in ["u8", "Of<b::C>", "{closure_env#0}<a::B>", "Option<&dyn a::B>"] {
+        for name in
+            ["u8", "Of<b::C>", "{closure_env#0}<a::B>", "Option<&dyn a::B>", "&a::B", "*mut a::B", "(a::B,)"]
+        {
             assert!(is_one_segment(name.as_bytes()), "{name}");
             assert_eq!(segments(name.as_bytes()).count(), 1, "{name}");
         }
-        for name in ["a::B", "&a::B", "dyn a::B", "fn() -> a::B", "<a::B as c::D>::{vtable}", "*mut a::B"] {
+        for name in ["a::B", "dyn a::B", "fn() -> a::B", "<a::B as c::D>::{vtable}"] {
             assert!(!is_one_segment(name.as_bytes()), "{name}");
-            assert!(segments(name.as_bytes()).count() > 1, "{name}");
+            assert_eq!(segments(name.as_bytes()).count(), 2, "{name}");
         }
     }
 

@@ -147,7 +147,7 @@ impl<'s> Names<'_, 's> {
                 fields: Vec::new(),
             };
         }
-        let index = variant(&self.ids, part.target);
+        let index = variant(&self.ids, part);
         // The states of a coroutine have numbers here, and names there.
         let name = index.map_or(part.name, |index| self.entries.types[index].name);
         VariantText {

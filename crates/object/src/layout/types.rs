@@ -2,7 +2,7 @@
 //!
 //! Variants of enums and states of coroutines have no rows: their fields are the enum's.
 
-use super::entries::{EntryOffset, Part, PartKind};
+use super::entries::{Part, PartKind};
 use super::ids::Ids;
 use super::{Layouts, TypeFacts, TypeId, TypeKind, hash};
 
@@ -82,17 +82,23 @@ struct Table<'i, 'e, 's> {
     ids: &'i Ids<'e, 's>,
     /// By index of the type.
     rows: Vec<u32>,
+    /// By index of the type: the hash of a variant's fields.
+    fields: Vec<u64>,
 }
 
 impl<'i, 'e, 's> Table<'i, 'e, 's> {
     fn of(ids: &'i Ids<'e, 's>) -> Self {
         let mut rows = vec![0; ids.entries.types.len()];
         for part in ids.entries.type_parts.iter().filter(|part| part.kind == PartKind::Variant) {
-            if let Some(index) = variant(ids, part.target) {
+            if let Some(index) = variant(ids, part) {
                 rows[index] = VARIANT;
             }
         }
-        Self { ids, rows }
+        let mut table = Self { ids, rows, fields: vec![0; ids.entries.types.len()] };
+        for index in (0..table.rows.len()).filter(|&index| table.rows[index] == VARIANT) {
+            table.fields[index] = table.fields(index);
+        }
+        table
     }
 
     /// The hash of a type's own layout: what it embeds counts by name, variants by their fields.
@@ -100,10 +106,7 @@ impl<'i, 'e, 's> Table<'i, 'e, 's> {
         let entry = &self.ids.entries.types[index];
         let mut sum = 0u64;
         for (part, target) in self.ids.targets(index).filter(|(part, _)| part.kind != PartKind::Generic) {
-            let fields = match self.variant(part, target) {
-                Some(variant) => self.fields(variant),
-                None => 0,
-            };
+            let fields = self.variant(part, target).map_or(0, |variant| self.fields[variant]);
             sum = sum.wrapping_add(self.part(part, target, fields));
         }
         let target = self.id(self.ids.index(entry.target));
@@ -127,7 +130,7 @@ impl<'i, 'e, 's> Table<'i, 'e, 's> {
     }
 
     fn variant(&self, part: &Part<'_>, target: Option<usize>) -> Option<usize> {
-        target.filter(|&index| part.kind == PartKind::Variant && self.rows[index] == VARIANT)
+        target.filter(|&index| part.kind == PartKind::Variant && is_variant(self.ids, part, index))
     }
 
     /// Adds the rows that a type reaches.
@@ -138,12 +141,15 @@ impl<'i, 'e, 's> Table<'i, 'e, 's> {
         {
             self.push(target, &mut lists[list]);
         }
+        let mut variants = Vec::new();
         for (part, target) in self.ids.targets(index) {
-            if let Some(variant) = self.variant(part, target) {
-                self.ids.targets(variant).for_each(|(part, target)| self.collect_part(part, target, lists));
-            } else {
-                self.collect_part(part, target, lists);
-            }
+            variants.extend(self.variant(part, target));
+            self.collect_part(part, target, lists);
+        }
+        variants.sort_unstable();
+        variants.dedup();
+        for variant in variants {
+            self.ids.targets(variant).for_each(|(part, target)| self.collect_part(part, target, lists));
         }
     }
 
@@ -159,10 +165,11 @@ impl<'i, 'e, 's> Table<'i, 'e, 's> {
 }
 
 /// The entry of a variant's fields: a struct within the enum.
-pub(super) fn variant(ids: &Ids<'_, '_>, target: EntryOffset) -> Option<usize> {
-    let is_within = |&index: &usize| {
-        let entry = &ids.entries.types[index];
-        entry.is_nested && entry.kind == TypeKind::Struct
-    };
-    ids.index(target).filter(is_within)
+pub(super) fn variant(ids: &Ids<'_, '_>, part: &Part<'_>) -> Option<usize> {
+    ids.index(part.target).filter(|&index| is_variant(ids, part, index))
+}
+
+fn is_variant(ids: &Ids<'_, '_>, part: &Part<'_>, index: usize) -> bool {
+    let entry = &ids.entries.types[index];
+    entry.outer == Some(part.owner) && entry.kind == TypeKind::Struct
 }
