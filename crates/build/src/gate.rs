@@ -20,8 +20,8 @@ mod statics;
 mod types;
 mod vtables;
 
-use crate::delegate::delegations;
-use crate::diff::Diff;
+use crate::delegate::{Delegation, delegations};
+use crate::diff::{Change, Diff};
 use crate::live::Live;
 use crate::objects::Object;
 use crate::readers::newest;
@@ -63,40 +63,54 @@ struct Findings<'l> {
 /// Checks a difference: says why it is unsound, or what must be versioned for it to be sound. Where code is
 /// `optimized`, futures of before go on in the code of before.
 pub fn check(live: &Live, diff: &mut Diff, optimized: bool) {
-    let mut told = Vec::new();
-    let (unsound, names, delegations) = {
-        let pairs = pairs(live, diff);
-        let mut findings = Findings::default();
-        types::check(&pairs, &mut findings);
-        statics::check(&pairs, &mut findings);
-        vtables::check(&pairs, &mut findings);
-        signatures::check(&pairs, diff, &mut findings);
-        families::check(&pairs, diff, &mut findings);
-        let mut shims = Vec::new();
-        if !findings.environments.is_empty() {
-            let newest = newest(live, diff);
-            let handled = types::that_reach(&newest, &pairs, &findings.environments);
-            boundary::version(live, &newest, &handled, &mut findings);
-            if !optimized {
-                shims = delegations(live, &newest, &findings.coroutines, &findings.changed);
-            }
-        }
-        told.extend(environment_names(&pairs, &findings.environments));
-        (findings.unsound, findings.versioned, shims)
-    };
-    diff.unsound.extend(unsound);
-    diff.both_versions = told;
-    diff.delegations = delegations;
-    let is_versioned = |name: &str| names.contains(name);
-    let (versioned, redirected) =
-        std::mem::take(&mut diff.changed).into_iter().partition(|change| is_versioned(change.new.name()));
+    let Outcome { unsound, versioned, mut names, delegations } = outcome(live, diff, optimized);
+    let is_versioned = |change: &Change| versioned.contains(change.new.name());
+    let (apart, redirected): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut diff.changed).into_iter().partition(is_versioned);
+    let edited = apart.iter().filter(|change| !change.lines_only);
+    names.extend(edited.map(|change| demangle(change.new.name())));
+    names.sort();
+    names.dedup();
     diff.changed = redirected;
-    let versioned: Vec<crate::diff::Change> = versioned;
-    let edited = versioned.iter().filter(|change| !change.lines_only);
-    diff.both_versions.extend(edited.map(|change| demangle(change.new.name())));
-    diff.both_versions.sort();
-    diff.both_versions.dedup();
-    diff.versioned = names;
+    diff.both_versions = names;
+    diff.delegations = delegations;
+    diff.unsound.extend(unsound);
+    diff.versioned = versioned;
+}
+
+/// What the gate makes of a difference.
+struct Outcome {
+    unsound: Vec<String>,
+    /// Functions, by symbol name.
+    versioned: FxHashSet<Box<str>>,
+    /// The closures and futures because of which they are, demangled.
+    names: Vec<String>,
+    delegations: Vec<Delegation>,
+}
+
+fn outcome(live: &Live, diff: &Diff, optimized: bool) -> Outcome {
+    let pairs = pairs(live, diff);
+    let mut findings = Findings::default();
+    types::check(&pairs, &mut findings);
+    statics::check(&pairs, &mut findings);
+    vtables::check(&pairs, &mut findings);
+    signatures::check(&pairs, diff, &mut findings);
+    families::check(&pairs, diff, &mut findings);
+    let mut shims = Vec::new();
+    if !findings.environments.is_empty() {
+        let newest = newest(live, diff);
+        let handled = types::that_reach(&newest, &pairs, &findings.environments);
+        boundary::version(live, &newest, &handled, &mut findings);
+        if !optimized {
+            shims = delegations(live, &newest, &findings.coroutines, &findings.changed);
+        }
+    }
+    Outcome {
+        names: environment_names(&pairs, &findings.environments),
+        unsound: findings.unsound,
+        versioned: findings.versioned,
+        delegations: shims,
+    }
 }
 
 /// The changed objects that were there before, with debug information on both sides.
