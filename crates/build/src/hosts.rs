@@ -3,7 +3,7 @@
 //! Each is patched by a [`Session`] of its own, on its own ground: its own copy of every static, and of
 //! every crate that several of them contain. A file that is loaded twice is two hosts. They have in common
 //! what they are rebuilt from, how patches are numbered, and that a patch goes live in all of them or in
-//! none ([`draft`], [`link`]).
+//! none (`draft`, `link`).
 //!
 //! A library that is loaded after patches went live has the code that it was linked from; what it lacks is
 //! one patch, to be applied at once ([`Hosts::catch_up`]).
