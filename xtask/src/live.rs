@@ -20,6 +20,8 @@ pub(crate) struct Session {
     project: PathBuf,
     events: PathBuf,
     read: usize,
+    /// The command's process, if it is a child of this one.
+    server: Option<u32>,
 }
 
 impl Session {
@@ -27,7 +29,7 @@ impl Session {
     pub(crate) fn new(command: &Path, project: &Path) -> Self {
         let events = project.join("events.jsonl");
         let _ = std::fs::remove_file(&events);
-        Self { command: command.to_owned(), project: project.to_owned(), events, read: 0 }
+        Self { command: command.to_owned(), project: project.to_owned(), events, read: 0, server: None }
     }
 
     /// The command that starts it.
@@ -48,6 +50,8 @@ impl Session {
     pub(crate) fn next(&mut self, kinds: &[&str]) -> Result<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            // Before the events are read: it writes none after its end.
+            let ended = self.server.is_some_and(has_ended);
             let text = std::fs::read_to_string(&self.events).unwrap_or_default();
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
             for line in whole.lines().skip(self.read) {
@@ -60,6 +64,9 @@ impl Session {
                 if kind == "exited" {
                     return Err(format!("waiting for {kinds:?}: {event}"));
                 }
+            }
+            if ended {
+                return Err(format!("waiting for {kinds:?}: the command has ended"));
             }
             if Instant::now() > deadline {
                 return Err(format!("none of {kinds:?} within {PATIENCE:?}"));
@@ -79,6 +86,12 @@ impl Session {
             Err(format!("cargo livepatch {}: {status}", arguments.join(" ")))
         }
     }
+}
+
+/// Whether a child that was not waited for has ended.
+fn has_ended(child: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A running `cargo livepatch run`, whose program's output is read.
@@ -101,10 +114,11 @@ impl Live {
         Self::spawn(Session::new(command, project), arguments, log.into())
     }
 
-    fn spawn(session: Session, arguments: &[&str], stderr: Stdio) -> Result<Self> {
+    fn spawn(mut session: Session, arguments: &[&str], stderr: Stdio) -> Result<Self> {
         let mut command = session.command(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", session.command.display()))?;
+        session.server = Some(child.id());
         let stdout = child.stdout.take().ok_or("no standard output")?;
         Ok(Self { child, session, lines: Lines::of(stdout) })
     }
@@ -127,6 +141,11 @@ impl Live {
     /// [`Session::control`].
     pub(crate) fn control(&self, arguments: &[&str]) -> Result {
         self.session.control(arguments)
+    }
+
+    /// What the program prints, to be read elsewhere from now on.
+    pub(crate) fn take_lines(&mut self) -> Lines {
+        std::mem::replace(&mut self.lines, Lines::of(std::io::empty()))
     }
 
     /// What the program prints.
@@ -184,6 +203,11 @@ impl Lines {
     /// The next line.
     pub(crate) fn next(&mut self) -> Result<String> {
         self.receive(PATIENCE).map(|(_, line)| line)
+    }
+
+    /// The next line, if it does not take too long.
+    pub(crate) fn next_within(&mut self, patience: Duration) -> Result<String> {
+        self.receive(patience).map(|(_, line)| line)
     }
 
     /// Passes over lines until one is `text`; returns when it came.

@@ -1,9 +1,11 @@
-//! Programs of the registry, unmodified, edited while they run.
+//! Whole programs, most of them published ones, unmodified, edited while they run.
 
+mod exchange;
 mod http;
 mod program;
 mod script;
 mod source;
+mod stage;
 mod story;
 mod terminal;
 mod view;
@@ -52,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
 
 fn markdown(machine: &Value, stories: &[Story]) -> String {
     let mut text = format!(
-        "# Unmodified programs of the registry\n\n`cargo xtask realworld`, {}. {}\n\nms from the save; \
+        "# Whole programs under edit\n\n`cargo xtask realworld`, {}. {}\n\nms from the save; \
          `seen` is what the user sees, looked at without pause from outside.\n",
         report::date(),
         report::machine_line(machine)

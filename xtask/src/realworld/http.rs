@@ -1,4 +1,4 @@
-//! An HTTP client of one connection, which is never opened again.
+//! An HTTP client of one connection.
 
 use crate::run::Result;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,6 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A connection to a server.
 pub(super) struct Connection {
     stream: BufReader<TcpStream>,
+    port: u16,
     path: String,
     requests: usize,
 }
@@ -21,19 +22,30 @@ pub(super) fn free_port() -> Result<u16> {
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }
 
+/// Connects to a server as soon as it listens.
+pub(super) fn connect(port: u16) -> Result<BufReader<TcpStream>> {
+    let deadline = Instant::now() + PATIENCE;
+    let stream = loop {
+        match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+            Ok(stream) => break stream,
+            Err(error) if Instant::now() > deadline => return Err(format!("port {port}: {error}")),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    Ok(BufReader::new(stream))
+}
+
 impl Connection {
     /// Connects as soon as the server listens.
     pub(super) fn open(port: u16, path: &str) -> Result<Self> {
-        let deadline = Instant::now() + PATIENCE;
-        let stream = loop {
-            match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
-                Ok(stream) => break stream,
-                Err(error) if Instant::now() > deadline => return Err(format!("port {port}: {error}")),
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        };
-        stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
-        Ok(Self { stream: BufReader::new(stream), path: path.to_owned(), requests: 0 })
+        Ok(Self { stream: connect(port)?, port, path: path.to_owned(), requests: 0 })
+    }
+
+    /// Connects anew, to the same port.
+    pub(super) fn reopen(&mut self) -> Result {
+        (self.stream, self.requests) = (connect(self.port)?, 0);
+        Ok(())
     }
 
     /// How many requests were answered.
@@ -41,18 +53,21 @@ impl Connection {
         self.requests
     }
 
-    /// Asks for the page and returns its body.
+    /// Asks for the page and returns the answer's head and body.
     pub(super) fn get(&mut self) -> Result<String> {
-        let body = self.exchange().map_err(|error| format!("the connection: {error}"))?;
+        let answer = self.exchange().map_err(|error| format!("the connection: {error}"))?;
         self.requests += 1;
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     fn exchange(&mut self) -> std::io::Result<Vec<u8>> {
         write!(self.stream.get_mut(), "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", self.path)?;
         let (mut length, mut chunked) = (0, false);
+        let mut answer = Vec::new();
         loop {
             let line = self.line()?;
+            answer.extend_from_slice(line.as_bytes());
+            answer.push(b'\n');
             let Some((name, value)) = line.split_once(':') else {
                 if line.is_empty() {
                     break;
@@ -65,17 +80,16 @@ impl Connection {
                 _ => {}
             }
         }
-        let mut body = Vec::new();
         if !chunked {
-            self.read(length, &mut body)?;
-            return Ok(body);
+            self.read(length, &mut answer)?;
+            return Ok(answer);
         }
         loop {
             let size = usize::from_str_radix(&self.line()?, 16).map_err(std::io::Error::other)?;
-            self.read(size, &mut body)?;
+            self.read(size, &mut answer)?;
             self.line()?;
             if size == 0 {
-                return Ok(body);
+                return Ok(answer);
             }
         }
     }
@@ -119,8 +133,8 @@ mod tests {
             }
         });
         let mut connection = Connection::open(port, "/").unwrap();
-        assert_eq!(connection.get().unwrap(), "one");
-        assert_eq!(connection.get().unwrap(), "two");
+        assert_eq!(connection.get().unwrap(), "HTTP/1.1 200 OK\nContent-Length: 3\n\none");
+        assert!(connection.get().unwrap().ends_with("chunked\n\ntwo"));
         server.join().unwrap();
         assert!(connection.get().is_err());
         assert_eq!(connection.requests(), 2);

@@ -1,7 +1,7 @@
-//! The unmodified source of a program, through cargo's own client.
+//! The unmodified source of a program; what is published comes through cargo's own client.
 
-use super::program::{Edit, Program};
-use crate::run::{Result, cargo_in, copy_tree, output, step, write};
+use super::program::{Edit, Origin, Program};
+use crate::run::{Result, cargo_in, copy_tree, output, root, step, write};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -17,17 +17,20 @@ pub(super) struct Source {
 impl Source {
     /// Puts a fresh copy of the program into `work`. What was built there before is kept if asked for.
     pub(super) fn fetch(program: &Program, work: &Path, keep_target: bool) -> Result<Self> {
-        let package = download(program, &work.join("fetch"))?;
         let folder = work.join(&program.name);
         if folder.exists() && !keep_target {
             std::fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
         }
-        copy_tree(&package, &folder)?;
+        unpack(program, work, &folder)?;
+        if !program.update.is_empty() {
+            step("update", cargo_in(&folder).args(["update", "--quiet"]).args(&program.update))?;
+        }
         step(
             "download its dependencies",
             cargo_in(&folder).args(["fetch", "--quiet"]).args(locked(&folder)),
         )?;
-        let mut files: Vec<&String> = program.edits.iter().map(|edit| &edit.file).collect();
+        let places = program.edits.iter().flat_map(Edit::places);
+        let mut files: Vec<&String> = places.map(|(file, ..)| file).collect();
         files.sort();
         files.dedup();
         let mut pristine = Vec::new();
@@ -46,12 +49,15 @@ impl Source {
         &self.folder
     }
 
-    /// The edit's text must be there once.
+    /// The edit's texts must be there once.
     fn check(&self, edit: &Edit) -> Result {
-        match self.text(&edit.file).matches(&edit.search).count() {
-            1 => Ok(()),
-            count => Err(format!("{} occurs {count} times in {}", edit.search, edit.file)),
+        for (file, search, _) in edit.places() {
+            let count = self.text(file).matches(search).count();
+            if count != 1 {
+                return Err(format!("{search} occurs {count} times in {file}"));
+            }
         }
+        Ok(())
     }
 
     fn text(&self, file: &str) -> &str {
@@ -63,8 +69,10 @@ impl Source {
         for (file, pristine) in &self.pristine {
             let with = |flags: &[bool]| {
                 let mut text = pristine.clone();
-                for (edit, _) in edits.iter().zip(flags).filter(|(edit, on)| **on && edit.file == *file) {
-                    text = text.replacen(&edit.search, &edit.replace, 1);
+                let edits = edits.iter().zip(flags).filter(|(_, on)| **on);
+                let places = edits.flat_map(|(edit, _)| edit.places());
+                for (_, search, replace) in places.filter(|(name, ..)| *name == file) {
+                    text = text.replacen(search, replace, 1);
                 }
                 text
             };
@@ -88,10 +96,41 @@ pub(super) fn locked(folder: &Path) -> &'static [&'static str] {
     if folder.join("Cargo.lock").exists() { &["--locked"] } else { &[] }
 }
 
+/// Puts a program's source into a folder.
+fn unpack(program: &Program, work: &Path, folder: &Path) -> Result {
+    let fetch = work.join("fetch");
+    let Program { name, version, .. } = program;
+    match &program.origin {
+        Origin::Package => copy_tree(&download(name, version, &fetch)?, folder),
+        Origin::Own => copy_tree(&root().join("xtask/fixtures/realworld").join(name), folder),
+        Origin::Workspace(others) => {
+            for member in std::iter::once(name).chain(others) {
+                copy_tree(&download(member, version, &fetch)?, &folder.join(member))?;
+            }
+            write(&folder.join("Cargo.toml"), &workspace(name, others))?;
+            // With its own lock file: the members are no packages of the registry any more, the others stay.
+            let lock = folder.join(name).join("Cargo.lock");
+            std::fs::copy(&lock, folder.join("Cargo.lock"))
+                .map_err(|error| format!("{}: {error}", lock.display()))?;
+            step("resolve the workspace", cargo_in(folder).args(["update", "--quiet", "--workspace"]))
+        }
+    }
+}
+
+/// The manifest of a workspace whose members depend on each other by version.
+fn workspace(name: &str, others: &[String]) -> String {
+    let patches: String =
+        others.iter().map(|member| format!("{member} = {{ path = \"{member}\" }}\n")).collect();
+    let members: Vec<&str> = std::iter::once(name).chain(others.iter().map(String::as_str)).collect();
+    format!(
+        "[workspace]\nresolver = \"3\"\nmembers = {members:?}\ndefault-members = [{name:?}]\n\n\
+         [patch.crates-io]\n{patches}"
+    )
+}
+
 /// Has cargo download a package, and returns where it lies. A package without a library is downloaded all
 /// the same, but cargo does not say where to: beside the others.
-fn download(program: &Program, project: &Path) -> Result<PathBuf> {
-    let Program { name, version, .. } = program;
+fn download(name: &str, version: &str, project: &Path) -> Result<PathBuf> {
     let manifest = format!(
         "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
          [dependencies]\n{LANDMARK} = \"1\"\n{name} = \"={version}\"\n"
