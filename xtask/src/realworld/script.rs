@@ -33,13 +33,18 @@ fn play(program: &Program, command: &Path, work: &Path, keep: bool, story: &mut 
 fn patches(stage: &mut Stage<'_>, steps: &mut Vec<Step>) -> Result {
     let edits = &stage.program.edits;
     let none = vec![false; edits.len()];
-    let all: Vec<bool> = edits.iter().map(Edit::keeps_process).collect();
     stage.look_first()?;
     let mut on = none.clone();
     for (at, edit) in edits.iter().enumerate().filter(|(_, edit)| edit.keeps_process()) {
         on[at] = true;
-        steps.push(stage.edit(&title(at, edit), &on, Some(edit))?);
+        let step = stage.edit(&title(at, edit), &on, Some(edit))?;
+        if step.wrong.is_some() && edit.not_yet.is_some() {
+            on[at] = false;
+            stage.withdraw(&on)?;
+        }
+        steps.push(step);
     }
+    let all = on.clone();
     if let Some(last) = on.iter().rposition(|on| *on) {
         on[last] = false;
     }

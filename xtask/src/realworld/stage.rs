@@ -154,6 +154,14 @@ impl<'a> Stage<'a> {
         Ok(step)
     }
 
+    /// Saves the source without an edit that did not go as it should; the script goes on with the others.
+    pub(super) fn withdraw(&mut self, on: &[bool]) -> Result {
+        self.source.save(&self.program.edits, &self.saved, on)?;
+        self.saved = on.to_vec();
+        let event = self.live.session().next(&OUTCOMES)?;
+        self.now_live(on, event["event"] == "restarted")
+    }
+
     /// Takes note of what the process has, and looks at it as a user who wants to see that.
     fn now_live(&mut self, on: &[bool], restarted: bool) -> Result {
         let edits = self.program.edits.iter();
@@ -176,6 +184,10 @@ impl<'a> Stage<'a> {
         self.live.session().control(&["rollback", "--to", "0"])?;
         let event = self.live.session().event("rolled_back")?;
         self.now_live(&vec![false; self.live_edits.len()], false)?;
+        // What began while two versions were live goes on with the one that it began with.
+        if self.program.edits.iter().any(|edit| edit.reconnects) {
+            self.view.reconnect()?;
+        }
         self.step("rollback to the beginning", &event, began, None)
     }
 
