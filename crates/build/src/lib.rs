@@ -17,4 +17,5 @@ pub mod readers;
 pub mod rebuild;
 pub mod resolve;
 pub mod session;
+pub mod threads;
 pub mod write;

@@ -23,6 +23,7 @@ pub struct Object {
     /// Where it comes from, for messages.
     pub origin: PathBuf,
     layouts: OnceLock<Option<Layouts>>,
+    thread_mains: OnceLock<Vec<SymbolId>>,
 }
 
 impl Object {
@@ -31,7 +32,13 @@ impl Object {
         let bad = |source| LoadError::Object { path: origin.to_owned(), source };
         let image = Relocatable::parse(bytes).map_err(bad)?;
         let unwind = Unwind::parse(&image).map_err(bad)?;
-        Ok(Arc::new(Self { image, unwind, origin: origin.to_owned(), layouts: OnceLock::new() }))
+        Ok(Arc::new(Self {
+            image,
+            unwind,
+            origin: origin.to_owned(),
+            layouts: OnceLock::new(),
+            thread_mains: OnceLock::new(),
+        }))
     }
 
     /// Reads an object from a file that is kept as it is.
@@ -43,6 +50,11 @@ impl Object {
     /// when it is asked for first.
     pub fn layouts(&self) -> Option<&Layouts> {
         self.layouts.get_or_init(|| Layouts::read(&self.image).ok().flatten()).as_ref()
+    }
+
+    /// What it has threads run from their beginning to their end. Takes time when it is asked for first.
+    pub fn thread_mains(&self) -> &[SymbolId] {
+        self.thread_mains.get_or_init(|| crate::threads::mains(self))
     }
 
     /// The functions, variables and thread-locals that it defines under a name of their own.

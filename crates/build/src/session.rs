@@ -21,6 +21,7 @@ use crate::place::Layout;
 use crate::process::Process;
 use crate::readers;
 use crate::resolve::{Lookup, PartId, Sources, resolve};
+use crate::threads;
 use crate::write::HEADERS;
 use draft::body;
 use livepatch_object::ObjectError;
@@ -187,6 +188,7 @@ impl Session {
         gate::check(&self.live, &mut diff, self.optimized);
         readers::add(&self.live, &mut diff);
         note_main(&mut diff, rebuilt);
+        threads::note(&self.live, &mut diff);
         Ok(diff)
     }
 
