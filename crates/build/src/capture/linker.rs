@@ -13,6 +13,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+/// What rustc calls the object with a shared library's metadata.
+const METADATA: &str = "rmeta.o";
+
 /// Longest command line that is passed directly; rustc itself falls back to a file far later.
 const DIRECT_LIMIT: usize = 100_000;
 
@@ -107,10 +110,15 @@ impl LinkLine {
         Ok(command)
     }
 
-    /// Links nothing, and leaves an output only where rustc goes on to process it.
+    /// Links nothing, and leaves an output for those who read it: rustc itself goes on to process it, and
+    /// compiles other crates against the metadata in it. That comes in an object of its own, which is read
+    /// as well as a shared object that contains it.
     fn pretend(&self) -> io::Result<ExitCode> {
-        if !self.output.exists() {
-            std::fs::write(&self.output, b"")?;
+        let metadata = self.arguments.iter().map(Path::new).find(|path| path.ends_with(METADATA));
+        match metadata {
+            Some(metadata) => drop(std::fs::copy(metadata, &self.output)?),
+            None if self.output.exists() => {}
+            None => std::fs::write(&self.output, b"")?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -5,7 +5,7 @@ mod collect;
 mod inputs;
 mod records;
 
-use super::record::UnitRecord;
+use super::record::{UnitKind, UnitRecord};
 use super::{Folders, dep_info, objects};
 use crate::session::{BaseBuild, CrateObjects, UnitId};
 use collect::{Collected, Collector};
@@ -29,6 +29,13 @@ pub struct Unit {
     pub sources: Vec<PathBuf>,
     /// The objects that the host was linked from.
     pub objects: Vec<PathBuf>,
+}
+
+impl Unit {
+    /// Whether other crates can be compiled against it as a shared object only.
+    pub fn is_shared_only(&self) -> bool {
+        self.record.kind == UnitKind::Linked && self.record.is_dylib()
+    }
 }
 
 /// Something that was linked.

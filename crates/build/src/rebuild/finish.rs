@@ -72,6 +72,16 @@ impl Finish {
     }
 }
 
+/// Waits until there is something to read in `input`. Never says that there is nothing to come.
+pub(super) fn wait_for_input(input: impl AsFd) -> io::Result<bool> {
+    loop {
+        match poll(&mut [PollFd::new(&input, PollFlags::IN)], None) {
+            Err(Errno::INTR) => {}
+            done => return done.map(|_| false).map_err(io::Error::from),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! One run of rustc, as captured but for where its outputs go.
 
 use super::diagnostic::{self, Diagnostic, Line};
-use super::finish::{Finish, Ready};
+use super::finish::{Finish, Ready, wait_for_input};
 use super::stub_library::stub_library;
 use super::{Options, RebuildError, State};
 use crate::capture::arguments::Arguments;
@@ -84,6 +84,9 @@ pub(super) struct Places<'a> {
     pub(super) libraries: &'a [PathBuf],
     /// The latest library of each crate that has one of ours: `lib<unit>` and its path.
     pub(super) latest: &'a [(String, PathBuf)],
+    /// Whether there are crates to be compiled against this one as a shared object: its metadata is only
+    /// in what is linked, which the linker shim puts together ([`crate::capture::linker`]).
+    pub(super) shared: bool,
 }
 
 /// Compiles a crate. Calls `metadata_ready` with the library that dependents can be compiled against
@@ -112,12 +115,13 @@ pub(super) fn compile(
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let sessions = state.session.parent().unwrap_or(&state.session);
-    let finish = Finish::watch(sessions).map_err(|source| io_error("cannot watch rustc's folder", source))?;
+    let finish = (!places.shared).then(|| Finish::watch(sessions)).transpose();
+    let finish = finish.map_err(|source| io_error("cannot watch rustc's folder", source))?;
     let Some((child, mut stderr)) = cancel.spawn(&mut command).map_err(running)? else {
         return Err(RebuildError::Cancelled);
     };
     let mut diagnostics = Vec::new();
-    let ended = read_lines(&mut stderr, &finish, |line| {
+    let ended = read_lines(&mut stderr, finish.as_ref(), |line| {
         match diagnostic::parse(line) {
             Line::Diagnostic(diagnostic) => diagnostics.push(diagnostic),
             Line::Metadata(path) => metadata_ready(make_stub(state, &path, places)?),
@@ -133,6 +137,9 @@ pub(super) fn compile(
     if cancel.is_cancelled() {
         Err(RebuildError::Cancelled)
     } else if status.success() {
+        if places.shared {
+            metadata_ready(keep_shared(state, places)?);
+        }
         Ok(diagnostics)
     } else {
         if !diagnostics.iter().any(Diagnostic::is_error) {
@@ -154,7 +161,7 @@ enum Ended {
 /// Reads lines until rustc ends or has written everything.
 fn read_lines(
     stderr: &mut ChildStderr,
-    finish: &Finish,
+    finish: Option<&Finish>,
     mut take: impl FnMut(&str) -> Result<(), RebuildError>,
 ) -> Result<Ended, RebuildError> {
     let reading = |source| io_error("cannot read what rustc says", source);
@@ -182,7 +189,10 @@ fn read_lines(
                 if finished {
                     return Ok(Ended::Finished);
                 }
-                finished = finish.wait(&*stderr).map_err(reading)? == Ready::Finished;
+                finished = match finish {
+                    Some(finish) => finish.wait(&*stderr).map_err(reading)? == Ready::Finished,
+                    None => wait_for_input(&*stderr).map_err(reading)?,
+                };
             }
             Err(error) => return Err(reading(error)),
         }
@@ -234,6 +244,16 @@ fn json(captured: &Arguments, options: Options) -> String {
     kept.chain(options.colour.then_some("diagnostic-rendered-ansi")).collect::<Vec<_>>().join(",")
 }
 
+/// The shared object that the linker shim has left, where rustc searches for libraries.
+fn keep_shared(state: &State, places: &Places<'_>) -> Result<PathBuf, RebuildError> {
+    let name = format!("lib{}.so", state.unit.record.file_stem());
+    let path = places.out.join("stub").join(&name);
+    std::fs::rename(places.out.join(&name), &path).map_err(|source| {
+        io_error(format!("cannot keep the metadata of {}", state.unit.record.crate_name), source)
+    })?;
+    Ok(path)
+}
+
 fn make_stub(state: &State, metadata: &Path, places: &Places<'_>) -> Result<PathBuf, RebuildError> {
     let path = places.out.join("stub").join(format!("lib{}.rlib", state.unit.record.file_stem()));
     std::fs::read(metadata).and_then(|metadata| write_atomically(&path, &stub_library(&metadata))).map_err(
@@ -258,6 +278,7 @@ mod tests {
             out: Path::new("/r/out-1"),
             libraries: &["/r/out-1/stub".into(), "/r/libraries".into()],
             latest: &[("liba-1".into(), "/r/out-1/stub/liba-1.rlib".into())],
+            shared: false,
         };
         let thin = arguments(captured, &places, Options { colour: true });
         assert_eq!(thin.value("--emit"), Some(OsStr::new("dep-info,link")));

@@ -80,9 +80,11 @@ impl Rebuilder {
                     running += 1;
                     let latest = self.latest(&libraries);
                     let (sender, search) = (sender.clone(), &search);
+                    let shared = self.units[next].unit.is_shared_only()
+                        && self.units.iter().any(|unit| unit.depends_on.contains(&next));
                     scope.spawn(move || {
                         let folders = self.artifacts.folders();
-                        let places = Places { folders, out, libraries: search, latest: &latest };
+                        let places = Places { folders, out, libraries: search, latest: &latest, shared };
                         let ready = |library| drop(sender.send(Report::Library(next, library)));
                         let result = rustc::compile(&self.units[next], &places, options, cancel, ready);
                         let _ = sender.send(Report::Ended(next, result));

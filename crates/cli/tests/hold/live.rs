@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers each line with what `code::answer` makes of it. It stays as it is.
-const MAIN: &str = r#"mod code;
+pub(crate) const MAIN: &str = r#"mod code;
 use std::io::{BufRead, BufReader, Write};
 
 fn main() {
