@@ -13,6 +13,7 @@ pub mod linker;
 mod native;
 pub mod objects;
 pub mod program;
+mod questions;
 pub mod record;
 pub mod wrapper;
 

@@ -152,6 +152,7 @@ pub fn read_link(path: &Path) -> Option<LinkRecord> {
     read::<LinkRecord>(path).filter(|record| record.version == VERSION)
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+/// Reads a record; none where there is none that can be read.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }

@@ -3,6 +3,7 @@
 //! It must cost nothing and show nothing: output, errors and the exit status are rustc's.
 
 use super::arguments::Arguments;
+use super::questions::Question;
 use super::record::{self, Additions, UnitKind, UnitRecord};
 use super::{
     CAPTURE_VARIABLE, Folders, NativeString, UNIT_VARIABLE, USER_LINKER_VARIABLE, USER_WRAPPER_VARIABLE,
@@ -11,11 +12,11 @@ use super::{
 use crate::session::UnitId;
 use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// More codegen units than a crate can have: rustc then never merges modules into units, so that an
@@ -33,11 +34,12 @@ pub fn main(command_line: Vec<OsString>) -> ExitCode {
         return ExitCode::from(2);
     };
     let call = Call { rustc, arguments: command_line.collect() };
-    let plan = std::env::var_os(CAPTURE_VARIABLE).and_then(|root| Plan::of(&call, Folders::at(root.into())));
-    let result = match plan {
-        None => Err(call.command(&call.arguments).exec()),
-        Some(plan) if plan.is_patched() => plan.run(&call),
-        Some(plan) => plan.pass_on(&call),
+    let folders = std::env::var_os(CAPTURE_VARIABLE).map(|root| Folders::at(root.into()));
+    let result = match folders.map(|folders| Task::of(&call, folders)) {
+        None | Some(Task::Other) => Err(call.command(&call.arguments).exec()),
+        Some(Task::Answer(question)) => question.answer(|| call.output()).and_then(say),
+        Some(Task::Compile(plan)) if plan.is_patched() => plan.run(&call),
+        Some(Task::Compile(plan)) => plan.pass_on(&call),
     };
     result.map_or_else(
         |error| {
@@ -78,6 +80,41 @@ impl Call {
                 command
             }
         }
+    }
+
+    /// What rustc says and how it ends.
+    fn output(&self) -> io::Result<Output> {
+        self.command(&self.arguments).stdin(Stdio::inherit()).output()
+    }
+}
+
+/// Passes on what a compiler said.
+fn say(output: Output) -> io::Result<ExitStatus> {
+    io::stdout().write_all(&output.stdout)?;
+    io::stdout().flush()?;
+    io::stderr().write_all(&output.stderr)?;
+    Ok(output.status)
+}
+
+/// What is to be done with a call of a captured build.
+enum Task {
+    /// To say what the compiler has said before.
+    Answer(Question),
+    /// To compile one of the workspace's crates.
+    Compile(Plan),
+    /// What rustc does with it.
+    Other,
+}
+
+impl Task {
+    fn of(call: &Call, folders: Folders) -> Self {
+        // A wrapper of the user's may answer something else.
+        if std::env::var_os(USER_WRAPPER_VARIABLE).is_none()
+            && let Some(question) = Question::of(&call.rustc, &call.arguments)
+        {
+            return Self::Answer(question);
+        }
+        Plan::of(call, folders).map_or(Self::Other, Self::Compile)
     }
 }
 
