@@ -5,8 +5,14 @@ use crate::run::{Result, cargo, step};
 use std::process::Command;
 
 /// Programs that tests compare with. A test that misses one says so and is skipped.
-const TOOLS: &[(&str, &str)] =
-    &[("gcc", "gcc"), ("nm", "binutils"), ("objdump", "binutils"), ("readelf", "binutils"), ("gdb", "gdb")];
+const TOOLS: &[(&str, &str)] = &[
+    ("gcc", "gcc"),
+    ("nm", "binutils"),
+    ("objdump", "binutils"),
+    ("readelf", "binutils"),
+    ("gdb", "gdb"),
+    ("perf", "linux-perf"),
+];
 
 /// Installs what the tests need, where that is possible, and runs them all.
 pub(crate) fn test() -> Result {
@@ -39,8 +45,11 @@ fn install() {
     eprintln!("── install {}", missing.join(", "));
     let apt =
         |arguments: &[&str]| Command::new("apt-get").args(arguments).status().is_ok_and(|s| s.success());
-    let install = [&["install", "--yes", "--quiet", "--no-install-recommends"], missing.as_slice()].concat();
-    if !(apt(&["update", "--quiet"]) && apt(&install)) {
-        eprintln!("could not install them: tests that need them are skipped and say so");
+    let update = apt(&["update", "--quiet"]);
+    // One by one: distributions name some of them otherwise.
+    for package in missing {
+        if !(update && apt(&["install", "--yes", "--quiet", "--no-install-recommends", package])) {
+            eprintln!("could not install {package}: tests that need it are skipped and say so");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! A debugger sees patched code as it is.
 
 use crate::live::Live;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const CODE: &str = r#"
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -13,9 +14,12 @@ pub fn answer(question: &str) -> String {
         std::thread::spawn(|| outer(1));
         while WAITING.load(SeqCst) == before { std::thread::yield_now() }
     }
+    wrapped();
     twice(4).to_string()
 }
 fn twice(x: u32) -> u32 { x * 2 }
+fn nothing() -> u32 { 0 }
+fn wrapped() -> u32 { nothing() }
 fn outer(x: u32) -> u32 {
     inner(x) + 1
 }
@@ -61,6 +65,59 @@ fn gdb_names_patched_functions_and_their_new_lines() {
     assert_eq!(live.ask("?"), "12");
 }
 
+/// The name has two places then, and the breakpoint is set at both: over the old body's first instructions
+/// there is a jump, which must lead on.
+#[test]
+fn a_breakpoint_by_name_stops_in_the_patched_body() {
+    if Command::new("gdb").arg("--version").output().is_err() {
+        println!("skipped: there is no gdb");
+        return;
+    }
+    let mut live = Live::new(CODE);
+    for (function, stops, from, to, call) in [
+        ("twice", 1, "{ x * 2 }", "{\n    let y = x + 1;\n    y * 3\n}", ("answer", "twice(4).to_string()")),
+        // The breakpoint is inside the jump.
+        ("wrapped", 1, "{ nothing() }", "{\n    let n = nothing();\n    n + 1\n}", ("answer", "wrapped();")),
+        // There is nothing before the breakpoint, so that it is where callers arrive: a stop more.
+        ("nothing", 2, "{ 0 }", "{\n    let n = u32::MIN;\n    n\n}", ("wrapped", "nothing();")),
+    ] {
+        live.patch(&format!("// One more line.\n{}", live.code.replace(from, to)));
+        let mut gdb = Command::new("gdb")
+            .args(["-p", &live.pid().to_string(), "-batch", "-nx", "-iex", "set debuginfod enabled off"])
+            .args(["-ex", &format!("break app::code::{function}"), "-ex", "shell echo >attached"])
+            .args(["-ex", "continue"].repeat(stops))
+            .args(["-ex", "bt", "-ex", "delete", "-ex", "detach"])
+            .current_dir(live.project.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let attached = live.project.file("attached");
+        while !attached.exists() {
+            assert_eq!(gdb.try_wait().unwrap(), None, "gdb goes on until it is told");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::fs::remove_file(attached).unwrap();
+        // It stops in there, and answers when gdb lets go.
+        assert_eq!(live.ask("?"), "15");
+        let said = String::from_utf8_lossy(&gdb.wait_with_output().unwrap().stdout).into_owned();
+        let place = |code: &str, text: &str| {
+            let before = &code[..code.find(text).unwrap()];
+            format!("src/code.rs:{}", before.matches('\n').count() + 1)
+        };
+        let frames: Vec<&str> = said.lines().filter(|line| line.starts_with('#')).collect();
+        assert!(frames.len() > 2 && frames[0].contains(&format!("app::code::{function} (")), "{said}");
+        assert!(frames[0].ends_with(&place(&live.code, to.lines().nth(1).unwrap())), "{said}");
+        assert!(frames[1].contains(&format!("app::code::{} (", call.0)), "{said}");
+        // What was not patched has the lines of before.
+        let code = if call.0 == "answer" { CODE } else { &live.code };
+        assert!(frames[1].ends_with(&place(code, call.1)), "{said}");
+        // It lives on without the debugger.
+        assert_eq!(live.ask("?"), "15");
+    }
+}
+
 /// A debugger takes the traps that careful redirection needs: what cannot be done then is said, and done
 /// when it is gone.
 #[test]
@@ -86,18 +143,18 @@ fn under_a_debugger_edits_go_live_or_say_why_not() {
             "continue",
         ])
         .current_dir("/")
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let status = || std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let since = std::time::Instant::now();
     while !(status().contains(&format!("TracerPid:\t{}", gdb.id())) && status().contains("State:\tS")) {
-        assert!(since.elapsed() < std::time::Duration::from_secs(30), "{}", status());
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(since.elapsed() < Duration::from_secs(30), "{}", status());
+        std::thread::sleep(Duration::from_millis(20));
     }
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     // A function that was redirected before, and one that was not.
     live.edit("x * 3", "x * 4");
     assert_eq!(live.ask("?"), "16");

@@ -25,6 +25,7 @@ mod panics;
 mod peers;
 mod plugins;
 mod processes;
+mod profiler;
 mod profiles;
 mod projects;
 mod state;
