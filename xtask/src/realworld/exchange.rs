@@ -82,7 +82,7 @@ mod tests {
             let (stream, _) = listener.accept().unwrap();
             let mut line = String::new();
             BufReader::new(&stream).read_line(&mut line).unwrap();
-            write!(&stream, "{line}and two\n").unwrap();
+            writeln!(&stream, "{line}and two").unwrap();
         });
         let mut exchange = Exchange::open(port, "one\n", 2, None).unwrap();
         assert_eq!(exchange.ask().unwrap(), "one\nand two\n");
