@@ -25,7 +25,7 @@ mod variables;
 mod walk;
 
 pub use difference::{difference, is_renaming};
-pub use text::{FieldText, LayoutText, TypeText, VariantText, describe, describe_signature, describe_vtable};
+pub use text::{FieldText, LayoutText, TypeText, VariantText, describe};
 
 use crate::ObjectError;
 use crate::address::SectionOffset;
@@ -426,19 +426,6 @@ impl Layouts {
     pub fn closure_families(&self) -> impl Iterator<Item = (PathId, impl Iterator<Item = Closure>)> {
         let families = self.closures.chunk_by(|a, b| a.0 == b.0);
         families.map(|family| (family[0].0, family.iter().map(|(_, closure)| *closure)))
-    }
-
-    /// About how many bytes it takes.
-    pub fn heap_size(&self) -> usize {
-        size_of_val(&*self.types)
-            + size_of_val(&*self.other_layouts)
-            + size_of_val(&*self.edges)
-            + size_of_val(&*self.functions)
-            + size_of_val(&*self.lists)
-            + size_of_val(&*self.statics)
-            + size_of_val(&*self.vtables)
-            + size_of_val(&*self.slots)
-            + size_of_val(&*self.closures)
     }
 
     fn shrink(&mut self) {

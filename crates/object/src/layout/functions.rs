@@ -20,21 +20,21 @@ const MAX_PARTS: usize = 1024;
 const MAX_ALIASES: usize = 64;
 
 /// All defined names of an object, listed when the first is wanted: few functions need them.
-pub(super) type NameTable<'o> = Option<FxHashMap<&'o [u8], SymbolId>>;
+type NameTable<'o> = Option<FxHashMap<&'o [u8], SymbolId>>;
 
 /// What the entries of one function say together.
-pub(super) struct Form<'e, 's> {
-    pub(super) name: &'s [u8],
+struct Form<'e, 's> {
+    name: &'s [u8],
     /// The path of what it is declared in.
     scope: u64,
-    pub(super) parameters: Vec<&'e Part<'s>>,
+    parameters: Vec<&'e Part<'s>>,
     generics: Vec<&'e Part<'s>>,
-    pub(super) result: EntryOffset,
+    result: EntryOffset,
     convention: u8,
 }
 
 impl<'e, 's> Form<'e, 's> {
-    pub(super) fn of(entries: &'e Entries<'s>, function: &'e FunctionEntry<'s>) -> Self {
+    fn of(entries: &'e Entries<'s>, function: &'e FunctionEntry<'s>) -> Self {
         let mut form = Self {
             name: b"",
             scope: hash::ROOT,
@@ -93,12 +93,12 @@ fn origins<'e, 's>(
     std::iter::successors(Some(function), origin).take(MAX_ORIGINS)
 }
 
-pub(super) fn has_code(function: &FunctionEntry<'_>) -> bool {
+fn has_code(function: &FunctionEntry<'_>) -> bool {
     function.code.is_some() || function.scattered
 }
 
 /// The symbol of a function with code.
-pub(super) fn symbol<'o, 's>(
+fn symbol<'o, 's>(
     entries: &Entries<'s>,
     function: &FunctionEntry<'s>,
     image: &'o Relocatable,

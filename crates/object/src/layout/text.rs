@@ -1,13 +1,12 @@
 //! Names and layouts as text. Made from the object again, and only when a difference was found.
 
-use super::entries::{Entries, EntryOffset, FunctionEntry, Part, PartKind, ScopeIndex};
+use super::entries::{Entries, EntryOffset, Part, PartKind, ScopeIndex};
 use super::ids::Ids;
 use super::names::without_arguments;
 use super::sections::Sections;
 use super::types::variant;
-use super::{PathId, TypeId, TypeKind, functions, variables};
-use crate::ObjectError;
-use crate::relocatable::{Relocatable, SymbolId};
+use super::{TypeId, TypeKind};
+use crate::relocatable::Relocatable;
 
 /// How deep names are spelled out: unnamed types within one another, scopes within one another.
 const MAX_DEPTH: usize = 64;
@@ -66,31 +65,9 @@ pub struct VariantText {
 ///
 /// This reads the object's debug information again: it is for the few types that a person is told about.
 pub fn describe(image: &Relocatable, ty: TypeId) -> Option<TypeText> {
-    with_names(image, |names| names.describe(ty)).ok()?
-}
-
-/// How a function is called, as text: `(u64, app::Kind) -> bool`.
-pub fn describe_signature(image: &Relocatable, function: SymbolId) -> Option<String> {
-    with_names(image, |names| names.signature(image, function)).ok()?
-}
-
-/// The name of a vtable: `<app::State as app::Shape>::{vtable}`.
-pub fn describe_vtable(image: &Relocatable, vtable: PathId) -> Option<String> {
-    with_names(image, |names| {
-        let mut all = names.entries.variables.iter().filter(|it| variables::is_vtable(it));
-        let found = all.find(|it| variables::vtable_name(names.entries, it) == vtable)?;
-        Some(names.qualified(found.scope, found.name))
-    })
-    .ok()?
-}
-
-fn with_names<T>(
-    image: &Relocatable,
-    use_them: impl FnOnce(&Names<'_, '_>) -> Option<T>,
-) -> Result<Option<T>, ObjectError> {
-    let Some(sections) = Sections::of(image)? else { return Ok(None) };
-    let entries = Entries::read(&sections)?;
-    Ok(use_them(&Names { entries: &entries, ids: Ids::of(&entries) }))
+    let sections = Sections::of(image).ok()??;
+    let entries = Entries::read(&sections).ok()?;
+    Names { entries: &entries, ids: Ids::of(&entries) }.describe(ty)
 }
 
 struct Names<'e, 's> {
@@ -159,21 +136,6 @@ impl<'s> Names<'_, 's> {
 
     fn field(&self, part: &Part<'_>) -> FieldText {
         FieldText { offset: part.value, name: lossy(part.name), ty: self.type_name(part.target, 0) }
-    }
-
-    fn signature(&self, image: &Relocatable, symbol: SymbolId) -> Option<String> {
-        let mut names = None;
-        let with_code = |it: &&FunctionEntry<'s>| {
-            functions::has_code(it) && functions::symbol(self.entries, it, image, &mut names) == Some(symbol)
-        };
-        let function = self.entries.functions.iter().find(with_code)?;
-        let form = functions::Form::of(self.entries, function);
-        let parameters: Vec<_> = form.parameters.iter().map(|part| self.type_name(part.target, 0)).collect();
-        let mut text = format!("({})", parameters.join(", "));
-        if form.result != 0 {
-            text = text + " -> " + &self.type_name(form.result, 0);
-        }
-        Some(text)
     }
 
     /// The qualified name of the type at an offset.

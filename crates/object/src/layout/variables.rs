@@ -9,11 +9,11 @@ use crate::compare::referent;
 use crate::relocatable::Relocatable;
 use crate::unwind::relocations_within;
 
-pub(super) fn is_vtable(variable: &VariableEntry<'_>) -> bool {
+fn is_vtable(variable: &VariableEntry<'_>) -> bool {
     variable.name.ends_with(b"{vtable}")
 }
 
-pub(super) fn vtable_name(entries: &Entries<'_>, variable: &VariableEntry<'_>) -> PathId {
+fn vtable_name(entries: &Entries<'_>, variable: &VariableEntry<'_>) -> PathId {
     PathId(hash::segments(entries.scopes[variable.scope as usize].path, variable.name))
 }
 

@@ -3,7 +3,7 @@
 use crate::sources::*;
 use crate::unit::*;
 use livepatch_object::compare::Referent;
-use livepatch_object::layout::{Layouts, PathId, Type, TypeId, TypeKind, describe, describe_signature};
+use livepatch_object::layout::{Layouts, PathId, Type, TypeId, TypeKind, describe};
 use livepatch_object::relocatable::{Place, Relocatable, SymbolKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -318,20 +318,6 @@ fn names_mangled_the_new_way_are_found_too() {
     assert_eq!(method, ["&app::State", "u8", "core::option::Option<u64>"].map(TypeId::of));
     let vtables: BTreeSet<_> = unit.layouts.vtables().filter_map(|it| it.concrete).collect();
     assert!(vtables.contains(&TypeId::of("app::act::{closure_env#0}")));
-}
-
-#[test]
-fn signatures_as_text() {
-    let unit = Unit::of("signature-text", FUNCTIONS, DEV);
-    for (function, text) in [
-        ("app::State::method", "(&app::State, u8) -> core::option::Option<u64>"),
-        ("app::State::nothing", "(&app::State)"),
-        ("app::unnamed", "(u64, (u8, u16)) -> u32"),
-        ("app::instance", "() -> alloc::string::String"),
-    ] {
-        let symbol = unit.function(function).symbol();
-        assert_eq!(describe_signature(&unit.image, symbol).as_deref(), Some(text));
-    }
 }
 
 #[test]
