@@ -4,7 +4,7 @@ use crate::delegate::Delegation;
 use crate::live::{Entity, Live};
 use crate::objects::{CodegenUnit, Identity, LoadError, Object, ObjectKey, Store};
 use crate::session::CrateObjects;
-use livepatch_object::compare::{Comparer, Strictness};
+use livepatch_object::compare::{Comparer, Strictness, is_named};
 use livepatch_object::demangle;
 use livepatch_object::relocatable::{Place, SectionId, SectionKind, SymbolId};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -96,20 +96,53 @@ fn changed_units(
 ) -> Result<Vec<(CodegenUnit, Identity, Arc<Object>)>, LoadError> {
     let mut changed = Vec::new();
     for krate in rebuilt {
-        for path in &krate.objects {
-            let unit = CodegenUnit::of(&krate.unit, path);
+        let units: Vec<CodegenUnit> =
+            krate.objects.iter().map(|path| CodegenUnit::of(&krate.unit, path)).collect();
+        let names: FxHashSet<&CodegenUnit> = units.iter().collect();
+        let mut gone: Vec<&CodegenUnit> =
+            live.units_of(&krate.unit).filter(|unit| !names.contains(unit)).collect();
+        drop(names);
+        for (mut unit, path) in units.into_iter().zip(&krate.objects) {
             // Objects are kept: what is at a name once is there for as long as the name is.
             if live.unit(&unit).is_some_and(|object| object.origin.as_os_str() == path.as_os_str()) {
                 continue;
             }
             let identity = store.identity(path)?;
-            if !live.is_live(&unit, &identity) {
-                let (identity, object) = store.load(path)?;
-                changed.push((unit, identity, object));
+            if live.is_live(&unit, &identity) || gone.iter().any(|gone| live.is_live(gone, &identity)) {
+                continue;
             }
+            let (identity, object) = store.load(path)?;
+            if live.unit(&unit).is_none()
+                && let Some((at, old)) = predecessor(live, &gone, &krate.crate_name, &object)
+            {
+                object.succeed(old);
+                unit = gone.swap_remove(at).clone();
+            }
+            changed.push((unit, identity, object));
         }
     }
     Ok(changed)
+}
+
+/// What an object of a new name was before. A unit that is merged from several is named after them all, so
+/// that it gets another name when one of them comes or goes: it is the one that has most in common with it
+/// of what is the crate's own. Copies of library code say nothing.
+fn predecessor<'l>(
+    live: &'l Live,
+    gone: &[&CodegenUnit],
+    krate: &str,
+    object: &Arc<Object>,
+) -> Option<(usize, &'l Arc<Object>)> {
+    let own = format!("{krate}::");
+    let names = |object: &Object| -> FxHashSet<Box<str>> {
+        let names = object.definitions().map(|symbol| object.image.name(symbol));
+        names.filter(|name| demangle(name).contains(&own)).map(Into::into).collect()
+    };
+    let new = if gone.is_empty() { FxHashSet::default() } else { names(object) };
+    let olds = gone.iter().enumerate().filter_map(|(at, unit)| Some((at, live.unit(unit)?)));
+    let common = olds.map(|(at, old)| (names(old).intersection(&new).count(), at, old));
+    let (_, at, old) = common.filter(|(count, ..)| *count > 0).max_by_key(|(count, ..)| *count)?;
+    Some((at, old))
 }
 
 /// One comparer per pair of objects: what it found out about private constants is used again.
@@ -155,6 +188,11 @@ fn compare_object(
         match kind {
             _ if same => {}
             SectionKind::Text => {
+                if let Some(other) = parted(old, object, symbol) {
+                    let (this, other) = (demangle(name), demangle(&other));
+                    let what = format!("the optimiser had made `{this}` and `{other}` one function");
+                    diff.unsound.extend((!diff.unsound.contains(&what)).then_some(what));
+                }
                 let lines_only = comparers.same(old, old_section, section, true);
                 let new = Entity { object: object.clone(), symbol };
                 diff.changed.push(Change { new, lines_only });
@@ -168,6 +206,22 @@ fn compare_object(
             _ => compare_storage(old, object, symbol, diff),
         }
     }
+}
+
+/// Another function that was in the same place as a changed one, and is not any more. An optimising
+/// compiler merges functions with the same code: who arrives there may mean either.
+fn parted(old: &Entity, object: &Object, symbol: SymbolId) -> Option<String> {
+    let (before, section) = (&old.object.image, old.section()?);
+    let new = object.image.symbol(symbol);
+    let is_beside = |other: &SymbolId| {
+        object.definitions().any(|id| {
+            let it = object.image.symbol(id);
+            object.image.name(id) == before.name(*other) && (it.place, it.offset) == (new.place, new.offset)
+        })
+    };
+    let there = before.symbols_at(section, before.symbol(old.symbol).offset);
+    let mut others = there.filter(|&other| other != old.symbol && is_named(before, other));
+    others.find(|other| !is_beside(other)).map(|other| before.name(other).to_owned())
 }
 
 fn is_storage(kind: SectionKind) -> bool {

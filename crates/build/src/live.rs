@@ -1,8 +1,9 @@
 //! What is live: the code that runs now, by name, and where each name is for ever.
 
 use crate::objects::{CodegenUnit, Identity, Object};
+use crate::session::UnitId;
 use livepatch_object::compare::{Comparer, Strictness};
-use livepatch_object::relocatable::{Place, SectionId, SymbolId};
+use livepatch_object::relocatable::{Place, SectionId, SectionKind, SymbolId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -60,6 +61,11 @@ impl Entity {
     /// The codegen unit that scopes its name, unless it is known everywhere.
     pub fn scope(&self) -> Option<&str> {
         self.object.scope(self.symbol)
+    }
+
+    /// Whether it is a function.
+    fn is_code(&self) -> bool {
+        self.section().is_some_and(|section| self.object.image.section(section).kind == SectionKind::Text)
     }
 
     /// The section that holds it; none for what has no bytes.
@@ -302,18 +308,24 @@ impl Live {
         self.units.get(unit).map(|(_, object)| object)
     }
 
+    /// The live codegen units of a crate.
+    pub fn units_of(&self, krate: &UnitId) -> impl Iterator<Item = &CodegenUnit> {
+        self.units.keys().filter(move |unit| unit.unit == *krate)
+    }
+
     /// All live objects.
     pub fn objects(&self) -> impl Iterator<Item = (&CodegenUnit, &Arc<Object>)> {
         self.units.iter().map(|(unit, (_, object))| (unit, object))
     }
 
     /// The live version of a name, seen from an object: the object's own local one, else one known
-    /// everywhere, else the only one there is.
+    /// everywhere, else the only one there is. But a local function of another object is another function:
+    /// an optimising compiler may have given each its own way to be called.
     pub fn entity(&self, name: &str, scope: Option<&str>) -> Option<&Entity> {
         let all = self.entities.get(name)?;
         let scoped = |wanted: Option<&str>| all.iter().find(|e| e.scope() == wanted);
         scoped(scope).or_else(|| scoped(None)).or(match all.as_slice() {
-            [only] => Some(only),
+            [only] if scope.is_none() || !only.is_code() => Some(only),
             _ => None,
         })
     }

@@ -24,6 +24,8 @@ pub struct Object {
     pub origin: PathBuf,
     layouts: OnceLock<Option<Layouts>>,
     thread_mains: OnceLock<Vec<SymbolId>>,
+    /// The name under which its codegen unit was known before it got another.
+    known_as: OnceLock<Box<str>>,
 }
 
 impl Object {
@@ -38,6 +40,7 @@ impl Object {
             origin: origin.to_owned(),
             layouts: OnceLock::new(),
             thread_mains: OnceLock::new(),
+            known_as: OnceLock::new(),
         }))
     }
 
@@ -71,7 +74,16 @@ impl Object {
 
     /// The codegen unit (or source file) that scopes a symbol; none when it is known everywhere.
     pub fn scope(&self, id: SymbolId) -> Option<&str> {
-        (self.image.symbol(id).binding == Binding::Local).then(|| self.image.file_name())
+        (self.image.symbol(id).binding == Binding::Local).then(|| self.file())
+    }
+
+    fn file(&self) -> &str {
+        self.known_as.get().map_or_else(|| self.image.file_name(), |name| name)
+    }
+
+    /// Takes it for a later version of another object: what is local to the one is local to the other.
+    pub fn succeed(&self, other: &Self) {
+        self.known_as.get_or_init(|| other.file().into());
     }
 }
 

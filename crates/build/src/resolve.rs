@@ -275,8 +275,9 @@ impl<'s> Resolver<'s> {
             });
         }
         let scope = object.scope(symbol);
-        // Rust's local names have a hash, so one of another codegen unit is the same thing moved. Others
-        // mean something in their own file only, and only if that file is in the host at all.
+        // Rust's local names have a hash, so a static of another codegen unit is the same thing moved; each
+        // unit has its own copy of a function. Other names mean something in their own file only, and only
+        // if that file is in the host at all.
         let hashed = name.starts_with("_ZN") || name.starts_with("_R");
         if scope.is_some() && !hashed && !self.is_in_host(object) {
             return Existing::Missing;
@@ -286,6 +287,12 @@ impl<'s> Resolver<'s> {
             HostLookup::Ambiguous => Existing::Ambiguous,
             // Which function it is was decided when the process started: the process knows.
             HostLookup::Found(found) if found.kind == SymbolKind::IndirectFunction => Existing::Missing,
+            HostLookup::Found(found)
+                if self.is_own_function(object, symbol)
+                    && scope.is_some_and(|file| !self.sources.host.is_visible(found, file)) =>
+            {
+                Existing::Missing
+            }
             HostLookup::Found(found) => Existing::Target(in_host(found)),
         }
     }

@@ -201,6 +201,11 @@ impl Host {
         }
     }
 
+    /// Whether code of a source file (`STT_FILE`) can name a symbol.
+    pub fn is_visible(&self, symbol: &HostSymbol, file: &str) -> bool {
+        symbol.binding != Binding::Local || self.strings.get(&self.bytes, symbol.file) == file.as_bytes()
+    }
+
     /// The executable segment that an address is in, and how far into it the address is.
     pub fn code(&self, at: LinkAddress) -> Option<(&[u8], usize)> {
         self.code.iter().find_map(|(start, range)| {

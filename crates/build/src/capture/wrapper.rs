@@ -23,6 +23,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// edit stays in the objects of the module it was made in.
 const CODEGEN_UNITS: &str = "100000";
 
+/// What LLVM is kept from doing where it optimises, as it makes a function's code depend on who calls it now,
+/// or one function of two: merging those with the same code, taking a static that nobody writes for a
+/// constant, what all callers pass for the only thing there is, and other ways to pass arguments.
+const NO_PASSES: &str = "-opt-disable=mergefunc,globalopt,ipsccp,argpromotion,deadargelim";
+
+/// The first version of LLVM that can be told so.
+const LLVM_WITH_NO_PASSES: u32 = 22;
+
 /// Variables that belong to the build that is running, not to the crate: a replay has no job server.
 const TRANSIENT: &[&str] = &["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "RUSTC_WORKSPACE_WRAPPER"];
 
@@ -148,12 +156,20 @@ impl Plan {
         let mut plan = Self { folders, unit, kind, crate_name, arguments, linker, out_dir, additions };
         if plan.is_patched() {
             plan.add();
+            if plan.is_optimised() && llvm(call).is_some_and(|version| version >= LLVM_WITH_NO_PASSES) {
+                let arguments = std::mem::replace(&mut plan.arguments, Arguments::from_expanded(Vec::new()));
+                plan.arguments = arguments.with_codegen("llvm-args", NO_PASSES);
+            }
         }
         Some(plan)
     }
 
     fn is_patched(&self) -> bool {
         matches!(self.kind, UnitKind::Linked | UnitKind::Library)
+    }
+
+    fn is_optimised(&self) -> bool {
+        self.arguments.codegen("opt-level").is_some_and(|level| level != "0")
     }
 
     /// Appends what the capture needs to cargo's arguments.
@@ -261,6 +277,14 @@ fn replayed_environment(
     })
     .map(|(name, value)| (NativeString(name), NativeString(value)))
     .collect()
+}
+
+/// The version of LLVM that the compiler has.
+fn llvm(call: &Call) -> Option<u32> {
+    let said = call.command(&["-vV".into()]).output().ok()?.stdout;
+    let said = String::from_utf8(said).ok()?;
+    let version = said.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    version.split('.').next()?.parse().ok()
 }
 
 /// Unix time in nanoseconds.

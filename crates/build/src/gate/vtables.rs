@@ -59,9 +59,9 @@ struct Method<'l> {
 }
 
 impl Method<'_> {
-    /// Whether new code may call the one where it takes the other to be. Names are not all: an optimising
-    /// compiler merges functions with the same code, so that a slot may have the name of another type's
-    /// method.
+    /// Whether new code may call the one where it takes the other to be. They have the same path: an instance
+    /// of the same function may come from another crate, but another function would never get the edits of
+    /// this one.
     fn is_like(&self, new: &Self) -> bool {
         let (Some(a), Some(b)) = (self.name, new.name) else {
             return self.name.is_none() && new.name.is_none() && self.offset == new.offset;
@@ -73,14 +73,8 @@ impl Method<'_> {
             (Some(old), Some(new)) => old.signature_types().get(1..) == new.signature_types().get(1..),
             _ => true,
         };
-        self.offset == new.offset && same_call && last(a) == last(b)
+        self.offset == new.offset && same_call && (a == b || demangle(a) == demangle(b))
     }
-}
-
-/// The method's own name.
-fn last(name: &str) -> String {
-    let text = demangle(name);
-    text.rsplit("::").next().unwrap_or_default().to_owned()
 }
 
 /// The methods of a vtable, ascending. Drop glue is none.

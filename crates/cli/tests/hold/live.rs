@@ -112,10 +112,7 @@ impl Live {
 
     /// All events so far.
     pub(crate) fn events(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.project.file("events")).unwrap_or_default();
-        // A long line may be seen while it is being written.
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        whole.map(|line| serde_json::from_str(line).expect("events are JSON")).collect()
+        self.session.events()
     }
 
     /// Sends a line, returns the answer.

@@ -13,15 +13,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// How a program is built: arguments, and lines of the manifest.
-type Build = (&'static [&'static str], &'static str);
+/// How a program is built: arguments, lines of the manifest, and whether there is debug information, without
+/// which layouts are not looked at.
+type Build = (&'static [&'static str], &'static str, bool);
 
 const BUILDS: [Build; 5] = [
-    (&[], ""),
-    (&[], ""),
-    (&[], "[profile.dev]\nopt-level = 1\n"),
-    (&["--release"], ""),
-    (&["--release"], "[profile.release]\ncodegen-units = 1\ndebug = 2\n"),
+    (&[], "", true),
+    (&[], "", true),
+    (&[], "[profile.dev]\nopt-level = 1\n", true),
+    (&["--release"], "", false),
+    (&["--release"], "[profile.release]\ndebug = 2\n", true),
 ];
 
 /// What has been done, for a failure's report.
@@ -76,7 +77,7 @@ struct Case<'a> {
 /// Runs the case of a seed. Panics with what is wrong; `story` has the rest.
 pub(crate) fn run(seed: u64, edits: u32, layouts: bool, story: &Story) {
     let mut rng = Rng::with_seed(seed);
-    let (arguments, profile) = BUILDS[rng.usize(..BUILDS.len())];
+    let (arguments, profile, debug) = BUILDS[rng.usize(..BUILDS.len())];
     let program = generate::program(&mut rng);
     story.line(format!("cargo livepatch run {} # {profile:?}", arguments.join(" ")));
     let project = project(profile);
@@ -100,7 +101,7 @@ pub(crate) fn run(seed: u64, edits: u32, layouts: bool, story: &Story) {
         match case.rng.u8(..10) {
             0 => case.roll_back(),
             1 => case.take_back(),
-            _ => case.edit(layouts),
+            _ => case.edit(layouts && debug),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `LIVEPATCH_PROPERTY_CASES` | how many programs; 8 if it is not set |
 //! | `LIVEPATCH_PROPERTY_EDITS` | how many edits of each; 6 |
+//! | `LIVEPATCH_PROPERTY_PENDING` | set: edits that are known to go wrong take the place of those of layouts |
 //! | `LIVEPATCH_PROPERTY_SEED` | the seed of the first; the others follow it |
 //!
 //! Each seed is a test of its own name, and makes the same program and edits every time.

@@ -55,9 +55,12 @@ impl Session {
         Self { child, events, seen: 0, said }
     }
 
-    fn events(&self) -> Vec<Value> {
+    /// All events so far.
+    pub(crate) fn events(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.events).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("events are JSON")).collect()
+        // A long line may be seen while it is being written.
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("events are JSON")).collect()
     }
 
     /// The next event of that kind, after those that were waited for.
