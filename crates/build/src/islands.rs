@@ -1,11 +1,10 @@
 //! Where islands, their slots and relocated copies go in one process, and what is written for each function.
 //!
 //! A redirected function's entry is a jump to its *island*, which jumps on to the body: straight, where it
-//! can be placed so that one store changes that jump (`direct`), or else by `jmp *[slot]`. Which bytes that
-//! jump may have follows from the function's first instructions (`livepatch_object::entry`), and the bytes
-//! fix where the island is; so islands of many functions are fitted into as few pages as possible
-//! (`pages`). Slots and copies go anywhere near. Code pages are never writable and slot pages never
-//! executable.
+//! can be placed so that one store changes that jump ([`direct`]), or else by `jmp *[slot]`. Which bytes that jump may have
+//! follows from the function's first instructions (`livepatch_object::entry`), and the bytes fix where the
+//! island is; so islands of many functions are fitted into as few pages as possible (`pages`). Slots and
+//! copies go anywhere near. Code pages are never writable and slot pages never executable.
 //!
 //! Nothing here touches the process: a plan is a value, and [`Islands`] is cheap to clone, so that the plan
 //! of a patch that was not applied is dropped with the clone that it was made on.
@@ -19,6 +18,7 @@ mod stages;
 mod tests;
 
 use livepatch_object::address::RuntimeAddress;
+use livepatch_object::entry::x86_64::pun::Opcodes;
 use livepatch_object::entry::x86_64::{self, Entry, EntryError, Function};
 use livepatch_proto::{IslandPage, MemoryWrite, Redirect, Trap, TrapTarget, WireAddress, WireRange};
 use pages::{Arena, Code, Wanted};
@@ -45,6 +45,8 @@ const COPY_ALIGNMENT: u64 = 8;
 const SLOT: u64 = 8;
 /// `endbr64`.
 const ENDBR64: [u8; 4] = [0xF3, 0x0F, 0x1E, 0xFA];
+/// Nothing, in as many bytes as may be missing to a multiple of four (Intel SDM vol. 2, NOP).
+const NOPS: [&[u8]; 4] = [&[], &[0x90], &[0x66, 0x90], &[0x0F, 0x1F, 0x00]];
 /// `jmp qword [rip + rel32]`, without its displacement.
 const JMP_SLOT: [u8; 2] = [0xFF, 0x25];
 
@@ -234,43 +236,62 @@ impl Islands {
         Ok(entry.relocate(RuntimeAddress(at))?)
     }
 
-    /// Finds room for an island that a punned jump can lead to.
+    /// Finds room for an island that a punned jump can lead to: rather a slower one than one that a
+    /// debugger's breakpoint breaks.
     fn take_island(&mut self, entry: &Entry, slot: RuntimeAddress) -> Option<Island> {
-        self.take_direct_island(entry, slot).or_else(|| self.take_slot_island(entry, slot))
+        Opcodes::ALL.into_iter().find_map(|opcodes| {
+            let direct = self.take_direct_island(entry, slot, opcodes);
+            direct.or_else(|| self.take_slot_island(entry, slot, opcodes))
+        })
     }
 
     /// An island that jumps to its stub as long as nobody has it jump elsewhere.
-    fn take_direct_island(&mut self, entry: &Entry, slot: RuntimeAddress) -> Option<Island> {
-        let prefix = island_prefix(entry);
-        let length = prefix.len() + x86_64::JUMP;
-        let starts = direct::starts(prefix.len() as u64);
-        let (at, displacement) = self.take_code(entry, length, starts)?;
+    fn take_direct_island(
+        &mut self,
+        entry: &Entry,
+        slot: RuntimeAddress,
+        opcodes: Opcodes,
+    ) -> Option<Island> {
+        // Where the entry's jump fixes the place, what aligns the island's own stands before it.
+        let (prefix, length, (at, displacement)) = NOPS.into_iter().find_map(|nop| {
+            let prefix = [island_prefix(entry), nop].concat();
+            let length = prefix.len() + x86_64::JUMP;
+            let starts = direct::starts(prefix.len() as u64);
+            let place = self.take_code(entry, length, starts, opcodes)?;
+            Some((prefix, length, place))
+        })?;
         let stub_length = (JMP_SLOT.len() + 4) as u64;
         let stub = self.copies.take(stub_length, COPY_ALIGNMENT, &mut self.space, &mut self.unsent)?;
         let stub = RuntimeAddress(stub);
         let mut stub_code = JMP_SLOT.to_vec();
         stub_code.extend_from_slice(&rel32(stub.checked_add(stub_length)?, slot)?.to_le_bytes());
         let jump = DirectJump::new(at.checked_add(prefix.len() as u64)?, stub);
-        let mut code = prefix.to_vec();
+        let mut code = prefix;
         code.push(direct::JMP_REL32);
         code.extend_from_slice(&rel32(at.checked_add(length as u64)?, stub)?.to_le_bytes());
         let stub = MemoryWrite { at: WireAddress(stub.0), bytes: stub_code };
         Some(Island { at, code, displacement, direct: Some((jump, stub)) })
     }
 
-    fn take_slot_island(&mut self, entry: &Entry, slot: RuntimeAddress) -> Option<Island> {
+    fn take_slot_island(&mut self, entry: &Entry, slot: RuntimeAddress, opcodes: Opcodes) -> Option<Island> {
         let mut code = [island_prefix(entry), &JMP_SLOT].concat();
         let length = code.len() + 4;
-        let (at, displacement) = self.take_code(entry, length, pages::ANYWHERE)?;
+        let (at, displacement) = self.take_code(entry, length, pages::ANYWHERE, opcodes)?;
         code.extend_from_slice(&rel32(at.checked_add(length as u64)?, slot)?.to_le_bytes());
         Some(Island { at, code, displacement, direct: None })
     }
 
     /// Takes `length` bytes that the entry's jump can lead to; with the jump's displacement.
-    fn take_code(&mut self, entry: &Entry, length: usize, starts: u64) -> Option<(RuntimeAddress, i32)> {
+    fn take_code(
+        &mut self,
+        entry: &Entry,
+        length: usize,
+        starts: u64,
+        opcodes: Opcodes,
+    ) -> Option<(RuntimeAddress, i32)> {
         let from = entry.address().checked_add(x86_64::JUMP as u64)?;
         let boundaries = entry.boundaries();
-        let wanted = Wanted { from: from.0, boundaries, length: length as u64, starts };
+        let wanted = Wanted { from: from.0, boundaries, opcodes, length: length as u64, starts };
         let at = RuntimeAddress(self.islands.take(&wanted, &mut self.space, &mut self.unsent)?);
         Some((at, rel32(from, at)?))
     }

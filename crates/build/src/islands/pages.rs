@@ -1,7 +1,7 @@
 //! The pages of islands, slots and copies, and which of their bytes are in use.
 
 use super::space::Space;
-use livepatch_object::entry::x86_64::pun::Boundaries;
+use livepatch_object::entry::x86_64::pun::{Boundaries, Opcodes};
 use livepatch_proto::{IslandPage, WireAddress};
 use rustc_hash::FxHashMap;
 use std::ops::{Range, RangeInclusive};
@@ -89,6 +89,8 @@ pub(super) struct Wanted {
     pub(super) from: u64,
     /// Which of the displacement's bytes have to trap.
     pub(super) boundaries: Boundaries,
+    /// What may stand there.
+    pub(super) opcodes: Opcodes,
     /// The island's length, in bytes (at most 64).
     pub(super) length: u64,
     /// The offsets in a cache line (64 bytes) at which it may begin, one bit for each.
@@ -98,8 +100,13 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Whether any page can have it: where its jump's lowest byte traps, that byte says where in a line it is.
     fn is_possible(&self) -> bool {
-        let mut lowest = self.boundaries.choices(0).iter();
+        let mut lowest = self.choices(0).iter();
         lowest.any(|&low| self.may_begin_at(self.from.wrapping_add(low.into())))
+    }
+
+    /// The bytes that may be the displacement's byte number `index`.
+    fn choices(&self, index: usize) -> &'static [u8] {
+        self.boundaries.choices(index, self.opcodes)
     }
 
     fn may_begin_at(&self, at: u64) -> bool {
@@ -162,14 +169,14 @@ impl Code {
     }
 
     fn open_where(&self, wanted: &Wanted, space: &Space, good: impl Fn(u64) -> bool) -> Option<Page> {
-        for &top in wanted.boundaries.choices(3) {
-            for &high in wanted.boundaries.choices(2) {
+        for &top in wanted.choices(3) {
+            for &high in wanted.choices(2) {
                 let base = i64::from(i32::from_le_bytes([0, 0, high, top]));
                 let Some(start) = wanted.from.checked_add_signed(base) else { continue };
                 if !good(start) || !space.touches(&(start..start.saturating_add(1 << 16))) {
                     continue;
                 }
-                for &middle in wanted.boundaries.choices(1) {
+                for &middle in wanted.choices(1) {
                     let page = (start + (u64::from(middle) << 8)) & !(self.page_size - 1);
                     // The 256 bytes may begin in one page and end in the next.
                     for page in [page, page + self.page_size] {
@@ -211,7 +218,7 @@ impl Page {
         let last = self.range().end - wanted.length;
         let highest = i32::try_from(last.wrapping_sub(wanted.from).cast_signed()).ok()?;
         let allow = |index: usize, displacement: i32| {
-            wanted.boundaries.allow_byte(index, displacement.to_le_bytes()[index])
+            wanted.boundaries.allow_byte(index, displacement.to_le_bytes()[index], wanted.opcodes)
         };
         // The two upper bytes change at most once within a page.
         if [lowest, highest].iter().all(|&end| !(allow(3, end) && allow(2, end))) {
@@ -229,7 +236,7 @@ impl Page {
                     [ends.0, ends.1].map(|end| first.wrapping_add_signed((end - base).into()));
                 return self.first_free(start - self.start..=last - self.start, wanted);
             }
-            wanted.boundaries.choices(0).iter().find_map(|&low| {
+            wanted.choices(0).iter().find_map(|&low| {
                 let inside = (lowest..=highest).contains(&(base | i32::from(low)));
                 let at = first.wrapping_add(low.into());
                 (inside && wanted.may_begin_at(at) && self.is_free(at - self.start, wanted)).then_some(at)

@@ -19,6 +19,40 @@ pub const TRAPPING: [u8; 18] = [
     0x61,
 ];
 
+/// INT3.
+pub const BREAKPOINT: u8 = 0xCC;
+
+/// Which opcodes may stand where an instruction began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opcodes {
+    /// [`BREAKPOINT`] only. A debugger that is told to stop at one of the old instructions writes that opcode
+    /// there, and so changes nothing: over any other byte of a displacement it would send callers astray.
+    Breakpoint,
+    /// Any of [`TRAPPING`].
+    Trapping,
+}
+
+impl Opcodes {
+    /// From the safest to the last resort.
+    pub const ALL: [Self; 2] = [Self::Breakpoint, Self::Trapping];
+
+    /// The opcodes, the preferred ones first.
+    pub const fn choices(self) -> &'static [u8] {
+        match self {
+            Self::Breakpoint => &[BREAKPOINT],
+            Self::Trapping => &TRAPPING,
+        }
+    }
+
+    /// Whether `opcode` is one of them.
+    pub const fn contains(self, opcode: u8) -> bool {
+        match self {
+            Self::Breakpoint => opcode == BREAKPOINT,
+            Self::Trapping => traps(opcode),
+        }
+    }
+}
+
 /// Whether a thread that runs `opcode` traps there and then.
 pub const fn traps(opcode: u8) -> bool {
     IS_TRAPPING[opcode as usize]
@@ -91,15 +125,16 @@ impl Boundaries {
         (1..JUMP).filter(move |&offset| self.contains(offset))
     }
 
-    /// Whether `byte` may be the displacement's byte number `index` (0 to 3, lowest first).
-    pub fn allow_byte(self, index: usize, byte: u8) -> bool {
-        !self.contains(index + 1) || traps(byte)
+    /// Whether `byte` may be the displacement's byte number `index` (0 to 3, lowest first), if `opcodes` stand
+    /// at the boundaries.
+    pub fn allow_byte(self, index: usize, byte: u8, opcodes: Opcodes) -> bool {
+        !self.contains(index + 1) || opcodes.contains(byte)
     }
 
     /// The bytes that may be the displacement's byte number `index`, the preferred ones first.
-    pub fn choices(self, index: usize) -> &'static [u8] {
+    pub fn choices(self, index: usize, opcodes: Opcodes) -> &'static [u8] {
         match (self.contains(index + 1), index) {
-            (true, _) => &TRAPPING,
+            (true, _) => opcodes.choices(),
             (false, 3) => &EVERY_TOP,
             (false, _) => &EVERY_BYTE,
         }
@@ -107,6 +142,7 @@ impl Boundaries {
 
     /// Whether every boundary traps under `jmp displacement`.
     pub fn allow(self, displacement: i32) -> bool {
-        displacement.to_le_bytes().iter().enumerate().all(|(index, &byte)| self.allow_byte(index, byte))
+        let mut bytes = displacement.to_le_bytes().into_iter().enumerate();
+        bytes.all(|(index, byte)| self.allow_byte(index, byte, Opcodes::Trapping))
     }
 }

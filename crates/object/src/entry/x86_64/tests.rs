@@ -1,6 +1,6 @@
 //! Prologues by hand, and random ones, against what another decoding of the copy shows.
 
-use super::pun::{self, Boundaries};
+use super::pun::{self, Boundaries, Opcodes};
 use super::{Copy, EntryError, Function, Hazards, Method, analyze, analyze_trap};
 use crate::address::RuntimeAddress;
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
@@ -314,10 +314,10 @@ fn every_trapping_opcode_is_invalid_in_64_bit_mode() {
 fn choices_are_what_is_allowed() {
     for bits in 0..16_usize {
         let inner = Boundaries::new((1..5).filter(|offset| bits >> (offset - 1) & 1 == 1));
-        for index in 0..4 {
-            let mut choices = inner.choices(index).to_vec();
+        for (index, opcodes) in (0..4).flat_map(|index| Opcodes::ALL.map(|opcodes| (index, opcodes))) {
+            let mut choices = inner.choices(index, opcodes).to_vec();
             choices.sort_unstable();
-            let allowed: Vec<u8> = (0..=255).filter(|&byte| inner.allow_byte(index, byte)).collect();
+            let allowed: Vec<u8> = (0..=255).filter(|&byte| inner.allow_byte(index, byte, opcodes)).collect();
             assert_eq!(choices, allowed);
         }
     }
