@@ -3,6 +3,7 @@
 use crate::delegate::Delegation;
 use crate::live::{Entity, Live};
 use crate::objects::{CodegenUnit, Identity, LoadError, Object, ObjectKey, Store};
+use crate::renamed;
 use crate::session::CrateObjects;
 use livepatch_object::compare::{Comparer, Strictness, is_named};
 use livepatch_object::demangle;
@@ -64,8 +65,9 @@ impl Diff {
 
 /// Compares rebuilt crates with what is live.
 pub fn diff(live: &Live, rebuilt: &[CrateObjects], store: &Store) -> Result<Diff, LoadError> {
-    let mut diff = Diff { units: changed_units(live, rebuilt, store)?, ..Diff::default() };
-    let units = std::mem::take(&mut diff.units);
+    let mut diff = Diff::default();
+    let units = changed_units(live, rebuilt, store)?;
+    renamed::keep_names(live, rebuilt, &units, &mut diff.notes);
     // New statics and thread-locals: demangled name and size in bytes.
     let mut new_storage = FxHashMap::default();
     for (_, _, object) in &units {

@@ -1,7 +1,7 @@
 //! Where islands, their slots and relocated copies go in one process, and what is written for each function.
 //!
 //! A redirected function's entry is a jump to its *island*, which jumps on to the body: straight, where it
-//! can be placed so that one store changes that jump ([`direct`]), or else by `jmp *[slot]`. Which bytes that jump may have
+//! can be placed so that one store changes that jump (`direct`), or else by `jmp *[slot]`. Which bytes that jump may have
 //! follows from the function's first instructions (`livepatch_object::entry`), and the bytes fix where the
 //! island is; so islands of many functions are fitted into as few pages as possible (`pages`). Slots and
 //! copies go anywhere near. Code pages are never writable and slot pages never executable.

@@ -15,6 +15,7 @@ pub mod place;
 pub mod process;
 pub mod readers;
 pub mod rebuild;
+mod renamed;
 pub mod resolve;
 pub mod session;
 pub mod threads;

@@ -78,7 +78,7 @@ impl Object {
     }
 
     fn file(&self) -> &str {
-        self.known_as.get().map_or_else(|| self.image.file_name(), |name| name)
+        self.known_as.get().map(|name| &**name).unwrap_or_else(|| self.image.file_name())
     }
 
     /// Takes it for a later version of another object: what is local to the one is local to the other.

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use object::elf;
 use object::read::elf::{FileHeader, Rela as _, SectionHeader as _, Sym as _};
 use object::{LittleEndian as LE, SymbolIndex as RawSymbolIndex};
+use rustc_hash::FxHashMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Index into [`Relocatable::sections`]; the ELF section index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -156,6 +158,7 @@ pub struct Relocatable {
     relocations: Vec<Relocation>,
     by_section: BySection,
     file_symbol: Option<SymbolId>,
+    renamed: OnceLock<FxHashMap<SymbolId, Box<str>>>,
 }
 
 impl std::fmt::Debug for Relocatable {
@@ -221,7 +224,18 @@ impl Relocatable {
         let by_section = BySection::of(&symbols, sections.len())?;
         let file_symbol = symbols.iter().position(|s| s.kind == SymbolKind::File);
         let file_symbol = file_symbol.and_then(|at| u32::try_from(at).ok()).map(SymbolId);
-        Ok(Self { strings, section_strings, sections, symbols, relocations, by_section, file_symbol, bytes })
+        let renamed = OnceLock::new();
+        Ok(Self {
+            strings,
+            section_strings,
+            sections,
+            symbols,
+            relocations,
+            by_section,
+            file_symbol,
+            renamed,
+            bytes,
+        })
     }
 
     /// All sections, by ELF index (0 is the null section).
@@ -278,16 +292,40 @@ impl Relocatable {
 
     /// A symbol's name; empty for section symbols.
     pub fn name(&self, id: SymbolId) -> &str {
-        text(self.strings.get(&self.bytes, self.symbol(id).name))
+        match self.new_name(id) {
+            Some(name) => name,
+            None => text(self.strings.get(&self.bytes, self.symbol(id).name)),
+        }
+    }
+
+    /// The symbols that have another name than in the file: the file's, and the one they have.
+    pub fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let in_file = |id| text(self.strings.get(&self.bytes, self.symbol(id).name));
+        self.renamed.get().into_iter().flatten().map(move |(&id, name)| (in_file(id), &**name))
+    }
+
+    fn new_name(&self, id: SymbolId) -> Option<&str> {
+        self.renamed.get()?.get(&id).map(|name| &**name)
+    }
+
+    /// Gives symbols other names than the file does. Counts once: who held names before holds the file's.
+    pub fn rename(&self, names: impl FnOnce() -> FxHashMap<SymbolId, Box<str>>) {
+        self.renamed.get_or_init(names);
     }
 
     /// Whether a symbol's name starts with that.
     pub(crate) fn name_starts_with(&self, id: SymbolId, start: &[u8]) -> bool {
-        self.strings.from(&self.bytes, self.symbol(id).name).starts_with(start)
+        match self.new_name(id) {
+            Some(name) => name.as_bytes().starts_with(start),
+            None => self.strings.from(&self.bytes, self.symbol(id).name).starts_with(start),
+        }
     }
 
     /// Whether a symbol has the same name as one of another object.
     pub(crate) fn same_name(&self, id: SymbolId, other: &Self, of: SymbolId) -> bool {
+        if self.renamed.get().is_some() || other.renamed.get().is_some() {
+            return self.name(id) == other.name(of);
+        }
         let name = self.strings.get(&self.bytes, self.symbol(id).name);
         let rest = other.strings.from(&other.bytes, other.symbol(of).name).strip_prefix(name);
         rest.is_some_and(|rest| rest.first().is_none_or(|&end| end == 0))

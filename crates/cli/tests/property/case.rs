@@ -78,7 +78,8 @@ struct Case<'a> {
 pub(crate) fn run(seed: u64, edits: u32, layouts: bool, story: &Story) {
     let mut rng = Rng::with_seed(seed);
     let (arguments, profile, debug) = BUILDS[rng.usize(..BUILDS.len())];
-    let program = generate::program(&mut rng);
+    let mut program = generate::program(&mut rng);
+    program.references = debug;
     story.line(format!("cargo livepatch run {} # {profile:?}", arguments.join(" ")));
     let project = project(profile);
     write(&project, &program);

@@ -236,6 +236,7 @@ pub(crate) fn run_part(rng: &mut Rng, program: &Program) -> Expr {
 /// A program to start with.
 pub(crate) fn program(rng: &mut Rng) -> Program {
     let mut program = Program {
+        references: true,
         functions: Vec::new(),
         generics: Vec::new(),
         objects: Vec::new(),

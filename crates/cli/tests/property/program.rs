@@ -164,6 +164,9 @@ pub(crate) struct Program {
     pub(crate) run: Vec<Expr>,
     /// Lines of comment in front of the items.
     pub(crate) remarks: usize,
+    /// Whether closures have written references in their arguments. Such a closure, when it is the first one,
+    /// changes the function's name, which can be seen through with debug information only.
+    pub(crate) references: bool,
 }
 
 impl Expr {

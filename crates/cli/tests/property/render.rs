@@ -295,7 +295,11 @@ fn expression(program: &Program, home: Home, expr: &Expr) -> String {
         }
         Expr::Map { of: [a, b, c], name, body } => {
             let of = format!("[{}, {}, {}]", sub(a), sub(b), sub(c));
-            format!("{of}.iter().map(|&{name}: &u64| {}).fold(0u64, u64::wrapping_add)", sub(body))
+            let elements = match program.references {
+                true => format!("iter().map(|&{name}: &u64|"),
+                false => format!("into_iter().map(|{name}: u64|"),
+            };
+            format!("{of}.{elements} {}).fold(0u64, u64::wrapping_add)", sub(body))
         }
     }
 }

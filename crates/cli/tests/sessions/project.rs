@@ -29,7 +29,11 @@ pub(crate) struct Project {
 impl Project {
     /// An empty folder; its name has a space in it.
     pub(crate) fn empty() -> Self {
-        let dir = tempfile::Builder::new().prefix("a project ").tempdir().expect("a temporary folder");
+        let dir = tempfile::Builder::new()
+            .prefix("a project ")
+            .disable_cleanup(std::env::var_os("LIVEPATCH_KEEP").is_some())
+            .tempdir()
+            .expect("a temporary folder");
         Self { dir }
     }
 
