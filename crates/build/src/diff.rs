@@ -65,9 +65,16 @@ impl Diff {
 
 /// Compares rebuilt crates with what is live.
 pub fn diff(live: &Live, rebuilt: &[CrateObjects], store: &Store) -> Result<Diff, LoadError> {
-    let mut diff = Diff::default();
     let units = changed_units(live, rebuilt, store)?;
-    renamed::keep_names(live, rebuilt, &units, &mut diff.notes);
+    let unsure = renamed::keep_names(live, rebuilt, &units);
+    let mut diff = compare(live, units);
+    diff.notes.extend(unsure);
+    Ok(diff)
+}
+
+/// Compares objects with what is live of their codegen units.
+pub fn compare(live: &Live, units: Vec<(CodegenUnit, Identity, Arc<Object>)>) -> Diff {
+    let mut diff = Diff::default();
     // New statics and thread-locals: demangled name and size in bytes.
     let mut new_storage = FxHashMap::default();
     for (_, _, object) in &units {
@@ -77,7 +84,7 @@ pub fn diff(live: &Live, rebuilt: &[CrateObjects], store: &Store) -> Result<Diff
     if !new_storage.is_empty() {
         refuse_new_types(live, &new_storage, &mut diff);
     }
-    Ok(diff)
+    diff
 }
 
 /// Says so when what runs already is what changed.

@@ -16,14 +16,14 @@ use std::sync::Arc;
 /// The end of a legacy name: the hash's length, `h`, sixteen digits, `E`.
 const HASH: usize = "17h0123456789abcdefE".len();
 
-/// Gives functions that are the same as live ones the names of those, in all objects of a patch. Where it
-/// cannot be known, a note says so.
+/// Gives functions that are the same as live ones the names of those, in all objects of a patch. Returns
+/// notes: of which functions it cannot be known.
 pub(crate) fn keep_names(
     live: &Live,
     rebuilt: &[CrateObjects],
     units: &[(CodegenUnit, Identity, Arc<Object>)],
-    notes: &mut Vec<String>,
-) {
+) -> Vec<String> {
+    let mut notes = Vec::new();
     let mut names: FxHashMap<&str, &str> = FxHashMap::default();
     names.extend(live.objects().flat_map(|(_, object)| object.image.renamed()));
     for (unit, _, new) in units {
@@ -42,7 +42,7 @@ pub(crate) fn keep_names(
         }
     }
     if names.is_empty() {
-        return;
+        return notes;
     }
     // Found before any is given: giving them changes what names say.
     let given: Vec<FxHashMap<SymbolId, Box<str>>> = units
@@ -55,6 +55,7 @@ pub(crate) fn keep_names(
     for ((.., object), given) in units.iter().zip(given) {
         object.image.rename(|| given);
     }
+    notes
 }
 
 /// Finds the functions of one unit that are the same under another name. Returns those of which it cannot be
