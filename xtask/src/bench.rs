@@ -10,7 +10,6 @@ mod floor;
 mod generate;
 mod growth;
 mod livepatch;
-mod memory;
 mod peers;
 mod project;
 mod results;
@@ -26,6 +25,7 @@ use peers::{CargoHot, HotLib};
 use project::{Program, Project, Variant};
 use results::Measured;
 use samples::Series;
+pub(crate) use samples::median;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -2,7 +2,9 @@
 
 use crate::run::{Result, neutral};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Read};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -19,7 +21,10 @@ pub(crate) struct Session {
     command: PathBuf,
     project: PathBuf,
     events: PathBuf,
-    read: usize,
+    /// How many bytes of the events were read.
+    read: u64,
+    /// Events that were read and not passed on.
+    unheard: VecDeque<String>,
     /// The command's process, if it is a child of this one.
     server: Option<u32>,
 }
@@ -29,7 +34,14 @@ impl Session {
     pub(crate) fn new(command: &Path, project: &Path) -> Self {
         let events = project.join("events.jsonl");
         let _ = std::fs::remove_file(&events);
-        Self { command: command.to_owned(), project: project.to_owned(), events, read: 0, server: None }
+        Self {
+            command: command.to_owned(),
+            project: project.to_owned(),
+            events,
+            read: 0,
+            unheard: VecDeque::new(),
+            server: None,
+        }
     }
 
     /// The command that starts it.
@@ -52,11 +64,9 @@ impl Session {
         loop {
             // Before the events are read: it writes none after its end.
             let ended = self.server.is_some_and(has_ended);
-            let text = std::fs::read_to_string(&self.events).unwrap_or_default();
-            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-            for line in whole.lines().skip(self.read) {
-                self.read += 1;
-                let event: Value = serde_json::from_str(line).map_err(|e| format!("event {line:?}: {e}"))?;
+            self.hear().map_err(|error| format!("{}: {error}", self.events.display()))?;
+            while let Some(line) = self.unheard.pop_front() {
+                let event: Value = serde_json::from_str(&line).map_err(|e| format!("event {line:?}: {e}"))?;
                 let kind = event["event"].as_str().unwrap_or_default();
                 if kinds.contains(&kind) {
                     return Ok(event);
@@ -73,6 +83,22 @@ impl Session {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Reads the whole lines that were written since.
+    fn hear(&mut self) -> std::io::Result<()> {
+        let mut file = match File::open(&self.events) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        file.seek(SeekFrom::Start(self.read))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        self.read += whole as u64;
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        self.unheard.extend(text.lines().map(str::to_owned));
+        Ok(())
     }
 
     /// Runs `cargo livepatch <arguments>` on this session.

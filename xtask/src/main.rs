@@ -5,10 +5,14 @@ mod ci;
 mod demo;
 mod directions;
 mod fuzz;
+mod http;
 mod live;
+mod memory;
 mod realworld;
 mod report;
 mod run;
+mod soak;
+mod storm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -28,6 +32,10 @@ enum Chore {
     Bench(bench::Arguments),
     /// Edit unmodified programs of the registry while they run
     Realworld(realworld::Arguments),
+    /// Thousands of patches of one process, each checked; writes benches/results
+    Soak(soak::Arguments),
+    /// Patch a server under load as fast as edits can be made live; writes benches/results
+    Storm(storm::Arguments),
     /// Fuzz everything that reads bytes from outside
     Fuzz {
         /// How long each target runs
@@ -47,6 +55,8 @@ fn main() -> ExitCode {
         Chore::Demo => demo::run(),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Realworld(arguments) => realworld::run(&arguments),
+        Chore::Soak(arguments) => soak::run(&arguments),
+        Chore::Storm(arguments) => storm::run(&arguments),
         Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),

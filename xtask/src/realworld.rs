@@ -1,7 +1,6 @@
 //! Whole programs, most of them published ones, unmodified, edited while they run.
 
 mod exchange;
-mod http;
 mod program;
 mod script;
 mod source;

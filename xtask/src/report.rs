@@ -77,6 +77,31 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     line(&head) + &line(&rule) + &body
 }
 
+/// A number to reach, and what was seen.
+pub(crate) struct Verdict {
+    pub(crate) measure: String,
+    pub(crate) reach: &'static str,
+    pub(crate) limit: f64,
+    pub(crate) seen: f64,
+}
+
+impl Verdict {
+    pub(crate) fn is_met(&self) -> bool {
+        self.seen <= self.limit
+    }
+
+    fn row(&self) -> Vec<String> {
+        let met = if self.is_met() { "yes" } else { "**no**" };
+        vec![self.measure.clone(), self.reach.into(), format!("{:.2}", self.seen), met.into()]
+    }
+}
+
+/// All numbers to reach, as a table.
+pub(crate) fn verdict_table(verdicts: &[Verdict]) -> String {
+    let rows: Vec<Vec<String>> = verdicts.iter().map(Verdict::row).collect();
+    table(&["measure", "reach", "seen", "met"], &rows)
+}
+
 /// Takes this machine's paths out of a text.
 fn scrub(text: &str) -> String {
     let target = target().unwrap_or_default();

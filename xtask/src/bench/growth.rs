@@ -1,9 +1,9 @@
 //! What a hundred patches leave in the process.
 
 use super::contender::{EDIT, Running};
-use super::memory;
 use super::project::Project;
 use crate::live::Live;
+use crate::memory;
 use crate::run::Result;
 use serde_json::{Value, json};
 use std::path::Path;

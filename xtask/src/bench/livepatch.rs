@@ -1,10 +1,10 @@
 //! `cargo livepatch`.
 
 use super::contender::{Contender, EDIT, ms};
-use super::memory;
 use super::project::Project;
 use super::samples::Times;
 use crate::live::Live;
+use crate::memory;
 use crate::run::Result;
 use serde_json::{Value, json};
 use std::path::Path;

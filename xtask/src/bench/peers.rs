@@ -2,9 +2,9 @@
 
 use super::contender::{Contender, EDIT, Running, last_lines, quietly};
 use super::livepatch::DISK_PATCHES;
-use super::memory;
 use super::project::Project;
 use super::samples::Times;
+use crate::memory;
 use crate::run::{Result, cargo, cargo_in, neutral, output, step, target};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

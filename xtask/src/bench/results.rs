@@ -2,7 +2,7 @@
 
 use super::project::Program;
 use super::samples::{Series, extremes, median, ratio};
-use crate::report::{date, machine_line, table};
+use crate::report::{Verdict, date, machine_line, table, verdict_table};
 use serde_json::{Value, json};
 
 /// Everything that was measured.
@@ -18,14 +18,6 @@ pub(super) struct Measured {
 const CALLS: &str = "A patched function is reached by two jumps, the entry's and the island's. `assembly` are \
     functions of the program's own, beside the one that is edited: called directly; through one jump, the \
     least for code that moved while its callers stay as they are; through two.\n\n";
-
-/// A number to reach, and what was seen.
-struct Verdict {
-    measure: String,
-    reach: &'static str,
-    limit: f64,
-    seen: f64,
-}
 
 impl Measured {
     pub(super) fn new(machine: Value) -> Self {
@@ -59,8 +51,7 @@ impl Measured {
             date(),
             machine_line(&self.machine)
         );
-        let rows: Vec<Vec<String>> = self.verdicts().iter().map(Verdict::row).collect();
-        text += &table(&["measure", "reach", "seen", "met"], &rows);
+        text += &verdict_table(&self.verdicts());
         for (program, all) in &self.edits {
             text +=
                 &format!("\n## Edit → live: {}, {} lines of its own\n\n", program.name(), program.lines());
@@ -181,13 +172,6 @@ fn edit_verdicts(program: Program, all: &[Series]) -> Vec<Verdict> {
             seen: fact("server peak bytes") / held,
         },
     ]
-}
-
-impl Verdict {
-    fn row(&self) -> Vec<String> {
-        let met = if self.seen <= self.limit { "yes" } else { "**no**" };
-        vec![self.measure.clone(), self.reach.into(), format!("{:.2}", self.seen), met.into()]
-    }
 }
 
 /// Who took how long, and how that compares with livepatch in the same rounds.

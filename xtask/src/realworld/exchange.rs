@@ -1,6 +1,6 @@
 //! A connection with a protocol of lines.
 
-use super::http::connect;
+use crate::http::connect;
 use crate::run::Result;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

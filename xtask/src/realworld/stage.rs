@@ -1,12 +1,12 @@
 //! A program under edit: started, edited, looked at.
 
 use super::exchange::Exchange;
-use super::http::{Connection, free_port};
 use super::program::{Edit, Expect, Program, ViewSpec};
 use super::source::{Source, locked};
 use super::story::{Step, Story};
 use super::terminal::Terminal;
 use super::view::{Rewrite, View};
+use crate::http::{Connection, free_port};
 use crate::live::{Live, OUTCOMES, Session};
 use crate::run::{Result, write};
 use serde_json::Value;

@@ -1,9 +1,9 @@
 //! What a program's user sees.
 
 use super::exchange::Exchange;
-use super::http::Connection;
 use super::program::{Program, ViewSpec};
 use super::terminal::Terminal;
+use crate::http::Connection;
 use crate::live::Lines;
 use crate::run::{Result, write};
 use std::path::{Path, PathBuf};
