@@ -87,7 +87,7 @@ fn samples(mut perf: Child, data: &Path) -> HashMap<PathBuf, usize> {
 fn go_on(live: &mut Live) {
     let begun: u64 = live.ask("?").parse().unwrap();
     let since = Instant::now();
-    while live.ask("?").parse::<u64>().unwrap() < begun + 2_000 {
+    while live.ask("?").parse::<u64>().unwrap() < begun + 5_000 {
         assert!(since.elapsed() < Duration::from_secs(60), "it stands still");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -115,5 +115,8 @@ fn perf_names_patched_functions() {
     let perf = record(live.pid(), &data);
     go_on(&mut live);
     let found = samples(perf, &data);
-    assert!(!found.is_empty() && found.keys().all(in_image), "the old body is not run any more: {found:?}");
+    // The jump at its entry still is: an instruction of hundreds.
+    let patched: usize = found.iter().filter(|(file, _)| in_image(file)).map(|(_, samples)| samples).sum();
+    let before = found.get(&host).copied().unwrap_or_default();
+    assert!(patched > 10 * before, "the old body is not run any more: {found:?}");
 }
