@@ -43,6 +43,8 @@ pub(super) struct Run {
 pub(super) struct CargoJob {
     /// Why the program is to start anew; none for the first start.
     reason: Option<String>,
+    /// Whether another edit could go live as a patch if this one cannot be built.
+    is_fallback: bool,
     handle: Option<Handle>,
     replies: Vec<Sender<Answer>>,
 }
@@ -67,13 +69,22 @@ impl Server {
         if let Some(run) = &mut self.run {
             run.editing.cancel();
         }
-        self.cargo = Some(CargoJob { reason, handle: None, replies });
+        self.cargo = Some(CargoJob { reason, is_fallback: false, handle: None, replies });
         let (recipe, project, sender) = (self.recipe.clone(), self.project.clone(), self.sender.clone());
         std::thread::spawn(move || {
             let running = |handle| drop(sender.send(Message::CargoRuns(handle)));
             let result = recipe.build(&project, &running).map(Box::new);
             let _ = sender.send(Message::Cargo(result));
         });
+    }
+
+    /// Lets cargo build what cannot be a patch. If cargo cannot build it either, the next edit may be the cure,
+    /// and be a patch.
+    pub(super) fn fall_back_to_cargo(&mut self, reason: String) {
+        self.begin_cargo(Some(reason), Vec::new());
+        if let Some(job) = &mut self.cargo {
+            job.is_fallback = true;
+        }
     }
 
     pub(super) fn cargo_runs(&mut self, handle: Handle) {
@@ -124,7 +135,8 @@ impl Server {
         Next::Continue
     }
 
-    /// Cargo cannot build what is there now: the program goes on, and the next edit is cargo's again.
+    /// Cargo cannot build what is there now: the program goes on. If it was cargo's to begin with, so is the
+    /// next edit.
     fn build_failed(&mut self, job: CargoJob, failure: &Failure) {
         let said = match failure {
             Failure::Build { .. } => "cargo cannot build it".to_owned(),
@@ -136,7 +148,7 @@ impl Server {
         for reply in job.replies {
             let _ = reply.send(Answer::Refused { said: said.clone() });
         }
-        self.needs_cargo = Some(reason);
+        self.needs_cargo = (!job.is_fallback).then_some(reason);
         self.retry_after_cargo();
     }
 

@@ -295,7 +295,7 @@ impl Server {
             let reason = format!("{reason}: it needs a restart");
             self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
         } else {
-            self.begin_cargo(Some(reason), Vec::new());
+            self.fall_back_to_cargo(reason);
         }
     }
 
