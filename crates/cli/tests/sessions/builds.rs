@@ -109,7 +109,7 @@ fn release_with_lto_and_strip_is_captured_without() {
         crate::project::manifest("app", "[profile.release]\nlto = 'thin'\nstrip = true\npanic = 'abort'\n");
     project.write("Cargo.toml", &manifest);
     let mut session = Session::start_with(&project, &["--release"]);
-    assert!(session.said().contains("lto is off for this build (profile `release` asks for it)"));
+    session.wait_until_said("lto is off for this build (profile `release` asks for it)");
     project.write("src/number.rs", "pub fn number() -> u64 { std::hint::black_box(2) }\n");
     session.wait_for("edit");
 }

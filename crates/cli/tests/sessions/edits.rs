@@ -53,7 +53,7 @@ fn what_does_not_compile_is_told_once_and_the_cure_goes_live() {
     let diagnostic = &rejected["diagnostics"][0];
     assert_eq!(diagnostic["message"], "mismatched types");
     assert_eq!(diagnostic["file"], "src/number.rs");
-    assert!(session.said().contains("error[E0308]: mismatched types"));
+    session.wait_until_said("error[E0308]: mismatched types");
     assert_eq!(session.rest(QUIET), [""; 0]);
     project.write("src/number.rs", &number(2));
     session.wait_for("patched");

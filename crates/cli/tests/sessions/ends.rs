@@ -46,5 +46,5 @@ fn a_program_that_replaces_itself_is_not_patched_any_more() {
     project.write("src/main.rs", main);
     let mut session = Session::start(&project);
     assert!(session.wait().success());
-    assert!(session.said().contains("replaced itself (exec)"), "{}", session.said());
+    session.wait_until_said("replaced itself (exec)");
 }

@@ -7,15 +7,20 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long what was said is waited for when the command has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Session {
     pub(crate) child: Child,
     events: PathBuf,
     seen: usize,
     said: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 pub(crate) fn command(project: &Project, arguments: &[&str]) -> Command {
@@ -50,9 +55,11 @@ impl Session {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command can be run");
         let said = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().expect("it is piped"), said.clone());
-        collect(child.stderr.take().expect("it is piped"), said.clone());
-        Self { child, events, seen: 0, said }
+        let readers = [
+            collect(child.stdout.take().expect("it is piped"), said.clone()),
+            collect(child.stderr.take().expect("it is piped"), said.clone()),
+        ];
+        Self { child, events, seen: 0, said, readers }
     }
 
     /// All events so far.
@@ -110,6 +117,11 @@ impl Session {
         let since = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                // What it said last may still be read. Who outlives it may hold the pipes open.
+                let ended = Instant::now();
+                while ended.elapsed() < LAST_WORDS && !self.readers.iter().all(JoinHandle::is_finished) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 return status;
             }
             assert!(since.elapsed() < PATIENCE, "it does not end:\n{}", self.report());
@@ -141,11 +153,11 @@ impl Drop for Session {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
+fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
             into.lock().expect("nobody panics with it").push_str(&String::from_utf8_lossy(&buffer[..read]));
         }
-    });
+    })
 }
