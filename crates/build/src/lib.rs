@@ -18,5 +18,6 @@ pub mod rebuild;
 mod renamed;
 pub mod resolve;
 pub mod session;
+pub mod stubs;
 pub mod threads;
 pub mod write;

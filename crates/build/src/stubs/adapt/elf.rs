@@ -1,0 +1,309 @@
+//! Relocatable ELF objects, edited in place; a longer symbol table and its strings go to the end of the file.
+//!
+//! Specification: System V gABI chapter 4.
+
+use super::rules::{Edit, Site};
+use super::{Adapted, Change, Means, Names, Reaches};
+use crate::stubs::resolve::Cell;
+use crate::stubs::target::{InstructionSet, StubTarget};
+use crate::stubs::{ADDRESS_OF, StubError, THREAD_OFFSET_OF};
+use object::elf;
+use object::read::elf::{FileHeader, Rel as _, Rela as _, SectionHeader as _, SectionTable, SymbolTable};
+use object::{FileKind, LittleEndian as LE, SectionIndex};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// Adapts an object.
+pub(super) fn adapt(object: &[u8], target: StubTarget, names: &Names) -> Result<Adapted, StubError> {
+    match FileKind::parse(object).map_err(fail())? {
+        FileKind::Elf32 => adapt_class::<elf::FileHeader32<LE>>(object, target, names),
+        _ => adapt_class::<elf::FileHeader64<LE>>(object, target, names),
+    }
+}
+
+fn fail() -> impl Fn(object::read::Error) -> StubError {
+    StubError::unreadable("relocatable object")
+}
+
+/// A relocation of an object.
+#[derive(Clone, Copy)]
+struct Relocation {
+    /// Where its `r_info` is in the file.
+    info: usize,
+    kind: u32,
+    symbol: usize,
+    offset: usize,
+    addend: Option<i64>,
+    section: SectionIndex,
+}
+
+fn adapt_class<H: FileHeader<Endian = LE>>(
+    object: &[u8],
+    target: StubTarget,
+    names: &Names,
+) -> Result<Adapted, StubError> {
+    let header = H::parse(object).map_err(fail())?;
+    let sections = header.sections(LE, object).map_err(fail())?;
+    let symbols = sections.symbols(LE, object, elf::SHT_SYMTAB).map_err(fail())?;
+    let meanings = meanings(&symbols, names)?;
+    let relocations = relocations(header, object, &sections)?;
+    let mut editor = Editor {
+        bytes: object.to_vec(),
+        wide: header.is_class_64(),
+        first_new: symbols.len(),
+        new: Vec::new(),
+        by_name: FxHashMap::default(),
+        changes: Vec::new(),
+    };
+    let data = |section: SectionIndex| -> Result<(usize, &[u8]), StubError> {
+        let section = sections.section(section).map_err(fail())?;
+        let start: u64 = section.sh_offset(LE).into();
+        let data = section.data(LE, object).map_err(fail())?;
+        Ok((usize::try_from(start).unwrap_or(usize::MAX), data))
+    };
+    let site = |one: &Relocation, only_computed| {
+        let (_, data) = data(one.section)?;
+        let (kind, offset, addend) = (one.kind, one.offset, one.addend);
+        Ok::<_, StubError>(Site {
+            instructions: target.instructions,
+            kind,
+            offset,
+            addend,
+            data,
+            only_computed,
+        })
+    };
+    // Whose address code uses without computing it first.
+    let mut used: FxHashSet<usize> = FxHashSet::default();
+    if target.instructions == InstructionSet::Aarch64 {
+        for one in relocations.iter().filter(|one| meanings.contains_key(&one.symbol)) {
+            if is_direct(target, one.kind) && !site(one, false)?.computes() {
+                used.insert(one.symbol);
+            }
+        }
+    }
+    let mut swallowed = false;
+    for one in &relocations {
+        if std::mem::take(&mut swallowed) {
+            let none = editor.info(0, 0);
+            editor.write(one.info, &none);
+            continue;
+        }
+        let Some(&(name, means)) = meanings.get(&one.symbol) else { continue };
+        let Some(edit) = site(one, !used.contains(&one.symbol))?.edit(means) else { continue };
+        swallowed = edit.swallows;
+        let (start, _) = data(one.section)?;
+        let section = sections.section(one.section).map_err(fail())?;
+        let section = sections.section_name(LE, section).unwrap_or_default();
+        editor.apply(one, edit, name, start, &String::from_utf8_lossy(section))?;
+    }
+    if !editor.new.is_empty() {
+        editor.append_symbols(header, object, &sections, &symbols)?;
+    }
+    Ok(Adapted { bytes: editor.bytes, changes: editor.changes })
+}
+
+fn is_direct(target: StubTarget, kind: u32) -> bool {
+    use crate::stubs::references::References;
+    References::of(target, object::RelocationFlags::Elf { r_type: kind }) == References::DIRECT
+}
+
+/// What the object's undefined symbols mean, by index.
+fn meanings<'n, H: FileHeader<Endian = LE>>(
+    symbols: &SymbolTable<'_, H>,
+    names: &'n Names,
+) -> Result<FxHashMap<usize, (&'n str, Means)>, StubError> {
+    use object::read::elf::Sym as _;
+    let mut meanings = FxHashMap::default();
+    for (at, symbol) in symbols.enumerate() {
+        if symbol.st_shndx(LE) != elf::SHN_UNDEF {
+            continue;
+        }
+        let name = symbols.symbol_name(LE, symbol).map_err(fail())?;
+        let known = std::str::from_utf8(name).ok().and_then(|name| names.get_key_value(name));
+        if let Some((name, means)) = known {
+            meanings.insert(at.0, (name.as_str(), *means));
+        }
+    }
+    Ok(meanings)
+}
+
+/// The relocations of what the running program has in memory.
+fn relocations<H: FileHeader<Endian = LE>>(
+    header: &H,
+    object: &[u8],
+    sections: &SectionTable<'_, H>,
+) -> Result<Vec<Relocation>, StubError> {
+    let wide = header.is_class_64();
+    let mut all = Vec::new();
+    let position = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    for section in sections.iter() {
+        let applies_to = SectionIndex(section.sh_info(LE) as usize);
+        let loaded = sections
+            .section(applies_to)
+            .is_ok_and(|to| to.sh_flags(LE).into() & u64::from(elf::SHF_ALLOC) != 0);
+        if !loaded {
+            continue;
+        }
+        let start: u64 = section.sh_offset(LE).into();
+        // `r_info` is the second field.
+        let info = |at: usize, size: usize| position(start) + at * size + if wide { 8 } else { 4 };
+        if let Some((entries, _)) = section.rela(LE, object).map_err(fail())? {
+            all.extend(entries.iter().enumerate().map(|(at, one)| Relocation {
+                info: info(at, size_of::<H::Rela>()),
+                kind: one.r_type(LE, false),
+                symbol: one.symbol(LE, false).map_or(0, |index| index.0),
+                offset: position(one.r_offset(LE).into()),
+                addend: Some(one.r_addend(LE).into()),
+                section: applies_to,
+            }));
+        } else if let Some((entries, _)) = section.rel(LE, object).map_err(fail())? {
+            all.extend(entries.iter().enumerate().map(|(at, one)| Relocation {
+                info: info(at, size_of::<H::Rel>()),
+                kind: one.r_type(LE),
+                symbol: one.symbol(LE).map_or(0, |index| index.0),
+                offset: position(one.r_offset(LE).into()),
+                addend: None,
+                section: applies_to,
+            }));
+        }
+    }
+    Ok(all)
+}
+
+struct Editor {
+    bytes: Vec<u8>,
+    wide: bool,
+    /// The index of the first symbol that is added.
+    first_new: usize,
+    /// Names of symbols to be added.
+    new: Vec<String>,
+    by_name: FxHashMap<String, usize>,
+    changes: Vec<Change>,
+}
+
+impl Editor {
+    fn apply(
+        &mut self,
+        one: &Relocation,
+        edit: Edit,
+        name: &str,
+        section_start: usize,
+        section: &str,
+    ) -> Result<(), StubError> {
+        let symbol = match edit.cell {
+            Some(Cell::Address) => self.symbol(format!("{ADDRESS_OF}{name}")),
+            Some(Cell::ThreadOffset) => self.symbol(format!("{THREAD_OFFSET_OF}{name}")),
+            None => 0,
+        };
+        let info = self.info(symbol, edit.kind);
+        self.write(one.info, &info);
+        if let Some((at, bytes)) = &edit.patch {
+            let at = section_start.checked_add(*at);
+            let at = at.ok_or(StubError::Inconsistent { what: "a section" })?;
+            self.write(at, bytes);
+        }
+        self.changes.push(Change {
+            name: name.to_owned(),
+            section: section.to_owned(),
+            offset: one.offset as u64,
+            to: if edit.cell.is_some() { Reaches::Cell } else { Reaches::Value },
+        });
+        Ok(())
+    }
+
+    /// The bytes of `r_info`.
+    fn info(&self, symbol: usize, kind: u32) -> Vec<u8> {
+        if self.wide {
+            ((symbol as u64) << 32 | u64::from(kind)).to_le_bytes().to_vec()
+        } else {
+            ((symbol as u32) << 8 | kind & 0xff).to_le_bytes().to_vec()
+        }
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        // All of these places were read before.
+        if let Some(field) = at.checked_add(bytes.len()).and_then(|end| self.bytes.get_mut(at..end)) {
+            field.copy_from_slice(bytes);
+        }
+    }
+
+    fn symbol(&mut self, name: String) -> usize {
+        if let Some(&at) = self.by_name.get(&name) {
+            return at;
+        }
+        let at = self.first_new + self.new.len();
+        self.new.push(name.clone());
+        self.by_name.insert(name, at);
+        at
+    }
+
+    fn append_symbols<H: FileHeader<Endian = LE>>(
+        &mut self,
+        header: &H,
+        object: &[u8],
+        sections: &SectionTable<'_, H>,
+        symbols: &SymbolTable<'_, H>,
+    ) -> Result<(), StubError> {
+        let too_large = |_| StubError::TooLarge { what: "symbols" };
+        if !self.wide && self.first_new + self.new.len() >= 1 << 24 {
+            return Err(StubError::TooLarge { what: "symbols" });
+        }
+        let table = sections.section(symbols.section()).map_err(fail())?;
+        let strings = sections.section(symbols.string_section()).map_err(fail())?;
+        let mut table_bytes = table.data(LE, object).map_err(fail())?.to_vec();
+        let mut string_bytes = strings.data(LE, object).map_err(fail())?.to_vec();
+        for name in &self.new {
+            let at = u32::try_from(string_bytes.len()).map_err(too_large)?;
+            string_bytes.extend_from_slice(name.as_bytes());
+            string_bytes.push(0);
+            let info = elf::STB_GLOBAL << 4 | elf::STT_NOTYPE;
+            table_bytes.extend_from_slice(&at.to_le_bytes());
+            // Undefined, value 0, size 0; hidden, so that no linker makes an import of it.
+            if self.wide {
+                table_bytes.extend_from_slice(&[info, elf::STV_HIDDEN, 0, 0]);
+                table_bytes.extend_from_slice(&[0; 16]);
+            } else {
+                table_bytes.extend_from_slice(&[0; 8]);
+                table_bytes.extend_from_slice(&[info, elf::STV_HIDDEN, 0, 0]);
+            }
+        }
+        self.move_section(header, symbols.section(), &table_bytes)?;
+        self.move_section(header, symbols.string_section(), &string_bytes)?;
+        // A table of section indices has one entry for each symbol.
+        let extended = symbols.shndx_section();
+        if extended.0 != 0 {
+            let section = sections.section(extended).map_err(fail())?;
+            let mut bytes = section.data(LE, object).map_err(fail())?.to_vec();
+            bytes.resize(bytes.len() + 4 * self.new.len(), 0);
+            self.move_section(header, extended, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a section's new contents at the end of the file.
+    fn move_section<H: FileHeader<Endian = LE>>(
+        &mut self,
+        header: &H,
+        section: SectionIndex,
+        contents: &[u8],
+    ) -> Result<(), StubError> {
+        let table: u64 = header.e_shoff(LE).into();
+        let table = usize::try_from(table).unwrap_or(usize::MAX);
+        let size = usize::from(header.e_shentsize(LE));
+        let entry = section.0.checked_mul(size).and_then(|at| at.checked_add(table));
+        let entry = entry.ok_or(StubError::Inconsistent { what: "the section table" })?;
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        let (start, length) = (self.bytes.len() as u64, contents.len() as u64);
+        self.bytes.extend_from_slice(contents);
+        // sh_offset and sh_size follow each other.
+        if self.wide {
+            self.write(entry + 24, &[start.to_le_bytes(), length.to_le_bytes()].concat());
+        } else {
+            let too_large = |_| StubError::TooLarge { what: "symbols" };
+            let (start, length) =
+                (u32::try_from(start).map_err(too_large)?, u32::try_from(length).map_err(too_large)?);
+            self.write(entry + 16, &[start.to_le_bytes(), length.to_le_bytes()].concat());
+        }
+        Ok(())
+    }
+}
