@@ -2,6 +2,7 @@
 
 use crate::directions;
 use crate::run::{Result, cargo, step};
+use std::path::Path;
 use std::process::Command;
 
 /// Programs that tests compare with. A test that misses one says so and is skipped.
@@ -12,6 +13,20 @@ const TOOLS: &[(&str, &str)] = &[
     ("readelf", "binutils"),
     ("gdb", "gdb"),
     ("perf", "linux-perf"),
+    ("clang", "clang"),
+    ("llvm-nm", "llvm"),
+    ("qemu-aarch64", "qemu-user"),
+    ("aarch64-linux-gnu-ld", "binutils-aarch64-linux-gnu"),
+    ("arm-linux-gnueabihf-ld", "binutils-arm-linux-gnueabihf"),
+    ("riscv64-linux-gnu-ld", "binutils-riscv64-linux-gnu"),
+];
+
+/// C libraries of other machines, and their packages.
+const LIBRARIES: &[(&str, &str)] = &[
+    ("/usr/aarch64-linux-gnu/lib/Scrt1.o", "libc6-dev-arm64-cross"),
+    ("/usr/arm-linux-gnueabihf/lib/Scrt1.o", "libc6-dev-armhf-cross"),
+    ("/usr/riscv64-linux-gnu/lib/Scrt1.o", "libc6-dev-riscv64-cross"),
+    ("/usr/i686-linux-gnu/lib/Scrt1.o", "libc6-dev-i386-cross"),
 ];
 
 /// Installs what the tests need, where that is possible, and runs them all.
@@ -37,8 +52,9 @@ pub(crate) fn all() -> Result {
 /// Installs missing tools with the system's package manager, if this is a machine where that works.
 fn install() {
     let works = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    let missing: Vec<&str> =
-        TOOLS.iter().filter(|(program, _)| !works(program)).map(|(_, package)| *package).collect();
+    let tools = TOOLS.iter().filter(|(program, _)| !works(program));
+    let libraries = LIBRARIES.iter().filter(|(file, _)| !Path::new(file).exists());
+    let missing: Vec<&str> = tools.chain(libraries).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return;
     }
@@ -46,9 +62,13 @@ fn install() {
     let apt =
         |arguments: &[&str]| Command::new("apt-get").args(arguments).status().is_ok_and(|s| s.success());
     let update = apt(&["update", "--quiet"]);
+    let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    if update && apt(&[&install[..], &missing].concat()) {
+        return;
+    }
     // One by one: distributions name some of them otherwise.
     for package in missing {
-        if !(update && apt(&["install", "--yes", "--quiet", "--no-install-recommends", package])) {
+        if !(update && apt(&[&install[..], &[package]].concat())) {
             eprintln!("could not install {package}: tests that need it are skipped and say so");
         }
     }

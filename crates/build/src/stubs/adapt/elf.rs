@@ -12,6 +12,9 @@ use object::read::elf::{FileHeader, Rel as _, Rela as _, SectionHeader as _, Sec
 use object::{FileKind, LittleEndian as LE, SectionIndex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+/// What the names of symbols begin with that nothing refers to any more.
+const UNUSED: &str = "__livepatch_unused.";
+
 /// Adapts an object.
 pub(super) fn adapt(object: &[u8], target: StubTarget, names: &Names) -> Result<Adapted, StubError> {
     match FileKind::parse(object).map_err(fail())? {
@@ -52,6 +55,7 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
         first_new: symbols.len(),
         new: Vec::new(),
         by_name: FxHashMap::default(),
+        changed: FxHashSet::default(),
         changes: Vec::new(),
     };
     let data = |section: SectionIndex| -> Result<(usize, &[u8]), StubError> {
@@ -82,6 +86,7 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
         }
     }
     let mut swallowed = false;
+    let mut left: FxHashSet<usize> = FxHashSet::default();
     for one in &relocations {
         if std::mem::take(&mut swallowed) {
             let none = editor.info(0, 0);
@@ -89,14 +94,19 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
             continue;
         }
         let Some(&(name, means)) = meanings.get(&one.symbol) else { continue };
-        let Some(edit) = site(one, !used.contains(&one.symbol))?.edit(means) else { continue };
+        let Some(edit) = site(one, !used.contains(&one.symbol))?.edit(means) else {
+            left.insert(one.symbol);
+            continue;
+        };
         swallowed = edit.swallows;
         let (start, _) = data(one.section)?;
         let section = sections.section(one.section).map_err(fail())?;
         let section = sections.section_name(LE, section).unwrap_or_default();
+        editor.changed.insert(one.symbol);
         editor.apply(one, edit, name, start, &String::from_utf8_lossy(section))?;
     }
-    if !editor.new.is_empty() {
+    editor.changed.retain(|symbol| !left.contains(symbol));
+    if !editor.changes.is_empty() {
         editor.append_symbols(header, object, &sections, &symbols)?;
     }
     Ok(Adapted { bytes: editor.bytes, changes: editor.changes })
@@ -178,6 +188,8 @@ struct Editor {
     /// Names of symbols to be added.
     new: Vec<String>,
     by_name: FxHashMap<String, usize>,
+    /// Symbols that references were changed of; in the end those that no reference is left of.
+    changed: FxHashSet<usize>,
     changes: Vec<Change>,
 }
 
@@ -244,7 +256,12 @@ impl Editor {
         sections: &SectionTable<'_, H>,
         symbols: &SymbolTable<'_, H>,
     ) -> Result<(), StubError> {
-        let too_large = |_| StubError::TooLarge { what: "symbols" };
+        let string = |strings: &mut Vec<u8>, name: &str| {
+            let at = u32::try_from(strings.len()).map_err(|_| StubError::TooLarge { what: "symbols" })?;
+            strings.extend_from_slice(name.as_bytes());
+            strings.push(0);
+            Ok::<u32, StubError>(at)
+        };
         if !self.wide && self.first_new + self.new.len() >= 1 << 24 {
             return Err(StubError::TooLarge { what: "symbols" });
         }
@@ -253,18 +270,19 @@ impl Editor {
         let mut table_bytes = table.data(LE, object).map_err(fail())?.to_vec();
         let mut string_bytes = strings.data(LE, object).map_err(fail())?.to_vec();
         for name in &self.new {
-            let at = u32::try_from(string_bytes.len()).map_err(too_large)?;
-            string_bytes.extend_from_slice(name.as_bytes());
-            string_bytes.push(0);
-            let info = elf::STB_GLOBAL << 4 | elf::STT_NOTYPE;
-            table_bytes.extend_from_slice(&at.to_le_bytes());
-            // Undefined, value 0, size 0; hidden, so that no linker makes an import of it.
-            if self.wide {
-                table_bytes.extend_from_slice(&[info, elf::STV_HIDDEN, 0, 0]);
-                table_bytes.extend_from_slice(&[0; 16]);
-            } else {
-                table_bytes.extend_from_slice(&[0; 8]);
-                table_bytes.extend_from_slice(&[info, elf::STV_HIDDEN, 0, 0]);
+            // Hidden, so that no linker makes an import of it.
+            let name = string(&mut string_bytes, name)?;
+            table_bytes.extend_from_slice(&self.entry(name, elf::STB_GLOBAL, elf::SHN_UNDEF));
+        }
+        let size = if self.wide { 24 } else { 16 };
+        for &symbol in &self.changed {
+            // Nothing refers to it any more: it needs no definition, and must not look as if it did.
+            let name = symbols.symbol(object::SymbolIndex(symbol)).map_err(fail())?;
+            let name = symbols.symbol_name(LE, name).map_err(fail())?;
+            let name = format!("{UNUSED}{}", String::from_utf8_lossy(name));
+            let name = string(&mut string_bytes, &name)?;
+            if let Some(entry) = table_bytes.get_mut(symbol * size..(symbol + 1) * size) {
+                entry.copy_from_slice(&self.entry(name, elf::STB_WEAK, elf::SHN_ABS));
             }
         }
         self.move_section(header, symbols.section(), &table_bytes)?;
@@ -278,6 +296,14 @@ impl Editor {
             self.move_section(header, extended, &bytes)?;
         }
         Ok(())
+    }
+
+    /// A hidden symbol without type, value and size.
+    fn entry(&self, name: u32, binding: u8, section: u16) -> Vec<u8> {
+        let info = [binding << 4 | elf::STT_NOTYPE, elf::STV_HIDDEN];
+        let (info, rest) = ([info, section.to_le_bytes()].concat(), if self.wide { 16 } else { 8 });
+        let parts = if self.wide { [info, vec![0; rest]] } else { [vec![0; rest], info] };
+        [name.to_le_bytes().to_vec(), parts.concat()].concat()
     }
 
     /// Puts a section's new contents at the end of the file.

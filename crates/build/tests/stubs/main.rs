@@ -1,0 +1,5 @@
+//! Stub objects, by what linkers, loaders and processors make of them.
+
+mod elf;
+mod machine;
+mod tools;
