@@ -23,7 +23,7 @@ use livepatch_object::entry::x86_64::{self, Entry, EntryError, Function};
 use livepatch_proto::{IslandPage, MemoryWrite, Redirect, Trap, TrapTarget, WireAddress, WireRange};
 use pages::{Arena, Code, Wanted};
 use space::Space;
-use stages::Text;
+use stages::{Staged, Text};
 use std::ops::Range;
 use thiserror::Error;
 
@@ -182,17 +182,22 @@ impl Islands {
         let direct = island.as_ref().and_then(|island| island.direct.clone());
         writes.extend(direct.as_ref().map(|(_, stub)| stub.clone()));
         writes.extend(island.as_ref().map(Island::write));
-        let jump = island.as_ref().map(|island| island.displacement);
-        let staged = self.text.stage(function, &entry, jump);
+        let displacement = island.as_ref().map(|island| island.displacement);
+        let staged = self.text.stage(function, &entry, displacement);
         let traps = traps(&entry, &copy, staged.entry_traps.then_some(slot));
+        let (slot, original) = (WireAddress(slot.0), WireAddress(copy.at.0));
+        let entry_at = WireAddress(function.entry.0);
+        let jump = direct.map(|(jump, _)| jump);
+        let through_slot = jump.map(DirectJump::through_slot);
+        let Staged { expected, stages, .. } = staged;
         Ok(Redirection {
-            slot: WireAddress(slot.0),
-            original: WireAddress(copy.at.0),
+            slot,
+            original,
             pages: std::mem::take(&mut self.unsent),
             writes,
-            jump: direct.map(|(jump, _)| jump),
+            jump,
             traps,
-            redirect: staged.redirect,
+            redirect: Redirect { entry: entry_at, slot, original, jump: through_slot, expected, stages },
             method: entry.method(),
             hazards: entry.hazards(),
         })

@@ -5,11 +5,12 @@ use crate::live::{Body, Location, Module};
 use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
 use livepatch_object::host::Host;
 use livepatch_proto::{
-    Hello, LoadedModule, ModuleKey, ModuleTls, SlotSet, TlsReserve, WireAddress, WireRange,
+    Hello, LoadedModule, ModuleKey, ModuleTls, Redirected, SlotSet, TlsReserve, WireAddress, WireRange,
 };
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// No relocated prologue is longer, in bytes: it holds the few instructions that a jump overwrites.
@@ -27,6 +28,12 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// The slot of a function that an earlier session redirected.
+    fn inherited(known: &Redirected) -> Self {
+        let jump = known.jump.map(DirectJump::of);
+        Self { at: known.slot, original: known.original, jump }
+    }
+
     /// Has callers get to `target` from now on.
     pub fn set(&self, target: WireAddress) -> SlotSet {
         SlotSet { slot: self.at, target, jump: self.jump.map(|jump| jump.toward(target)) }
@@ -61,6 +68,9 @@ pub struct Process {
     thread_locals: ThreadLocals,
     /// Names the host where it is a library.
     library: Option<ModuleKey>,
+    guarded: bool,
+    /// What earlier sessions redirected.
+    inherited: Arc<[Redirected]>,
 }
 
 /// Where the host's thread-locals are.
@@ -131,6 +141,7 @@ impl Process {
         if let livepatch_proto::Redirection::Unavailable { reason } = &hello.redirection {
             return Err(ProcessError::NoRedirection { pid, reason: reason.clone() });
         }
+        let guarded = hello.redirection != livepatch_proto::Redirection::Unguarded;
         let slide = Slide::between(host.entry(), RuntimeAddress(hello.aslr_reference.0));
         let extent = host.extent();
         let bounds = slide.runtime(extent.start).zip(slide.runtime(extent.end));
@@ -150,7 +161,33 @@ impl Process {
             tls_reserve: hello.tls_reserve,
             thread_locals: host.tls().map_or(ThreadLocals::Absent, |tls| ThreadLocals::At(tls.tp_offset(0))),
             library: None,
+            guarded,
+            inherited: Arc::default(),
         })
+    }
+
+    /// Takes over what earlier sessions redirected: their slots are used on. Returns where they must point
+    /// for the process to be at the base build.
+    pub fn inherit(&mut self, redirected: &[Redirected]) -> Vec<SlotSet> {
+        self.inherited = redirected.into();
+        self.current = 0;
+        self.use_inherited_slots();
+        redirected.iter().map(|known| Slot::inherited(known).set(known.original)).collect()
+    }
+
+    fn use_inherited_slots(&mut self) {
+        for known in self.inherited.clone().iter() {
+            let entry = RuntimeAddress(known.entry.0);
+            if let Some(link) = self.slide.link(entry).filter(|_| self.host.contains(&entry)) {
+                let entry = Location { module: Module::Host, position: link.0 };
+                self.slots.insert(entry, Slot::inherited(known));
+            }
+        }
+    }
+
+    /// Whether the agent sees to it that traps arrive, whenever a thread comes to one.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
     }
 
     /// A library that the process of `self` has loaded.
@@ -170,7 +207,7 @@ impl Process {
         }
         let mut islands = Islands::new(crate::place::PAGE, range.clone(), free_ranges).of_library();
         islands.avoid(self.islands.taken());
-        Ok(Self {
+        let mut library = Self {
             pid: self.pid,
             current: self.current,
             slide,
@@ -185,7 +222,11 @@ impl Process {
                 ModuleTls::Dynamic { module } => ThreadLocals::Dynamic(module),
             },
             library: Some(module.key.clone()),
-        })
+            guarded: self.guarded,
+            inherited: self.inherited.clone(),
+        };
+        library.use_inherited_slots();
+        Ok(library)
     }
 
     /// What names the host where it is a library; none for the program itself.

@@ -103,6 +103,9 @@ wire_enum! {
             /// What failed.
             reason: String,
         },
+        /// At their entry, as long as no thread has to trap later: the agent was loaded into a program that
+        /// ran already, which blocks signals and replaces handlers without the agent's knowledge.
+        3 => Unguarded,
     }
 }
 
@@ -154,7 +157,7 @@ pub struct Hello {
     pub current: u32,
     /// Whether and how functions can be redirected.
     pub redirection: Redirection,
-    /// Storage for new thread-locals, if the agent was preloaded.
+    /// Storage for new thread-locals that no earlier session has used, if the agent was preloaded.
     pub tls_reserve: Option<TlsReserve>,
     /// Ranges that nothing is mapped in, within 2 GiB of a loaded module, ascending.
     pub free_ranges: Vec<WireRange>,

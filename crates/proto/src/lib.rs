@@ -16,6 +16,7 @@
 //! Whoever can speak this protocol runs code in the process: servers listen on a local socket that
 //! only its owner can open, and the process proves with a per-session [`Token`] that it was invited.
 
+pub mod attach;
 pub mod codec;
 mod crash;
 pub mod frame;
@@ -30,8 +31,8 @@ pub use hello::{Arch, BuildId, Hello, MAGIC, Origin, Os, Redirection, TlsReserve
 pub use message::{ApplyError, FromProcess, LogLevel, ToProcess};
 pub use module::{Generation, LoadedModule, ModuleKey, ModuleList, ModuleTls};
 pub use patch::{
-    ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, JumpSet, MemoryWrite, Patch, Redirect, SlotSet,
-    Stage, Times, TlsInit, Trap, TrapTarget, WordStore,
+    ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, JumpSet, MemoryWrite, Patch, Redirect,
+    Redirected, SlotSet, Stage, Times, TlsInit, Trap, TrapTarget, WordStore,
 };
 
 /// The protocol this crate speaks. Raised whenever the layout of any message changes.

@@ -3,7 +3,8 @@
 use crate::codec::wire_enum;
 use crate::frame::Message;
 use crate::{
-    BuildId, Crash, Generation, Hello, ModuleKey, ModuleList, Patch, SlotSet, Times, WireAddress, WireRange,
+    BuildId, Crash, Generation, Hello, ModuleKey, ModuleList, Patch, Redirected, SlotSet, Times, WireAddress,
+    WireRange,
 };
 
 wire_enum! {
@@ -59,6 +60,8 @@ wire_enum! {
             /// As in [`FromProcess::Loaded`]. Those with lower numbers go on too.
             ticket: u32,
         },
+        /// Asks which functions were redirected so far, in earlier sessions too.
+        11 => Redirections,
     }
 }
 
@@ -121,6 +124,11 @@ wire_enum! {
         10 => Crashed {
             /// Where and why.
             crash: Crash,
+        },
+        /// Answers [`ToProcess::Redirections`].
+        11 => Redirections {
+            /// The functions, in the order in which they were redirected.
+            functions: Vec<Redirected>,
         },
     }
 }

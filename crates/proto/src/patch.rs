@@ -192,10 +192,31 @@ wire_struct! {
     pub struct Redirect {
         /// Run-time address of the function's first byte.
         pub entry: WireAddress,
+        /// Run-time address of its slot.
+        pub slot: WireAddress,
+        /// What the slot points to where the function's own body is wanted: the relocated original.
+        pub original: WireAddress,
+        /// How its island jumps through the slot, if it can jump past it.
+        pub jump: Option<JumpSet>,
         /// Bytes that must be found before anything is changed.
         pub expected: Vec<ExpectedBytes>,
         /// What is written, in order; every core sees one stage before the next begins.
         pub stages: Vec<Stage>,
+    }
+}
+
+wire_struct! {
+    /// A function that was redirected, by whatever server.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Redirected {
+        /// As in [`Redirect::entry`].
+        pub entry: WireAddress,
+        /// As in [`Redirect::slot`].
+        pub slot: WireAddress,
+        /// As in [`Redirect::original`].
+        pub original: WireAddress,
+        /// As in [`Redirect::jump`].
+        pub jump: Option<JumpSet>,
     }
 }
 

@@ -5,8 +5,8 @@ use livepatch_proto::frame::{FrameError, MAX_PAYLOAD, Message, decode, receive, 
 use livepatch_proto::{
     ApplyError, Arch, BuildId, ByteWrite, Crash, DecodeError, ExpectedBytes, FromProcess, Generation, Hello,
     Image, ImageSource, IslandPage, JumpSet, LoadedModule, LogLevel, MAGIC, MemoryWrite, ModuleKey,
-    ModuleList, ModuleTls, Origin, Os, PROTOCOL, Patch, Redirect, Redirection, SlotSet, Stage, Times,
-    TlsInit, TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange, WordStore,
+    ModuleList, ModuleTls, Origin, Os, PROTOCOL, Patch, Redirect, Redirected, Redirection, SlotSet, Stage,
+    Times, TlsInit, TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange, WordStore,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -49,8 +49,18 @@ fn module_list() -> impl Strategy<Value = ModuleList> {
 }
 
 fn slots() -> impl Strategy<Value = Vec<SlotSet>> {
-    let jump = option::of((address(), address()).prop_map(|(at, to)| JumpSet { at, to }));
-    vec((address(), address(), jump).prop_map(|(slot, target, jump)| SlotSet { slot, target, jump }), 0..5)
+    vec(
+        (address(), address(), option::of(jump_set())).prop_map(|(slot, target, jump)| SlotSet {
+            slot,
+            target,
+            jump,
+        }),
+        0..5,
+    )
+}
+
+fn jump_set() -> impl Strategy<Value = JumpSet> {
+    (address(), address()).prop_map(|(at, to)| JumpSet { at, to })
 }
 
 fn image() -> impl Strategy<Value = Image> {
@@ -69,11 +79,15 @@ fn stage() -> impl Strategy<Value = Stage> {
 
 fn redirect() -> impl Strategy<Value = Redirect> {
     let expected = (address(), bytes()).prop_map(|(at, bytes)| ExpectedBytes { at, bytes });
-    (address(), vec(expected, 0..3), vec(stage(), 0..4)).prop_map(|(entry, expected, stages)| Redirect {
-        entry,
-        expected,
-        stages,
+    (redirected(), vec(expected, 0..3), vec(stage(), 0..4)).prop_map(|(redirected, expected, stages)| {
+        let Redirected { entry, slot, original, jump } = redirected;
+        Redirect { entry, slot, original, jump, expected, stages }
     })
+}
+
+fn redirected() -> impl Strategy<Value = Redirected> {
+    (address(), address(), address(), option::of(jump_set()))
+        .prop_map(|(entry, slot, original, jump)| Redirected { entry, slot, original, jump })
 }
 
 fn trap() -> impl Strategy<Value = Trap> {
@@ -126,6 +140,7 @@ fn to_process() -> impl Strategy<Value = ToProcess> {
             slots
         }),
         Just(ToProcess::Goodbye),
+        Just(ToProcess::Redirections),
         generation().prop_map(|known| ToProcess::Modules { known }),
         vec(bytes().prop_map(BuildId), 0..3).prop_map(|libraries| ToProcess::Watch { libraries }),
         any::<u32>().prop_map(|ticket| ToProcess::Proceed { ticket }),
@@ -135,8 +150,11 @@ fn to_process() -> impl Strategy<Value = ToProcess> {
 fn hello() -> impl Strategy<Value = Hello> {
     let origin =
         prop_oneof![Just(Origin::Started), any::<u32>().prop_map(|parent| Origin::Forked { parent })];
-    let redirection =
-        prop_oneof![Just(Redirection::Entry), ".*".prop_map(|reason| Redirection::Unavailable { reason })];
+    let redirection = prop_oneof![
+        Just(Redirection::Entry),
+        Just(Redirection::Unguarded),
+        ".*".prop_map(|reason| Redirection::Unavailable { reason })
+    ];
     let reserve = (any::<i64>(), any::<u32>()).prop_map(|(tp_offset, size)| TlsReserve { tp_offset, size });
     let arch = prop_oneof![Just(Arch::X86_64), Just(Arch::Aarch64)];
     let head = (any::<[u8; 32]>().prop_map(Token), bytes().prop_map(BuildId), arch, any::<u32>(), origin);
@@ -204,6 +222,7 @@ fn from_process() -> impl Strategy<Value = FromProcess> {
             .prop_map(|(list, free_ranges)| FromProcess::Modules { list, free_ranges }),
         any::<u32>().prop_map(|ticket| FromProcess::Loaded { ticket }),
         crash().prop_map(|crash| FromProcess::Crashed { crash }),
+        vec(redirected(), 0..5).prop_map(|functions| FromProcess::Redirections { functions }),
     ]
 }
 

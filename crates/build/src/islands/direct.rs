@@ -43,6 +43,11 @@ impl DirectJump {
         Self { at, stub }
     }
 
+    /// The jump that `through_slot` makes lead to its stub.
+    pub(crate) fn of(through_slot: JumpSet) -> Self {
+        Self::new(RuntimeAddress(through_slot.at.0), RuntimeAddress(through_slot.to.0))
+    }
+
     /// The change that makes the jump lead to the slot's target by way of the slot.
     pub fn through_slot(self) -> JumpSet {
         JumpSet { at: WireAddress(self.at.0), to: WireAddress(self.stub.0) }

@@ -3,7 +3,7 @@
 use super::PlanError;
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::entry::x86_64::{Entry, Function, JUMP, Method};
-use livepatch_proto::{ByteWrite, ExpectedBytes, Redirect, Stage, WireAddress, WordStore};
+use livepatch_proto::{ByteWrite, ExpectedBytes, Stage, WireAddress, WordStore};
 use rustc_hash::FxHashMap;
 
 const INT3: u8 = 0xCC;
@@ -17,9 +17,10 @@ pub(super) struct Text {
     edited: FxHashMap<u64, u8>,
 }
 
-/// A redirect, and whether its entry traps at any time.
+/// How an entry is changed, and whether it traps at any time.
 pub(super) struct Staged {
-    pub(super) redirect: Redirect,
+    pub(super) expected: Vec<ExpectedBytes>,
+    pub(super) stages: Vec<Stage>,
     pub(super) entry_traps: bool,
 }
 
@@ -64,8 +65,7 @@ impl Text {
             (None, None) => stages.push(Stage::Bytes { writes: vec![self.write(function.entry, 0, INT3)] }),
         }
         debug_assert_eq!(jump.is_some(), entry.method() == Method::Jump);
-        let redirect = Redirect { entry: WireAddress(function.entry.0), expected: expected.runs(), stages };
-        Staged { redirect, entry_traps }
+        Staged { expected: expected.runs(), stages, entry_traps }
     }
 
     /// The jump as one store, if its bytes are in one word and all of the word is known.

@@ -60,6 +60,12 @@ pub enum PatchError {
         /// Why.
         source: PlanError,
     },
+    /// Threads would go on trapping where the function begins, and nothing keeps the program from blocking
+    /// traps.
+    #[error(
+        "`{0}` would trap for as long as it runs, which only a program that livepatch started is prepared for"
+    )]
+    LastingTraps(String),
     /// A jump table of a function leads to its first byte, where its new body is to begin.
     #[error("`{0}` loops to its first instruction through a jump table")]
     LoopsByTable(String),

@@ -161,6 +161,9 @@ impl Session {
             Module::TlsReserve => return Err(no_code()),
         };
         let plan = plan.map_err(|source| PatchError::Redirect { name: name(), source })?;
+        if plan.hazards.lasting_traps && !process.is_guarded() {
+            return Err(PatchError::LastingTraps(name()));
+        }
         let entity = &redirected.entity;
         let old = self.live.entity(&redirected.name, entity.object.scope(entity.symbol));
         if plan.hazards.unseen_loops && old.is_some_and(enters_by_table) {

@@ -80,6 +80,9 @@ pub struct Hazards {
     /// The function has jumps whose targets are not in its code (jump tables), or bytes that are not
     /// instructions, and its first instruction does not rule out that it is the target of a loop.
     pub unseen_loops: bool,
+    /// A thread may come to a trapping byte at any later time: by a loop back among the overwritten
+    /// instructions, by returning from a call there, or, with [`Method::Trap`], by any call.
+    pub lasting_traps: bool,
 }
 
 /// Why a function's entry cannot be redirected. Offsets are bytes from the function's start.
@@ -159,7 +162,8 @@ pub fn analyze_trap(function: &Function<'_>) -> Result<Entry, EntryError> {
 impl Entry {
     fn new(function: &Function<'_>, method: Method, pieces: Vec<Piece>) -> Result<Self, EntryError> {
         decode::refuse_resumable(&pieces)?;
-        let found = loops::find(function, &pieces)?;
+        let mut found = loops::find(function, &pieces)?;
+        found.hazards.lasting_traps |= method == Method::Trap || pieces.iter().any(Piece::returns_inside);
         Ok(Self { at: function.entry, method, pieces, loops: found.branches, hazards: found.hazards })
     }
 

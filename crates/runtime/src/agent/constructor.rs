@@ -2,7 +2,7 @@
 
 use super::signals::{self, real};
 use super::state::{self, Session};
-use super::{connection, crash, environment, membarrier, modules, self_test, serve, thread, threads};
+use super::{connection, crash, environment, membarrier, modules, self_test, serve, thread, threads, tls};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 
 /// Run by the dynamic linker when it has loaded the agent.
@@ -27,15 +27,26 @@ fn start(invitation: environment::Invitation) {
         return;
     }
     modules::remember_start();
+    tls::find_reserve();
     threads::start();
     crash::tell_to(&invitation);
     let ready = membarrier::register().and_then(|()| signals::install());
     let redirection = self_test::run(ready);
-    state::set_session(Session { invitation, redirection });
-    // Registered after the allocator has registered its own handlers, at the first allocation above:
-    // so a child may allocate in ours.
+    state::begin_session(Session { invitation, redirection });
+    watch_forks();
+    serve();
+}
+
+/// Registered after the allocator has registered its own handlers, at the first allocation: so a child may
+/// allocate in ours.
+pub(super) fn watch_forks() {
     thread::around_fork(before_fork, after_fork, after_fork_in_child);
-    thread::spawn(serve::run);
+}
+
+fn serve() {
+    if serve::claim() && !thread::spawn(serve::run) {
+        serve::release();
+    }
 }
 
 extern "C" fn before_fork() {
@@ -52,5 +63,5 @@ extern "C" fn after_fork_in_child() {
     // Registered before, in the parent; costs nothing while there is one thread.
     let _ = membarrier::register();
     threads::in_child();
-    thread::spawn(serve::run);
+    serve();
 }

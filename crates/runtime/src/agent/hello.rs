@@ -18,7 +18,7 @@ pub(crate) fn hello(session: &Session) -> Hello {
         aslr_reference: entry_point(),
         current: state::current(),
         redirection: session.redirection.clone(),
-        tls_reserve: Some(tls::reserve()),
+        tls_reserve: tls::reserve(),
         free_ranges: free_ranges::free_ranges(),
         modules: modules::list(),
     }

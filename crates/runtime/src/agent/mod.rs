@@ -1,6 +1,7 @@
 //! The agent: waits in a program for patches and applies them.
 //!
-//! * [`constructor`] runs before the program: invitation, signal handlers, self-test, thread.
+//! * [`constructor`] runs before the program: invitation, signal handlers, self-test, thread. [`late`] does
+//!   the same in a program that runs already, and begins further sessions.
 //! * [`serve`] is the thread: one answer per question of the server.
 //! * [`plan`] turns a patch into checked values, [`transaction`] carries them out or undoes them;
 //!   [`settle`] waits for threads that may stand at an entry without having called it.
@@ -27,6 +28,7 @@ mod hello;
 mod image;
 #[cfg(feature = "agent")]
 mod interpose;
+mod late;
 mod loader;
 mod membarrier;
 mod memory;

@@ -33,6 +33,13 @@ pub(crate) fn remember_start() {
     drop(AT_START.set(start));
 }
 
+/// The same for a program that runs already: what of it was there from the start cannot be known, but for
+/// the program itself.
+pub(crate) fn remember_program() {
+    let bias = loader::visit_modules(|module| ControlFlow::Break(module.bias));
+    drop(AT_START.set(AtStart { biases: bias.into_iter().collect(), tls_modules: 0 }));
+}
+
 /// Whether a module stays loaded whatever the program does.
 pub(crate) fn is_from_start(bias: u64) -> bool {
     AT_START.get().is_some_and(|start| start.biases.contains(&bias))

@@ -1,5 +1,6 @@
 //! Functions of the C library that the agent stands in front of (`interpose`).
 
+use super::loader;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,7 +26,14 @@ impl Next {
     #[cold]
     fn find(&self) -> usize {
         // SAFETY: `dlsym` only reads the name.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) } as usize;
+        let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, self.name.as_ptr()) } as usize;
+        let found = if loader::is_own(first as u64) {
+            // SAFETY: as above.
+            unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) as usize }
+        } else {
+            // The agent was loaded late, behind it. (What is next to such a library is not defined.)
+            first
+        };
         self.address.store(found, Ordering::Relaxed);
         found
     }

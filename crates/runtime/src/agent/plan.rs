@@ -11,7 +11,7 @@ use super::entry;
 use super::memory::CodePages;
 use super::tls;
 use super::trap_table::Continuation;
-use livepatch_proto::{ApplyError, Patch, Redirect, SlotSet, Stage, Trap, TrapTarget};
+use livepatch_proto::{ApplyError, Patch, Redirect, Redirected, SlotSet, Stage, Trap, TrapTarget};
 
 /// Pages of a segment this far apart are opened in one system call: cheaper than two.
 const BRIDGED: u64 = 64 * super::address::PAGE;
@@ -188,6 +188,8 @@ pub(crate) struct Links<'a> {
     pub(crate) settle: Vec<(SlotAddress, Target)>,
     /// Where slots point once the patch is live.
     pub(crate) slots: Vec<(SlotAddress, Target)>,
+    /// The functions that are redirected for the first time.
+    pub(crate) redirected: Vec<Redirected>,
     /// Jumps of islands past their slots.
     pub(crate) jumps: Jumps,
 }
@@ -225,9 +227,20 @@ pub(crate) fn plan_links<'a>(
     if let Some(set) = patch.settle.iter().find(|set| set.jump.is_some()) {
         return Err(invalid(format!("the slot {} settles, and a jump leads past it", set.slot)));
     }
+    let redirected = patch.redirects.iter().map(|redirect| plan_redirected(redirect, ground));
+    let redirected = redirected.collect::<Result<_, _>>()?;
     let slots = plan_slots(&patch.slots, ground)?;
     let jumps = plan_jumps(&patch.slots, ground)?;
-    Ok(Links { writes, reopened, traps, settle, slots, jumps })
+    Ok(Links { writes, reopened, traps, settle, slots, redirected, jumps })
+}
+
+/// What a later session is told of a redirection.
+fn plan_redirected(redirect: &Redirect, ground: &Ground) -> Result<Redirected, ApplyError> {
+    let Redirect { entry, slot, original, jump, .. } = *redirect;
+    SlotAddress::check(slot, ground)?;
+    Target::check(original, ground)?;
+    jump.map(|jump| IslandJump::check(jump, ground)).transpose()?;
+    Ok(Redirected { entry, slot, original, jump })
 }
 
 /// Checks which jumps change with slots.
@@ -325,12 +338,18 @@ mod tests {
 
     fn word(at: u64, known: ExpectedBytes) -> Redirect {
         let store = WordStore { at: WireAddress(at & !7), new: 0xeeee_eeee_eeee_eeee, traps: 0 };
-        Redirect { entry: WireAddress(at), expected: vec![known], stages: vec![Stage::Word { store }] }
+        redirect(at, known, Stage::Word { store })
     }
 
     fn bytes(at: u64, known: ExpectedBytes) -> Redirect {
         let writes = vec![ByteWrite { at: WireAddress(at), byte: 0xcc }];
-        Redirect { entry: WireAddress(at), expected: vec![known], stages: vec![Stage::Bytes { writes }] }
+        redirect(at, known, Stage::Bytes { writes })
+    }
+
+    fn redirect(at: u64, known: ExpectedBytes, stage: Stage) -> Redirect {
+        let nowhere = WireAddress(0);
+        let (expected, stages) = (vec![known], vec![stage]);
+        Redirect { entry: WireAddress(at), slot: nowhere, original: nowhere, jump: None, expected, stages }
     }
 
     #[test]

@@ -7,13 +7,36 @@ use super::transaction::Patcher;
 use super::{callbacks, free_ranges, hello, modules, watch};
 use livepatch_proto::frame::FrameError;
 use livepatch_proto::{ApplyError, FromProcess, LogLevel, ModuleKey, Origin, Redirection, ToProcess};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What a forked child waits before it dials: most children run another program by then.
 const CHILD_DELAY: Duration = Duration::from_millis(100);
 
-/// The thread's work. When the server goes, the session is over: the process goes on as it is.
+/// The process whose server has a thread to answer it. A child is not its parent's.
+static SERVED: AtomicU32 = AtomicU32::new(0);
+
+/// Says that a thread is about to [`run`]; false where one does.
+pub(crate) fn claim() -> bool {
+    let process = std::process::id();
+    SERVED.swap(process, Ordering::AcqRel) != process
+}
+
+/// No thread runs any more.
+pub(crate) fn release() {
+    SERVED.store(0, Ordering::Release);
+}
+
+/// The thread's work. When the server goes, the session is over: the process goes on as it is, until
+/// another server comes ([`super::late`]).
 pub(crate) fn run() {
+    struct Served;
+    impl Drop for Served {
+        fn drop(&mut self) {
+            release();
+        }
+    }
+    let _served = Served;
     let Some(session) = state::session() else { return };
     if matches!(state::origin(), Origin::Forked { .. }) {
         std::thread::sleep(CHILD_DELAY);
@@ -31,7 +54,7 @@ fn converse(session: &Session) -> Result<(), FrameError> {
         server.send(&FromProcess::Log { level: LogLevel::Warning, text })?;
     }
     server.share();
-    let mut patcher = Patcher::new();
+    let mut patcher = Patcher::new(session.redirection == Redirection::Unguarded);
     loop {
         let question = server.receive()?;
         let before = state::current();
@@ -61,6 +84,9 @@ fn converse(session: &Session) -> Result<(), FrameError> {
 fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Option<FromProcess> {
     Some(match question {
         ToProcess::Resolve { names, within } => resolve(&names, within.as_ref()),
+        ToProcess::Redirections => {
+            FromProcess::Redirections { functions: state::lasting().redirected.to_vec() }
+        }
         ToProcess::FreeRanges => FromProcess::FreeRanges { ranges: free_ranges::free_ranges() },
         ToProcess::Modules { known } => modules::answer(known),
         ToProcess::Apply { patch } => {

@@ -5,16 +5,25 @@ use super::environment::Invitation;
 use super::fork_lock::{ForkGuard, ForkLock};
 use super::memory;
 use super::thread::nap_while;
-use livepatch_proto::{Origin, Redirection};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use livepatch_proto::{Origin, Redirected, Redirection};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What a commit changes, apart from the program. Never allocated or freed under the lock: an
 /// allocator's own preparation for a `fork` may come before the agent's, and hold its locks.
 pub(crate) struct Live {
-    islands: Option<Arc<[Island]>>,
+    lasting: Option<Lasting>,
     settling: Option<Settling>,
+}
+
+/// What patches left for as long as the process lives.
+#[derive(Clone, Default)]
+pub(crate) struct Lasting {
+    /// The islands of all patches that went live.
+    pub(crate) islands: Arc<[Island]>,
+    /// The functions that they redirected.
+    pub(crate) redirected: Arc<[Redirected]>,
 }
 
 /// A patch whose code is changed, without effect so far: what is left to do cannot fail.
@@ -23,11 +32,11 @@ pub(crate) struct Settling {
     pub(crate) patch: u32,
     /// Where slots will point.
     pub(crate) slots: Vec<(SlotAddress, Target)>,
-    /// All islands, its own included.
-    pub(crate) islands: Arc<[Island]>,
+    /// What there is for ever, of its own included.
+    pub(crate) lasting: Lasting,
 }
 
-/// What the constructor found out, once.
+/// A server, and what it needs to know.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Whom to dial.
@@ -36,13 +45,14 @@ pub(crate) struct Session {
     pub(crate) redirection: Redirection,
 }
 
-static LIVE: ForkLock<Live> = ForkLock::new(Live { islands: None, settling: None });
+static LIVE: ForkLock<Live> = ForkLock::new(Live { lasting: None, settling: None });
 static CURRENT: AtomicU32 = AtomicU32::new(0);
 /// The process that forks, or did last; the parent of this one, if that is how it came to be.
 static FORKING: AtomicU32 = AtomicU32::new(0);
 static PARENT: AtomicU32 = AtomicU32::new(0);
 static LOADING: AtomicBool = AtomicBool::new(false);
-static SESSION: OnceLock<Session> = OnceLock::new();
+/// The latest session. Those before it are leaked: some thread may have one in its hands yet.
+static SESSION: AtomicPtr<Session> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The patch the process is at.
 pub(crate) fn current() -> u32 {
@@ -57,19 +67,21 @@ pub(crate) fn origin() -> Origin {
     }
 }
 
-pub(crate) fn set_session(session: Session) {
-    // The constructor runs once.
-    drop(SESSION.set(session));
+/// A session begins. Whatever this process was forked from is of another one.
+pub(crate) fn begin_session(session: Session) {
+    PARENT.store(0, Ordering::Release);
+    SESSION.store(Box::into_raw(Box::new(session)), Ordering::Release);
 }
 
 pub(crate) fn session() -> Option<&'static Session> {
-    SESSION.get()
+    // SAFETY: the pointer is null or a leaked box, complete before the Release store that published it.
+    unsafe { SESSION.load(Ordering::Acquire).as_ref() }
 }
 
-/// The islands of all patches that went live.
-pub(crate) fn islands() -> Arc<[Island]> {
-    let islands = LIVE.lock().islands.clone();
-    islands.unwrap_or_default()
+/// What patches left so far.
+pub(crate) fn lasting() -> Lasting {
+    let lasting = LIVE.lock().lasting.clone();
+    lasting.unwrap_or_default()
 }
 
 /// Holds off `fork`. Nothing must be allocated or freed until the guard is dropped.
@@ -78,12 +90,12 @@ pub(crate) fn commit() -> ForkGuard<'static, Live> {
 }
 
 impl Live {
-    /// A commit's last step. The islands that were recorded so far change places with `islands`.
-    pub(crate) fn set_current(&mut self, patch: u32, islands: Option<&mut Arc<[Island]>>) {
-        if let Some(islands) = islands {
-            match &mut self.islands {
-                Some(old) => std::mem::swap(old, islands),
-                none => *none = Some(islands.clone()),
+    /// A commit's last step. What was recorded as lasting so far changes places with `lasting`.
+    pub(crate) fn set_current(&mut self, patch: u32, lasting: Option<&mut Lasting>) {
+        if let Some(lasting) = lasting {
+            match &mut self.lasting {
+                Some(old) => std::mem::swap(old, lasting),
+                none => *none = Some(lasting.clone()),
             }
         }
         CURRENT.store(patch, Ordering::Release);
@@ -100,7 +112,7 @@ impl Live {
     pub(crate) fn go_live(&mut self) -> Option<Settling> {
         let mut patch = self.settling.take()?;
         patch.slots.iter().for_each(|&(slot, target)| memory::store_slot(slot, target));
-        self.set_current(patch.patch, Some(&mut patch.islands));
+        self.set_current(patch.patch, Some(&mut patch.lasting));
         Some(patch)
     }
 }

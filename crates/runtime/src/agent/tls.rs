@@ -1,7 +1,8 @@
 //! Thread-local storage for thread-locals that patches bring.
 //!
-//! The reserve is part of the agent's own thread-local block. The agent is preloaded, so that block has
-//! one constant offset from the thread pointer in every thread, old and new.
+//! The reserve is part of the agent's own thread-local block. Where the agent is preloaded, that block has
+//! one constant offset from the thread pointer in every thread, old and new. Where it is loaded into a
+//! program that runs already, there is no such block, and so no reserve.
 //!
 //! A value is written to the image of which the C library makes the blocks of new threads ([`image`]),
 //! and to the blocks of those that run ([`threads`]). A thread that is just being made sees to it itself.
@@ -14,6 +15,7 @@ mod x86_64;
 use super::threads;
 use livepatch_proto::{ApplyError, TlsInit, TlsReserve};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 #[cfg(target_arch = "x86_64")]
 use x86_64 as arch;
 
@@ -22,19 +24,60 @@ pub(crate) use arch::thread_pointer;
 /// Bytes that are handed out. Together with the line before them, 4 KiB.
 const SIZE: u32 = 4032;
 
-/// Where the reserve is.
-pub(crate) fn reserve() -> TlsReserve {
-    TlsReserve { tp_offset: arch::tp_offset(), size: SIZE }
+/// Where the reserve starts, in bytes from the thread pointer; [`VARIES`] unless that is so in every thread.
+static OFFSET: AtomicI64 = AtomicI64::new(VARIES);
+const VARIES: i64 = i64::MIN;
+/// How many of its bytes were ever used, and how many of those before this session.
+static USED: AtomicU32 = AtomicU32::new(0);
+static EARLIER: AtomicU32 = AtomicU32::new(0);
+
+/// Takes note of where the reserve is. To be called before the program runs: what is loaded by then has its
+/// thread-locals at the same distance from the thread pointer in every thread.
+pub(crate) fn find_reserve() {
+    OFFSET.store(arch::here().wrapping_sub(thread_pointer()).cast_signed(), Ordering::Release);
 }
 
-/// Checks that a value lies in the reserve.
+/// What earlier sessions used of the reserve stays theirs: code that saw their patches may still run.
+pub(crate) fn begin_session() {
+    EARLIER.store(USED.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// The reserve for this session.
+pub(crate) fn reserve() -> Option<TlsReserve> {
+    let earlier = EARLIER.load(Ordering::Relaxed);
+    let tp_offset = offset()?.checked_add_unsigned(earlier.into())?;
+    Some(TlsReserve { tp_offset, size: SIZE - earlier })
+}
+
+fn offset() -> Option<i64> {
+    Some(OFFSET.load(Ordering::Acquire)).filter(|&offset| offset != VARIES)
+}
+
+/// The reserve of the thread with that pointer.
+fn block(pointer: u64) -> Option<u64> {
+    offset().map(|offset| pointer.wrapping_add_signed(offset))
+}
+
+/// Checks that a value lies in the session's reserve.
 pub(crate) fn check(init: &TlsInit) -> Result<(), ApplyError> {
+    let size = reserve().ok_or_else(no_reserve)?.size;
     match u64::from(init.offset).checked_add(init.bytes.len() as u64) {
-        Some(end) if end <= u64::from(SIZE) => Ok(()),
+        Some(end) if end <= u64::from(size) => Ok(()),
         _ => Err(ApplyError::Invalid {
-            detail: format!("a thread-local of {} bytes at {} of {SIZE}", init.bytes.len(), init.offset),
+            detail: format!("a thread-local of {} bytes at {} of {size}", init.bytes.len(), init.offset),
         }),
     }
+}
+
+/// Values, which passed [`check`], by their places in the whole reserve.
+fn in_whole(inits: &[TlsInit]) -> Vec<TlsInit> {
+    let earlier = EARLIER.load(Ordering::Relaxed);
+    let placed = |init: &TlsInit| TlsInit { offset: earlier + init.offset, bytes: init.bytes.clone() };
+    inits.iter().map(placed).collect()
+}
+
+fn no_reserve() -> ApplyError {
+    invalid("there is no thread-local reserve: the agent was loaded into a program that ran already")
 }
 
 fn invalid(detail: &str) -> ApplyError {
@@ -55,6 +98,9 @@ pub(crate) fn write(inits: &[TlsInit]) -> Result<Option<Replaced>, ApplyError> {
         return Ok(None);
     }
     inits.iter().try_for_each(check)?;
+    let inits = &in_whole(inits);
+    let ends = inits.iter().map(|init| init.offset + init.bytes.len() as u32);
+    USED.fetch_max(ends.max().unwrap_or(0), Ordering::Relaxed);
     let mut replaced = Replaced { image: image::edit(inits)?, blocks: HashMap::new() };
     threads::each(|thread| {
         let old = exchange(thread, inits);
@@ -85,7 +131,7 @@ pub(crate) fn undo(replaced: &Replaced) {
 }
 
 fn exchange(thread: &threads::Held<'_>, inits: &[TlsInit]) -> Vec<TlsInit> {
-    let block = thread.pointer().wrapping_add_signed(arch::tp_offset());
+    let Some(block) = block(thread.pointer()) else { return Vec::new() };
     // SAFETY: the reserve is at this offset in every thread, and a thread's block stays while it is held;
     // the values passed `check`. No code that is live uses these thread-locals yet.
     unsafe { bytes::exchange(block, inits) }

@@ -15,7 +15,7 @@ use super::plan::{
     CodeChange, Jumps, Links, Store, confirm_jumps, plan_code, plan_islands, plan_jumps, plan_links,
     plan_slots,
 };
-use super::state::Settling;
+use super::state::{Lasting, Settling};
 use super::trap_table::{Continuation, TRAPS};
 use super::undo::{Undo, UndoLog};
 use super::{
@@ -30,6 +30,7 @@ use std::time::Instant;
 /// Applies patches, one after the other.
 pub(crate) struct Patcher {
     build_id: BuildId,
+    unguarded: bool,
     code: Vec<LoadedCode>,
     generation: (u64, u64),
     /// What went otherwise than it should without harm, for the log.
@@ -37,8 +38,10 @@ pub(crate) struct Patcher {
 }
 
 impl Patcher {
-    pub(crate) fn new() -> Self {
-        Self { build_id: hello::build_id(), code: Vec::new(), generation: (0, 0), surprises: Vec::new() }
+    /// `unguarded` is as in `Redirection::Unguarded`.
+    pub(crate) fn new(unguarded: bool) -> Self {
+        let (code, surprises) = (Vec::new(), Vec::new());
+        Self { build_id: hello::build_id(), unguarded, code, generation: (0, 0), surprises }
     }
 
     /// Applies a patch. On an error nothing has changed.
@@ -67,9 +70,10 @@ impl Patcher {
         for key in &patch.holds {
             undo.did(Done::Held(hold(key)?));
         }
-        let ground = self.ground(state::islands(), Some(&patch.holds));
+        let lasting = state::lasting();
+        let ground = self.ground(lasting.islands.clone(), Some(&patch.holds));
         let change = plan_code(&patch.redirects, &ground, memory::read_code)?;
-        if prepare_traps(&change)? {
+        if prepare_traps(&change, self.unguarded)? {
             self.surprises.push("the program had replaced the trap handlers".to_owned());
         }
         let islands = plan_islands(patch)?;
@@ -80,9 +84,11 @@ impl Patcher {
         }
         let map = clock.lap();
 
-        let all_islands = join(&state::islands(), &islands);
+        let all_islands = join(&lasting.islands, &islands);
         let ground = self.ground(all_islands.clone(), None);
         let links = plan_links(patch, &islands, &ground)?;
+        let redirected = [&*lasting.redirected, &links.redirected].concat().into();
+        let lasting = Lasting { islands: all_islands, redirected };
         map_islands(&islands, &mut undo)?;
         write_links(&links, &islands, &mut undo)?;
         confirm_jumps(&links.jumps, memory::read_island)?;
@@ -92,7 +98,7 @@ impl Patcher {
         let prepared = clock.lap();
 
         let settles = !links.settle.is_empty();
-        let surprise = commit(&change, links, patch.number, all_islands)?;
+        let surprise = commit(&change, links, patch.number, lasting)?;
         undo.keep();
         self.surprises.extend(surprise.err().map(|error| ApplyError::from(error).to_string()));
         if settles {
@@ -108,7 +114,7 @@ impl Patcher {
     /// Goes back to an earlier patch. On an error nothing has changed.
     pub(crate) fn roll_back(&mut self, from: u32, to: u32, slots: &[SlotSet]) -> Result<(), ApplyError> {
         check_order(from)?;
-        let ground = self.ground(state::islands(), None);
+        let ground = self.ground(state::lasting().islands, None);
         let jumps = plan_jumps(slots, &ground)?;
         confirm_jumps(&jumps, memory::read_island)?;
         let slots = plan_slots(slots, &ground)?;
@@ -174,14 +180,16 @@ fn check_order(predecessor: u32) -> Result<(), ApplyError> {
 }
 
 /// Sees to it that the traps which a change needs arrive. Says whether the program had to be overruled.
-fn prepare_traps(change: &CodeChange) -> Result<bool, ApplyError> {
+///
+/// Where the agent was there from the start, no thread blocks them for long; `unguarded`, any may.
+fn prepare_traps(change: &CodeChange, unguarded: bool) -> Result<bool, ApplyError> {
     if !change.traps {
         return Ok(false);
     }
     if let tracer @ 1.. = process_status::tracer() {
         return Err(ApplyError::Traced { tracer });
     }
-    if change.bytes
+    if (change.bytes || unguarded)
         && let Some(thread) = process_status::thread_that_blocks_traps()
     {
         return Err(ApplyError::TrapsBlocked { thread });
@@ -235,7 +243,7 @@ fn commit(
     change: &CodeChange,
     mut links: Links<'_>,
     number: u32,
-    mut islands: Arc<[Island]>,
+    mut lasting: Lasting,
 ) -> Result<Result<(), SystemError>, SystemError> {
     let mut live = state::commit();
     let code = WritablePages::open(&change.pages)?;
@@ -258,9 +266,9 @@ fn commit(
     // Pages that stay writable work as well.
     surprise = surprise.and(code.close());
     if settles {
-        live.settle(Settling { patch: number, slots: std::mem::take(&mut links.slots), islands });
+        live.settle(Settling { patch: number, slots: std::mem::take(&mut links.slots), lasting });
     } else {
-        live.set_current(number, Some(&mut islands));
+        live.set_current(number, Some(&mut lasting));
     }
     Ok(surprise)
 }

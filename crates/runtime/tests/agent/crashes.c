@@ -1,5 +1,6 @@
 // A program that crashes as it is told on stdin, one command per line. Knows nothing of livepatch.
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -44,6 +45,11 @@ int main(void) {
     number = 0;
     sscanf(line, "%31s %d", command, &number);
     struct sigaction now, action = {0};
+    if (!strcmp(command, "load")) printf("%s\n", dlopen(getenv("LATE_AGENT"), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE) ? "loaded" : dlerror());
+    if (!strcmp(command, "attach")) {
+      int (*entry)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_DEFAULT, "livepatch_attach_1");
+      printf("%d\n", entry ? entry(getenv("LATE_SOCKET"), getenv("LATE_TOKEN")) : -1);
+    }
     if (!strcmp(command, "addresses")) printf("%p %p\n", (void *)fault, (void *)divides);
     if (!strcmp(command, "fault")) fault();
     if (!strcmp(command, "divide")) divide();

@@ -9,6 +9,7 @@ mod errors;
 mod figures;
 mod forks;
 mod images;
+mod late;
 mod libraries;
 mod plan;
 mod process;

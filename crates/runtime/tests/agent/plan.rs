@@ -216,7 +216,8 @@ impl Plan {
             let store = WordStore { at: WireAddress(entry & !7), new: u64::from_le_bytes(word), traps };
             vec![Stage::Word { store }]
         });
-        Redirect { entry: WireAddress(entry), expected, stages }
+        let (slot, original) = (self.slot(copy), WireAddress(self.original(copy)));
+        Redirect { entry: WireAddress(entry), slot, original, jump: None, expected, stages }
     }
 
     /// Has slots of copies settle on the originals first.

@@ -1,5 +1,6 @@
 //! Plays the server for a program that has the agent preloaded.
 
+use livepatch_proto::attach::DIALS;
 use livepatch_proto::frame::{MAX_PAYLOAD, receive, send};
 use livepatch_proto::{ApplyError, Crash, FromProcess, Hello, Patch, SlotSet, Times, ToProcess, Token};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -102,6 +103,33 @@ impl Drop for Folder {
     }
 }
 
+/// A program that has not dialled.
+pub(crate) struct Unmet {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    listener: UnixListener,
+    folder: Folder,
+}
+
+impl Unmet {
+    fn greet(self) -> Option<Program> {
+        let Self { child, stdin, stdout, listener, folder } = self;
+        let server = Server::accept(&listener, Duration::from_secs(10)).expect("the agent dials");
+        Some(Program { child, stdin, stdout, server, listener, folder })
+    }
+
+    pub(crate) fn tell(&mut self, command: &str) {
+        writeln!(self.stdin, "{command}").expect("the program listens");
+    }
+
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("the program answers");
+        line.trim_end().to_owned()
+    }
+}
+
 /// A program that runs with the agent, and the server's end of its conversation.
 pub(crate) struct Program {
     pub(crate) child: Child,
@@ -123,20 +151,40 @@ impl Program {
     pub(crate) fn start_with(program: &Path, more: impl FnOnce(&mut Command)) -> Option<Self> {
         let folder = Folder::new();
         let socket = folder.0.join("socket");
+        Self::spawn(program, folder, |command| {
+            command
+                .env("LIVEPATCH_SOCKET", &socket)
+                .env("LIVEPATCH_TOKEN", Token(TOKEN).to_hex())
+                .env("LD_PRELOAD", agent());
+            more(command);
+        })
+        .greet()
+    }
+
+    /// Starts the program as anybody would, and has it load the agent once `before` was done.
+    pub(crate) fn start_late(program: &Path, before: impl FnOnce(&mut Unmet)) -> Option<Self> {
+        let mut program = Self::spawn(program, Folder::new(), |command| {
+            command.env("LATE_AGENT", agent());
+        });
+        before(&mut program);
+        program.tell("load");
+        assert_eq!(program.line(), "loaded");
+        program.tell("attach");
+        assert_eq!(program.line(), DIALS.to_string());
+        program.greet()
+    }
+
+    fn spawn(program: &Path, folder: Folder, more: impl FnOnce(&mut Command)) -> Unmet {
+        let socket = folder.0.join("socket");
         let listener = UnixListener::bind(&socket).expect("a socket");
         let mut command = Command::new(program);
-        command
-            .env("LIVEPATCH_SOCKET", &socket)
-            .env("LIVEPATCH_TOKEN", Token(TOKEN).to_hex())
-            .env("LD_PRELOAD", agent())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.env("LATE_SOCKET", &socket).env("LATE_TOKEN", Token(TOKEN).to_hex());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         more(&mut command);
         let mut child = command.spawn().expect("the program starts");
         let stdin = child.stdin.take().expect("a pipe");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let server = Server::accept(&listener, Duration::from_secs(10)).expect("the agent dials");
-        Some(Self { child, stdin, stdout, server, listener, folder })
+        Unmet { child, stdin, stdout, listener, folder }
     }
 
     /// Tells the program to do something; its answer in one line.

@@ -221,6 +221,13 @@ static void unblock(void) { sigset_t none; sigemptyset(&none); pthread_sigmask(S
 // Past every function that could be interposed.
 static void block_raw(void) { long set = 1L << (SIGTRAP - 1); printf("%ld\n", syscall(14, SIG_BLOCK, &set, 0L, 8L)); }
 
+// Loads a library and calls a function of it, as somebody else has this program do.
+static void load(void) { printf("%s\n", dlopen(getenv("LATE_AGENT"), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE) ? "loaded" : dlerror()); }
+static void attach(void) {
+  int (*entry)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_DEFAULT, "livepatch_attach_1");
+  printf("%d\n", entry ? entry(getenv("LATE_SOCKET"), number ? "nonsense" : getenv("LATE_TOKEN")) : -1);
+}
+
 static void fork_it(void) {
   fflush(stdout);
   pid_t child = fork();
@@ -271,7 +278,7 @@ static const struct { const char *name; void (*run)(void); } commands[] = {
     {"install_plain", install_plain}, {"install_once", install_once}, {"ignore", ignore}, {"raise", raise_it}, {"breakpoint", breakpoint},
     {"illegal", illegal}, {"block", block}, {"unblock", unblock}, {"block_raw", block_raw}, {"install_raw", install_raw}, {"fork", fork_it},
     {"fork_exec", fork_exec}, {"reap", reap}, {"forks", forks}, {"tls", tls}, {"tls_new", tls_new}, {"sleepers", sleepers},
-    {"wake_count", wake_count}, {"close_all", close_all},
+    {"wake_count", wake_count}, {"close_all", close_all}, {"load", load}, {"attach", attach},
 };
 
 int main(void) {

@@ -1,6 +1,6 @@
 //! Takes the first instructions of a function apart, into what a copy of each needs.
 
-use super::{EntryError, Function};
+use super::{EntryError, Function, JUMP};
 use crate::address::RuntimeAddress;
 use iced_x86::{
     Code, Decoder, DecoderError, DecoderOptions, Encoder, FlowControl, Instruction, Mnemonic, OpKind,
@@ -73,6 +73,11 @@ impl Piece {
         let instruction = &self.instruction;
         instruction.mnemonic() == Mnemonic::Push
             || (instruction.mnemonic() == Mnemonic::Sub && instruction.op0_register() == Register::RSP)
+    }
+
+    /// Whether it is a call that returns among the bytes that a jump overwrites.
+    pub(super) fn returns_inside(&self) -> bool {
+        matches!(self.kind, Kind::Call { .. } | Kind::IndirectCall { .. }) && self.end() < JUMP
     }
 
     /// Whether control can reach the instruction behind it, calls aside.

@@ -23,6 +23,7 @@ pub(super) fn find(function: &Function<'_>, window: &[Piece]) -> Result<Found, E
         let target = target_of(&piece.kind).and_then(|target| target.checked_since(function.entry));
         found.hazards.loop_head |= target == Some(0);
         if let Some(target) = target.filter(|&target| target < JUMP as u64) {
+            found.hazards.lasting_traps = true;
             refuse_middle(window, piece.offset, target as usize)?;
         }
     }
@@ -122,6 +123,7 @@ fn branch_back(
     (offset, target): (usize, usize),
     found: &mut Found,
 ) -> Result<(), EntryError> {
+    found.hazards.lasting_traps = true;
     if target == 0 {
         found.branches.push(decode::piece(&body[offset..], offset, function.entry)?);
         found.hazards.loop_head = true;

@@ -34,6 +34,46 @@ pub(crate) fn install() {
     }
 }
 
+/// Does what [`install`] does in a program that runs already, whose handlers pass the agent by: it comes
+/// before those of faults as well, so as to be there when they ask for the default action.
+pub(crate) fn install_late() {
+    for (signal, record) in SIGNALS.into_iter().zip(&RECORDS) {
+        let now = query(signal);
+        let is_ours = [on_crash as *const () as usize, on_fault as *const () as usize];
+        if signal != libc::SIGABRT
+            && now.sa_sigaction != libc::SIG_DFL
+            && now.sa_sigaction != libc::SIG_IGN
+            && !is_ours.contains(&now.sa_sigaction)
+        {
+            let everything = real::block_everything();
+            record.replace(Wish::of(&now));
+            real::restore(&everything);
+            // Everything else of the action is as the program wants it.
+            let mut action = now;
+            action.sa_sigaction = on_fault as *const () as usize;
+            action.sa_flags |= libc::SA_SIGINFO;
+            // SAFETY: the handler does what the program's does, and is async-signal-safe besides.
+            unsafe { real::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        }
+    }
+}
+
+/// Calls the program's handler. Where that asks for the default action, stands in for it.
+extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let Some(record) = record(signal) else { return };
+    // SAFETY: the program registered this address as a handler; one without SA_SIGINFO ignores the second
+    // and third argument.
+    unsafe {
+        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+            std::mem::transmute(record.read().handler);
+        handler(signal, info, context);
+    }
+    let now = query(signal);
+    if now.sa_sigaction == libc::SIG_DFL {
+        let _ = stand_in(signal, record, &now);
+    }
+}
+
 /// What is installed now.
 fn query(signal: c_int) -> libc::sigaction {
     // SAFETY: all zeros is an action, which is filled in.

@@ -4,7 +4,7 @@
 //! in a sequence lock: odd during one. A new thread that sees another count than its maker did copies
 //! the image itself (`threads::begin`).
 
-use super::{SIZE, arch, bytes, invalid};
+use super::{SIZE, arch, bytes, no_reserve};
 use crate::agent::address::Span;
 use crate::agent::loader;
 use crate::agent::memory::{Protection, protect};
@@ -28,7 +28,7 @@ pub(crate) fn edits() -> u32 {
 
 /// The image, and what of the module is read-only by now.
 fn find() -> Option<(Span, Option<Span>)> {
-    let here = arch::thread_pointer().wrapping_add_signed(arch::tp_offset());
+    let here = super::block(arch::thread_pointer())?;
     loader::visit_modules(|module| {
         let distance = here.wrapping_sub(module.tls_block);
         let Some(image) =
@@ -45,7 +45,7 @@ fn find() -> Option<(Span, Option<Span>)> {
 /// Writes initial values, which passed `check`, for threads that start from now on; returns what was
 /// there before. On an error nothing has changed.
 pub(super) fn edit(inits: &[TlsInit]) -> Result<Vec<TlsInit>, ApplyError> {
-    let (span, relro) = find().ok_or_else(|| invalid("the agent has no thread-local reserve here"))?;
+    let (span, relro) = find().ok_or_else(no_reserve)?;
     let pages = span.pages();
     protect(pages, Protection::ReadWrite)?;
     IMAGE.store(span.start(), Ordering::Release);
@@ -72,7 +72,7 @@ pub(crate) fn copy_unless(known: u32) -> u32 {
         if now.is_multiple_of(2) && now == copied {
             return false;
         }
-        let own = arch::thread_pointer().wrapping_add_signed(arch::tp_offset());
+        let Some(own) = super::block(arch::thread_pointer()) else { return false };
         // SAFETY: the reserve is this thread's own, and mapped; the image is, once there was a change.
         unsafe { bytes::copy(IMAGE.load(Ordering::Acquire), own, SIZE) };
         fence(Ordering::Acquire);

@@ -1,5 +1,4 @@
-//! x86-64: the reserve's definition, and its place by an initial-exec access (psABI, "Thread-Local
-//! Storage").
+//! x86-64: the reserve's definition, and its place (psABI, "Thread-Local Storage").
 
 use std::arch::{asm, global_asm};
 
@@ -18,15 +17,25 @@ global_asm!(
     ".popsection",
 );
 
-/// Where the reserve starts, in bytes from the thread pointer.
-pub(crate) fn tp_offset() -> i64 {
-    let offset: i64;
-    // SAFETY: reads the offset that the dynamic linker stored for the symbol defined above.
+/// Where the reserve starts in this thread.
+///
+/// The general-dynamic access (psABI) leaves open where that is: the agent can be loaded late, when there
+/// is no room for it at a constant offset.
+pub(super) fn here() -> u64 {
+    let address: u64;
+    // SAFETY: the psABI's sequence, which calls a function of the dynamic linker as any other is called.
     unsafe {
-        asm!("mov {}, qword ptr [rip + livepatch_tls_reserve@GOTTPOFF]", out(reg) offset,
-             options(pure, readonly, nostack, preserves_flags));
+        asm!(
+            ".byte 0x66",
+            "lea rdi, livepatch_tls_reserve@tlsgd[rip]",
+            ".value 0x6666",
+            "rex64",
+            "call __tls_get_addr@PLT",
+            lateout("rax") address,
+            clobber_abi("C"),
+        );
     }
-    offset
+    address
 }
 
 /// This thread's thread pointer.
