@@ -18,7 +18,7 @@ use crate::process::{Process, ProcessError};
 use crate::session::{BaseBuild, CodeAt, Counters, OpenError, Session, UnitId};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::host::build_id_of;
-use livepatch_proto::{BuildId, Generation, Hello, LoadedModule, ModuleList, SlotSet, WireRange};
+use livepatch_proto::{BuildId, Generation, Hello, LoadedModule, ModuleList, Redirected, SlotSet, WireRange};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -156,7 +156,7 @@ impl Hosts {
         let host = Host::new(session, program, String::new());
         let libraries = libraries.into_iter().filter_map(|base| {
             // Without a build id, or a file, no process can say that it has it.
-            let build_id = build_id_of(&std::fs::read(&base.host).ok()?).ok().filter(|id| !id.is_empty())?;
+            let build_id = build_id_of(&*std::fs::read(&base.host).ok()?).ok().filter(|id| !id.is_empty())?;
             Some(Library { base, build_id: BuildId(build_id) })
         });
         Ok(Self {
@@ -204,14 +204,34 @@ impl Hosts {
 
     /// A process that said hello, and which libraries it has loaded that cannot be patched.
     pub fn attach(&mut self, hello: &Hello) -> Result<(Loaded, Vec<JoinError>), ProcessError> {
-        let Some(program) = self.hosts.get(&HostId::PROGRAM) else {
-            return Err(ProcessError::BadAddresses { pid: hello.pid });
-        };
-        let program = Process::new(hello, program.session.host())?;
+        let program = self.program(hello)?;
+        Ok(self.load(hello, program))
+    }
+
+    /// The same for one in which earlier sessions have redirected these functions. It is taken to be at the
+    /// base build; with where slots must point for it to be so.
+    pub fn adopt(
+        &mut self,
+        hello: &Hello,
+        redirected: &[Redirected],
+    ) -> Result<(Loaded, Vec<SlotSet>, Vec<JoinError>), ProcessError> {
+        let mut program = self.program(hello)?;
+        let slots = program.inherit(redirected);
+        let (loaded, errors) = self.load(hello, program);
+        Ok((loaded, slots, errors))
+    }
+
+    fn program(&self, hello: &Hello) -> Result<Process, ProcessError> {
+        let program = self.hosts.get(&HostId::PROGRAM);
+        let program = program.ok_or(ProcessError::BadAddresses { pid: hello.pid })?;
+        Process::new(hello, program.session.host())
+    }
+
+    fn load(&mut self, hello: &Hello, program: Process) -> (Loaded, Vec<JoinError>) {
         let hosts = BTreeMap::from([(HostId::PROGRAM, program)]);
         let mut loaded = Loaded { pid: hello.pid, generation: Generation::default(), hosts };
         let warnings = self.update(&mut loaded, &hello.modules, &hello.free_ranges);
-        Ok((loaded, warnings))
+        (loaded, warnings)
     }
 
     /// Takes in what a process has loaded now. Returns what cannot be patched of it.

@@ -275,7 +275,7 @@ fn in_patch(draft: &Draft, part: PartId) -> Body {
 }
 
 /// Removes the images of processes that are gone; one that is left behind is only disk space.
-fn remove_stale_images(folder: &Path) {
+pub fn remove_stale_images(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.strip_suffix(".so").and_then(|name| name.rsplit_once('-'));

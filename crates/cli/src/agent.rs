@@ -2,9 +2,11 @@
 
 use crate::private_dir::PrivateDir;
 use livepatch_build::capture::{Folders, write_atomically};
+use livepatch_proto::attach::block::{BORROWED, CODE};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 static AGENT: &[u8] = include_bytes!(env!("LIVEPATCH_AGENT_FILE"));
 
@@ -18,8 +20,19 @@ pub fn place(folders: &Folders, private: &PrivateDir) -> io::Result<PathBuf> {
     Ok(link)
 }
 
+/// The code that a thread runs which is to load the agent (`livepatch_proto::attach::block`).
+pub fn borrowed_code(agent: &Path) -> Option<Vec<u8>> {
+    let file = std::fs::read(agent).ok()?;
+    let elf = object::read::elf::ElfFile64::<object::LittleEndian>::parse(&*file).ok()?;
+    let mut symbols = elf.dynamic_symbols().filter(|symbol| symbol.name() == Ok(BORROWED));
+    let symbol = symbols.next()?;
+    let code =
+        elf.sections().find_map(|section| section.data_range(symbol.address(), symbol.size()).ok()?)?;
+    (code.len() <= CODE).then(|| code.to_vec())
+}
+
 /// The path of the agent, written out where that was not done before.
-fn path(folders: &Folders) -> io::Result<PathBuf> {
+pub fn path(folders: &Folders) -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os(OVERRIDE_VARIABLE) {
         return std::path::absolute(path);
     }
@@ -48,5 +61,15 @@ mod tests {
         assert_eq!(path(&folders).unwrap(), first);
         assert_eq!(std::fs::metadata(&first).unwrap().modified().unwrap(), time);
         assert_eq!(std::fs::read(&first).unwrap(), AGENT);
+    }
+
+    #[test]
+    fn it_has_code_for_borrowed_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let code = borrowed_code(&path(&Folders::in_target(dir.path())).unwrap()).unwrap();
+        // It jumps to where its last eight bytes say: `jmp *0(%rip)`.
+        let (code, target) = code.split_at(code.len() - 8);
+        assert!(code.ends_with(&[0xff, 0x25, 0, 0, 0, 0]));
+        assert_eq!(target, [0; 8]);
     }
 }

@@ -14,7 +14,8 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: `run` passes on the program's own exit status. Otherwise: 0 all is well; 1 the request was \
+Exit codes: `run` passes on the program's own exit status. Otherwise: 0 all is well, and for `attach` that \
+it was detached or the program has ended; 1 the request was \
 refused, or doctor found a problem; 2 wrong usage; 101 the build failed, as cargo says it; 130 interrupted \
 before the program was started.";
 
@@ -23,6 +24,12 @@ before the program was started.";
 pub enum Command {
     /// Build the program, start it, and patch it on every save.
     Run(RunArgs),
+    /// Build the program so that it can be patched once it runs: see `attach`.
+    Build(BuildArgs),
+    /// Patch a program that runs already: one that `build` built, or whose session has ended.
+    Attach(AttachArgs),
+    /// End the session of `attach`; the program goes on as it is.
+    Detach(At),
     /// Show what the running session is at.
     Status(At),
     /// Go back to an earlier patch.
@@ -125,6 +132,43 @@ pub struct RunArgs {
     /// Arguments for the program.
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<OsString>,
+}
+
+/// `cargo livepatch build`.
+#[derive(Args, Clone, Default, Debug)]
+pub struct BuildArgs {
+    /// Where the project is.
+    #[command(flatten)]
+    pub at: At,
+    /// What to build.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Do not show cargo's progress.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `cargo livepatch attach`.
+#[derive(Args, Clone, Default, Debug)]
+pub struct AttachArgs {
+    /// The program's process id.
+    pub pid: u32,
+    /// Where the project is.
+    #[command(flatten)]
+    pub at: At,
+    /// Append what happens to this file, one JSON object per line.
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// How to say on standard error what happens.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub message_format: MessageFormat,
+    /// Make an edit live that the program's data would not survive (a new field of a struct, say), where
+    /// only a type's layout speaks against it. The program may crash or compute nonsense.
+    #[arg(long)]
+    pub force_unsound: bool,
+    /// Take keys from the terminal: b rolls back, q ends the session.
+    #[arg(long)]
+    pub keys: bool,
 }
 
 /// What to do about an edit that cannot go live soundly.

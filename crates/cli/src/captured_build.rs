@@ -2,9 +2,10 @@
 
 mod plugins;
 
-use crate::arguments::RunArgs;
+use crate::arguments::{BuildArgs, RunArgs};
 use crate::child::{self, Handle};
 use crate::error::Failure;
+use crate::lock::Lock;
 use crate::private_dir::PrivateDir;
 use crate::project::{Lto, Project, cargo, runner_variable};
 use crate::runner::{self, Note};
@@ -17,7 +18,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// How often missing records are made again: the program's own tell which others there must be.
@@ -44,6 +45,24 @@ pub struct Built {
     pub took: Duration,
     /// What went wrong and need not stop anybody.
     pub warnings: Vec<String>,
+}
+
+/// `cargo livepatch build`.
+pub fn build(arguments: &BuildArgs) -> Result<ExitCode, Failure> {
+    let project = Project::read(&arguments.at)?;
+    let _lock = Lock::take(&project.folders)?;
+    let private = PrivateDir::create().map_err(Failure::system("cannot make a private folder"))?;
+    let run = RunArgs {
+        at: arguments.at.clone(),
+        selection: arguments.selection.clone(),
+        quiet: arguments.quiet,
+        ..RunArgs::default()
+    };
+    let recipe = Recipe::new(&run, &project, &private)?;
+    recipe.notes.iter().for_each(|note| eprintln!("{:>12} {note}", "note"));
+    let built = recipe.build(&project, &|_| {})?;
+    println!("{}", built.start.executable().display());
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Recipe {

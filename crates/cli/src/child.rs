@@ -34,6 +34,11 @@ fn raw(pid: u32) -> Option<Pid> {
 }
 
 impl Handle {
+    /// A process that is not our child: it is not signalled.
+    pub fn of_stranger(pid: u32) -> Self {
+        Self { pid, alive: Arc::new(Mutex::new(false)) }
+    }
+
     /// Sends a signal, if the child still runs.
     pub fn signal(&self, signal: Signal) {
         let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);

@@ -34,6 +34,8 @@ pub enum Request {
     Restart,
     /// To end.
     Stop,
+    /// To leave the program alone.
+    Detach,
 }
 
 /// The session's answer.

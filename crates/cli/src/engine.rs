@@ -5,7 +5,7 @@ use livepatch_build::hosts::{Changes, Draft, Hosts, JoinError, Loaded, ProcessLo
 use livepatch_build::resolve::{LookupError, ResolveError};
 use livepatch_build::session::{BaseBuild, CodeAt, CrateObjects, PatchError};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{BuildId, Hello, ModuleKey, Origin, SlotSet, WireRange};
+use livepatch_proto::{BuildId, Hello, ModuleKey, Origin, Redirected, SlotSet, WireRange};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -201,6 +201,16 @@ impl Patcher for Engine {
         loaded.refresh(&hello.free_ranges);
         self.processes.insert(hello.pid, loaded);
         Ok(texts(&errors))
+    }
+
+    fn adopt(
+        &mut self,
+        hello: &Hello,
+        redirected: &[Redirected],
+    ) -> Result<(Vec<SlotSet>, Vec<String>), String> {
+        let (loaded, slots, errors) = self.hosts.adopt(hello, redirected).map_err(|error| text(&error))?;
+        self.processes.insert(hello.pid, loaded);
+        Ok((slots, texts(&errors)))
     }
 
     fn detach(&mut self, pid: u32) {

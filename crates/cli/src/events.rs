@@ -24,6 +24,26 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
+    /// A program that ran already was made to call.
+    Attached {
+        /// Its process id.
+        pid: u32,
+        /// Whether it had to load the agent; otherwise it had it.
+        loaded: bool,
+        /// The thread that was borrowed for it.
+        thread: u32,
+        /// What that thread did then.
+        place: String,
+        /// For how long it was away.
+        ms: f64,
+    },
+    /// The session leaves the program, which goes on.
+    Detached {
+        /// Its process id.
+        pid: u32,
+        /// The patch that stays live; 0 is the code that the program was started with.
+        patch: u32,
+    },
     /// The agent in the program has called, and sources are watched: edits go live from now on.
     Ready {
         /// The process.
@@ -98,8 +118,8 @@ pub enum Event {
     },
     /// The program has ended.
     Exited {
-        /// Its exit code, or 128 + the signal that ended it.
-        status: i32,
+        /// Its exit code, or 128 + the signal that ended it; none where that is told to somebody else.
+        status: Option<i32>,
     },
 }
 
@@ -228,7 +248,7 @@ mod tests {
         );
         let rejected = Event::Rejected { reason: "no".into(), diagnostics: vec![] };
         assert!(line(rejected).starts_with("{\"event\":\"rejected\",\"reason\":\"no\",\"diagnostics\":[]"));
-        assert!(line(Event::Exited { status: 3 }).starts_with("{\"event\":\"exited\",\"status\":3"));
+        assert!(line(Event::Exited { status: Some(3) }).starts_with("{\"event\":\"exited\",\"status\":3"));
     }
 
     #[test]

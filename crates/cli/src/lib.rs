@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod arguments;
+pub mod attach;
 pub mod captured_build;
 pub mod child;
 pub mod contents;
@@ -79,6 +80,9 @@ fn command(mut command_line: Vec<OsString>) -> ExitCode {
     }
     let result = match Cli::parse_from(command_line).command {
         Command::Run(run) => server::run(&run),
+        Command::Build(build) => captured_build::build(&build),
+        Command::Attach(attach) => server::attach(&attach),
+        Command::Detach(at) => control::client::detach(&at),
         Command::Status(at) => control::client::status(&at),
         Command::Rollback(rollback) => control::client::rollback(&rollback),
         Command::Restart(at) => control::client::restart(&at),

@@ -7,7 +7,7 @@
 use livepatch_build::session::{CodeAt, CrateObjects};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::{
-    BuildId, Generation, Hello, ModuleKey, ModuleList, Patch, SlotSet, WireAddress, WireRange,
+    BuildId, Generation, Hello, ModuleKey, ModuleList, Patch, Redirected, SlotSet, WireAddress, WireRange,
 };
 use std::time::Duration;
 
@@ -105,6 +105,14 @@ pub trait Patcher: Send {
 
     /// A process has called. Returns warnings.
     fn attach(&mut self, hello: &Hello) -> Result<Vec<String>, String>;
+
+    /// A process has called that earlier sessions may have patched: these functions were redirected. Where
+    /// slots must point for it to be at the base build, which it is taken to be at from now on; and warnings.
+    fn adopt(
+        &mut self,
+        hello: &Hello,
+        redirected: &[Redirected],
+    ) -> Result<(Vec<SlotSet>, Vec<String>), String>;
 
     /// A process is gone.
     fn detach(&mut self, pid: u32);

@@ -18,7 +18,7 @@ impl PrivateDir {
         let parent = runtime.unwrap_or_else(|| "/tmp".into());
         let mut last = io::Error::other("no name is free");
         for _ in 0..16 {
-            let path = parent.join(format!("livepatch-{}", &random_hex()?[..12]));
+            let path = parent.join(format!("livepatch-{}", random_name()?));
             match std::fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self { path }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
@@ -61,8 +61,11 @@ pub fn random_bytes() -> io::Result<[u8; 32]> {
     Ok(bytes)
 }
 
-fn random_hex() -> io::Result<String> {
-    Ok(livepatch_proto::Token(random_bytes()?).to_hex())
+/// A name that nobody had before.
+pub fn random_name() -> io::Result<String> {
+    let mut hex = livepatch_proto::Token(random_bytes()?).to_hex();
+    hex.truncate(12);
+    Ok(hex)
 }
 
 #[cfg(test)]

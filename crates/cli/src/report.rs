@@ -103,6 +103,16 @@ impl Reporter {
         Some(match event {
             Event::Built { .. } | Event::Started { .. } | Event::Exited { .. } => return None,
             Event::Edit { .. } => return None,
+            Event::Attached { pid, loaded, thread, place, ms } => {
+                let what =
+                    if *loaded { "has loaded the agent" } else { "has called the agent that was there" };
+                let text = format!("to process {pid}: thread {thread}, which {place}, {what} ({ms:.1} ms)");
+                ("attached", text)
+            }
+            Event::Detached { pid, patch: 0 } => ("detached", format!("process {pid} goes on by itself")),
+            Event::Detached { pid, patch } => {
+                ("detached", format!("process {pid} goes on by itself, with patch {patch}"))
+            }
             Event::Ready { pid } => ("ready", format!("process {pid}: saved edits go live")),
             Event::Patched { patch, functions, versioned, notes, ms } => {
                 let mut text = format!("{} ({})", functions_text(*patch, functions), steps_text(ms));

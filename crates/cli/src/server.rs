@@ -3,8 +3,10 @@
 //! Threads wait (for files, processes, compilers, requests, signals) and send messages; only this
 //! loop changes anything. `lifecycle` starts and ends the program, `edits` goes from a changed
 //! file to a rebuild, `patching` from a rebuild to the processes, `libraries` looks after what they load
-//! later, `crashes` tells how it went wrong, `requests` serves people.
+//! later, `crashes` tells how it went wrong, `attached` deals with a program that somebody else has started,
+//! `requests` serves people.
 
+mod attached;
 mod crashes;
 mod edits;
 mod libraries;
@@ -13,11 +15,11 @@ mod patching;
 mod requests;
 
 use crate::agent;
-use crate::arguments::{OnUnsound, RunArgs};
+use crate::arguments::{At, AttachArgs, MessageFormat, OnUnsound, RunArgs};
 use crate::captured_build::{Built, Recipe};
 use crate::child::Handle;
 use crate::contents::Contents;
-use crate::control::{self, Answer, Request};
+use crate::control::{self, Answer, Request, Unanswered};
 use crate::error::Failure;
 use crate::events::EventFile;
 use crate::keys::Keys;
@@ -32,7 +34,7 @@ use crate::watch::Watcher;
 use livepatch_build::rebuild::{RebuildError, Rebuilder, Rebuilt};
 use livepatch_proto::Token;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -59,14 +61,16 @@ enum Message {
     Overdue(u32),
     /// The program should have ended by now.
     EndOverdue(u32),
-    /// The program has ended.
-    Ended(u32, io::Result<ExitStatus>),
+    /// The program has ended; how is told to its parent only.
+    Ended(u32, io::Result<Option<ExitStatus>>),
     /// Somebody asks.
     Request(Request, Sender<Answer>),
     /// A signal.
     Signal(Received),
     /// A key.
     Key(u8),
+    /// The session ends, now that this is heard.
+    End(Result<Ending, Failure>),
 }
 
 /// What the loop goes on with.
@@ -87,7 +91,8 @@ struct Server {
     empty_stdin: bool,
     on_unsound: OnUnsound,
     project: Arc<Project>,
-    recipe: Arc<Recipe>,
+    /// How the program is built; none where somebody else has started it.
+    recipe: Option<Arc<Recipe>>,
     private: PrivateDir,
     token: Token,
     agent: PathBuf,
@@ -110,64 +115,126 @@ struct Server {
     signals: u32,
 }
 
+/// What a session is asked for.
+struct Options<'a> {
+    at: &'a At,
+    events: Option<&'a Path>,
+    message_format: MessageFormat,
+    on_unsound: OnUnsound,
+    keys: bool,
+}
+
 /// `cargo livepatch run`.
 pub fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
-    let (sender, messages) = mpsc::channel();
-    signals::listen(forward(&sender, Message::Signal))
-        .map_err(Failure::system("cannot listen to signals"))?;
-    let project = Project::read(&arguments.at)?;
-    let _lock = Lock::take(&project.folders)?;
-    control::clean_up(&project.folders);
-    let events =
-        arguments.events.as_ref().map(|path| EventFile::open(path).map_err(Failure::file("open", path)));
-    let reporter = Reporter::new(arguments.message_format, events.transpose()?);
-    let private = PrivateDir::create().map_err(Failure::system("cannot make a private folder"))?;
-    let recipe = Recipe::new(arguments, &project, &private)?;
-    recipe.notes.iter().for_each(|note| reporter.note(note));
-    let agent =
-        agent::place(&project.folders, &private).map_err(Failure::system("cannot write the agent"))?;
-    let token = Token(random_bytes().map_err(Failure::system("cannot read random bytes"))?);
-    let socket = private.path().join(lifecycle::SOCKET);
-    processes::listen(&socket, token, forward(&sender, Message::News))
-        .map_err(Failure::file("listen at", &socket))?;
-    let asked = sender.clone();
-    let folders = project.folders.clone();
-    let unanswered = control::listen(&private, &folders, move |request, answer| {
-        let _ = asked.send(Message::Request(request, answer));
-    })?;
-    let watcher = Watcher::new(forward(&sender, Message::Files))
-        .map_err(|error| Failure::system("cannot watch files")(io::Error::other(error)))?;
-    let keys = arguments.keys.then(|| Keys::listen(forward(&sender, Message::Key))).flatten();
-    let mut server = Server {
-        empty_stdin: keys.is_some(),
+    let options = Options {
+        at: &arguments.at,
+        events: arguments.events.as_deref(),
+        message_format: arguments.message_format,
         on_unsound: arguments.on_unsound,
-        project: Arc::new(project),
-        recipe: Arc::new(recipe),
-        private,
-        token,
-        agent,
-        reporter,
-        sender,
-        watcher,
-        contents: Contents::default(),
-        run: None,
-        starts: 0,
-        cargo: None,
-        needs_cargo: None,
-        successor: None,
-        stopping: false,
-        signals: 0,
+        keys: arguments.keys,
     };
-    server.begin_cargo(None, Vec::new());
-    let ending = server.serve(&messages);
-    control::forget(&folders);
-    drop(server);
-    unanswered.wait();
-    drop(keys);
-    Ok(match ending? {
-        Ending::AsProgram(status) => signals::end_as(status),
-        Ending::Asked => ExitCode::SUCCESS,
+    let session = Session::open(&options, |project, private, reporter| {
+        let recipe = Recipe::new(arguments, project, private)?;
+        recipe.notes.iter().for_each(|note| reporter.note(note));
+        Ok(Some(Arc::new(recipe)))
+    })?;
+    session.hold(|server| {
+        server.begin_cargo(None, Vec::new());
+        Ok(())
     })
+}
+
+/// `cargo livepatch attach`.
+pub fn attach(arguments: &AttachArgs) -> Result<ExitCode, Failure> {
+    let options = Options {
+        at: &arguments.at,
+        events: arguments.events.as_deref(),
+        message_format: arguments.message_format,
+        on_unsound: if arguments.force_unsound { OnUnsound::Force } else { OnUnsound::Refuse },
+        keys: arguments.keys,
+    };
+    let session = Session::open(&options, |_, _, _| Ok(None))?;
+    session.hold(|server| server.attach_to(arguments.pid))
+}
+
+/// A server, and what ends with it.
+struct Session {
+    server: Server,
+    messages: Receiver<Message>,
+    unanswered: Unanswered,
+    keys: Option<Keys>,
+    _lock: Lock,
+}
+
+impl Session {
+    /// Opens everything that people and processes come by. `recipe` says how the program is built, if this
+    /// session builds it.
+    fn open(
+        options: &Options<'_>,
+        recipe: impl FnOnce(&Project, &PrivateDir, &Reporter) -> Result<Option<Arc<Recipe>>, Failure>,
+    ) -> Result<Self, Failure> {
+        let (sender, messages) = mpsc::channel();
+        signals::listen(forward(&sender, Message::Signal))
+            .map_err(Failure::system("cannot listen to signals"))?;
+        let project = Project::read(options.at)?;
+        let lock = Lock::take(&project.folders)?;
+        control::clean_up(&project.folders);
+        let events = options.events.map(|path| EventFile::open(path).map_err(Failure::file("open", path)));
+        let reporter = Reporter::new(options.message_format, events.transpose()?);
+        let private = PrivateDir::create().map_err(Failure::system("cannot make a private folder"))?;
+        let recipe = recipe(&project, &private, &reporter)?;
+        let agent =
+            agent::place(&project.folders, &private).map_err(Failure::system("cannot write the agent"))?;
+        let token = Token(random_bytes().map_err(Failure::system("cannot read random bytes"))?);
+        let socket = private.path().join(lifecycle::SOCKET);
+        processes::listen(&socket, token, forward(&sender, Message::News))
+            .map_err(Failure::file("listen at", &socket))?;
+        let asked = sender.clone();
+        let unanswered = control::listen(&private, &project.folders, move |request, answer| {
+            let _ = asked.send(Message::Request(request, answer));
+        })?;
+        let watcher = Watcher::new(forward(&sender, Message::Files))
+            .map_err(|error| Failure::system("cannot watch files")(io::Error::other(error)))?;
+        let keys = options.keys.then(|| Keys::listen(forward(&sender, Message::Key))).flatten();
+        let server = Server {
+            empty_stdin: keys.is_some(),
+            on_unsound: options.on_unsound,
+            project: Arc::new(project),
+            recipe,
+            private,
+            token,
+            agent,
+            reporter,
+            sender,
+            watcher,
+            contents: Contents::default(),
+            run: None,
+            starts: 0,
+            cargo: None,
+            needs_cargo: None,
+            successor: None,
+            stopping: false,
+            signals: 0,
+        };
+        Ok(Self { server, messages, unanswered, keys, _lock: lock })
+    }
+
+    /// Begins, and serves until the session ends.
+    fn hold(mut self, begin: impl FnOnce(&mut Server) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
+        let folders = self.server.project.folders.clone();
+        let ending = match begin(&mut self.server) {
+            Ok(()) => self.server.serve(&self.messages),
+            Err(failure) => Err(failure),
+        };
+        control::forget(&folders);
+        drop(self.server);
+        self.unanswered.wait();
+        drop(self.keys);
+        Ok(match ending? {
+            Ending::AsProgram(status) => signals::end_as(status),
+            Ending::Asked => ExitCode::SUCCESS,
+        })
+    }
 }
 
 fn forward<T, F: Fn(T) -> Message>(sender: &Sender<Message>, wrap: F) -> impl Fn(T) + use<T, F> {
@@ -203,8 +270,14 @@ impl Server {
             Message::Request(request, answer) => self.request(request, answer),
             Message::Signal(received) => self.signal(received),
             Message::Key(key) => self.key(key),
+            Message::End(ending) => return Next::End(ending),
         }
         Next::Continue
+    }
+
+    /// Ends the session, after what is being done.
+    fn end(&self, ending: Result<Ending, Failure>) {
+        let _ = self.sender.send(Message::End(ending));
     }
 
     /// Sends a message to the loop after a while.

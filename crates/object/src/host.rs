@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hashbrown::HashTable;
 use object::LittleEndian as LE;
 use object::elf;
+use object::read::ReadRef;
 use object::read::elf::{FileHeader, ProgramHeader as _, Sym as _};
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher as _;
@@ -96,7 +97,7 @@ impl std::fmt::Debug for Host {
 type Header = elf::FileHeader64<LE>;
 
 /// The contents of a linked image's build-id note; empty when there is none.
-pub fn build_id_of(data: &[u8]) -> Result<Vec<u8>, ObjectError> {
+pub fn build_id_of<'d>(data: impl ReadRef<'d>) -> Result<Vec<u8>, ObjectError> {
     let fail = ObjectError::container("ELF image");
     let header = Header::parse(data).map_err(&fail)?;
     let endian = header.endian().map_err(&fail)?;

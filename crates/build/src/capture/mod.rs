@@ -20,7 +20,7 @@ pub mod wrapper;
 pub use folders::Folders;
 pub use keep::{keep, write_atomically};
 pub use native::NativeString;
-pub use program::{CargoInput, CargoInputs, Incomplete, Program, ProgramError, Unit};
+pub use program::{CargoInput, CargoInputs, Incomplete, Program, ProgramError, Unit, build_id};
 pub use record::{Additions, LinkRecord, UnitKind, UnitRecord};
 
 /// Environment variable: the capture's folder. Without it the wrapper and the linker shim do nothing.

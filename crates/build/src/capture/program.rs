@@ -1,6 +1,7 @@
 //! The records of one program, put together: the executable and the libraries that it may load, their
 //! crates in order, what they were linked from, and which files they came from.
 
+mod by_build_id;
 mod collect;
 mod inputs;
 mod records;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use by_build_id::build_id;
 pub use inputs::{CargoInput, CargoInputs};
 
 /// A captured crate of the program.
@@ -85,6 +87,12 @@ pub enum ProgramError {
         /// The executable.
         executable: PathBuf,
     },
+    /// Crates were compiled again after the executable was linked.
+    #[error("{} was compiled again since the program was linked", .crate_name)]
+    Outdated {
+        /// One of the crates.
+        crate_name: String,
+    },
     /// A record or a folder could not be read.
     #[error("cannot read {}", .path.display())]
     Io {
@@ -105,7 +113,17 @@ impl Program {
         libraries: &HashSet<String>,
     ) -> Result<Self, ProgramError> {
         let records = Records::read(folders).map_err(at(&folders.records()))?;
-        let mut collector = Collector::new(folders, &records, libraries);
+        Self::from_records(folders, &records, executable, plugins, libraries)
+    }
+
+    fn from_records(
+        folders: &Folders,
+        records: &Records,
+        executable: &Path,
+        plugins: &[PathBuf],
+        libraries: &HashSet<String>,
+    ) -> Result<Self, ProgramError> {
+        let mut collector = Collector::new(folders, records, libraries);
         let program = collector.add_linked(executable);
         plugins.iter().for_each(|plugin| drop(collector.add_linked(plugin)));
         let Collected { units, mut images } = collector.finish()?;
@@ -113,7 +131,7 @@ impl Program {
             .and_then(|program| images.remove(&program))
             .ok_or_else(|| ProgramError::NotCaptured { executable: executable.to_owned() })?;
         let units = order(units)?;
-        let cargo_inputs = CargoInputs::of(&records, &units);
+        let cargo_inputs = CargoInputs::of(records, &units);
         let mut program = Self { executable, libraries: images.into_values().collect(), units, cargo_inputs };
         program.add_outsiders();
         Ok(program)

@@ -31,6 +31,11 @@ pub fn stop(at: &At) -> Result<ExitCode, Failure> {
     ask(at, Request::Stop)
 }
 
+/// `cargo livepatch detach`.
+pub fn detach(at: &At) -> Result<ExitCode, Failure> {
+    ask(at, Request::Detach)
+}
+
 fn ask(at: &At, what: Request) -> Result<ExitCode, Failure> {
     let project = Project::read(at)?;
     match request(&project.folders, what)? {

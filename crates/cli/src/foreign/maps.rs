@@ -29,6 +29,13 @@ pub struct Mapping {
     pub path: String,
 }
 
+impl Mapping {
+    /// The last part of the path.
+    pub fn file_name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 impl Maps {
     /// Reads the mappings of a process.
     pub fn read(pid: u32) -> io::Result<Self> {

@@ -17,6 +17,16 @@ impl Memory {
         Ok(Self { file: File::open(format!("/proc/{pid}/mem"))? })
     }
 
+    /// Opens it for writing as well.
+    pub fn open_writable(pid: u32) -> io::Result<Self> {
+        Ok(Self { file: File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))? })
+    }
+
+    /// Writes bytes at `address`, whatever the protection there.
+    pub fn write(&self, address: RuntimeAddress, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, address.0)
+    }
+
     /// Fills `buffer` with what is at `address`.
     pub fn read(&self, address: RuntimeAddress, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, address.0)

@@ -16,7 +16,9 @@ impl Server {
             let processes = [Some(crashed.pid), crashed.parent].into_iter().flatten();
             processes.filter_map(|pid| patcher?.code_at(pid, address)).next()
         });
-        run.crash_told |= crashed.pid == run.program.pid;
+        if crashed.pid == run.program.pid {
+            run.crash_told = Some(crashed.signal);
+        }
         self.tell_crash((crashed.pid, crashed.parent), crashed.signal, whereabouts);
     }
 

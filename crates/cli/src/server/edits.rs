@@ -38,16 +38,17 @@ struct Build {
 
 impl Editing {
     pub(super) fn new(rebuilder: Rebuilder, changed: Vec<PathBuf>) -> Self {
-        let written = changed.iter().filter_map(|path| std::fs::metadata(path).ok()?.modified().ok()).max();
-        Self {
+        let mut editing = Self {
             rebuilder: Some(Box::new(rebuilder)),
             build: None,
-            pending: changed.into_iter().collect(),
-            written,
+            pending: BTreeSet::new(),
+            written: None,
             dirty: BTreeSet::new(),
             failed: false,
             warnings: HashSet::new(),
-        }
+        };
+        changed.iter().for_each(|path| editing.note(path));
+        editing
     }
 
     /// Ends a build under way; its files stay to be built.
@@ -139,7 +140,7 @@ impl Server {
             let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
             return inside.map(|entry| entry.path()).filter(|path| is_rust(path)).collect();
         }
-        let inputs = self.run.as_ref().map(|run| &run.built.program.cargo_inputs);
+        let inputs = self.run.as_ref().map(|run| &run.program_files.cargo_inputs);
         let input = inputs.is_some_and(|inputs| {
             inputs.find(path).is_some() || inputs.packages.keys().any(|package| path.starts_with(package))
         });
@@ -152,8 +153,8 @@ impl Server {
     /// Whether a path may become a source: it lies in a package, is not hidden, and is not cargo's.
     fn is_in_a_package(&self, path: &Path) -> bool {
         let Some(run) = &self.run else { return false };
-        let inputs = &run.built.program.cargo_inputs;
-        let packages = run.built.program.units.iter().map(|unit| unit.record.manifest_dir.as_path());
+        let inputs = &run.program_files.cargo_inputs;
+        let packages = run.program_files.units.iter().map(|unit| unit.record.manifest_dir.as_path());
         let mut folders = packages.chain(inputs.paths.keys().map(PathBuf::as_path));
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         !hidden && !path.starts_with(&self.project.target) && folders.any(|folder| path.starts_with(folder))

@@ -8,11 +8,15 @@ use crate::engine;
 use crate::error::Failure;
 use crate::events::{Event, milliseconds};
 use crate::launch::{self, Invitation};
+use crate::private_dir::random_name;
 use crate::server::edits::Editing;
 use crate::server::patching::Patching;
+use livepatch_build::capture::Program;
 use livepatch_build::rebuild::Rebuilder;
+use livepatch_build::session::remove_stale_images;
 use rustix::process::Signal;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -30,13 +34,16 @@ pub(super) struct Run {
     /// Which start this is, from 1.
     pub(super) start: u32,
     pub(super) program: Handle,
-    pub(super) built: Built,
+    /// The executable, as it was called.
+    pub(super) executable: PathBuf,
+    /// What it was built from.
+    pub(super) program_files: Program,
     pub(super) editing: Editing,
     pub(super) patching: Patching,
     /// The program has not called in time: it has no agent.
     pub(super) overdue: bool,
-    /// It was told that the program crashes.
-    pub(super) crash_told: bool,
+    /// The signal by which it was told that the program crashes.
+    pub(super) crash_told: Option<i32>,
 }
 
 /// Cargo at work.
@@ -63,6 +70,7 @@ impl Server {
             job.replies.extend(replies);
             return;
         }
+        let Some(recipe) = self.recipe.clone() else { return self.refuse_restart(reason, replies) };
         if let Some(reason) = &reason {
             self.reporter.note(&format!("{reason}: building with cargo"));
         }
@@ -70,7 +78,7 @@ impl Server {
             run.editing.cancel();
         }
         self.cargo = Some(CargoJob { reason, is_fallback: false, handle: None, replies });
-        let (recipe, project, sender) = (self.recipe.clone(), self.project.clone(), self.sender.clone());
+        let (project, sender) = (self.project.clone(), self.sender.clone());
         std::thread::spawn(move || {
             let running = |handle| drop(sender.send(Message::CargoRuns(handle)));
             let result = recipe.build(&project, &running).map(Box::new);
@@ -154,43 +162,63 @@ impl Server {
 
     /// Starts the program, and watches what it was made from. Returns its process id.
     fn start(&mut self, built: Built) -> Result<u32, Failure> {
-        self.starts += 1;
-        let start = self.starts;
-        let folders = &self.project.folders;
         let socket = self.private.path().join(SOCKET);
         let invitation = Invitation { agent: &self.agent, socket: &socket, token: &self.token };
         let executable = built.start.executable();
         let (program, waiter) = launch::start(&built.start, &invitation, self.empty_stdin)
             .map_err(Failure::file("start", &executable))?;
-        let sender = self.sender.clone();
-        std::thread::spawn(move || drop(sender.send(Message::Ended(start, waiter.wait()))));
         let pid = program.pid;
+        let start = self.begin_run(program, executable, built.program)?;
+        let sender = self.sender.clone();
+        std::thread::spawn(move || drop(sender.send(Message::Ended(start, waiter.wait().map(Some)))));
+        self.prune();
+        Ok(pid)
+    }
 
-        self.tell_removed(&built);
-        let (base, libraries) = built.program.base_builds();
+    /// Follows a program that runs from now on. Returns which start it is.
+    pub(super) fn begin_run(
+        &mut self,
+        program: Handle,
+        executable: PathBuf,
+        files: Program,
+    ) -> Result<u32, Failure> {
+        self.starts += 1;
+        let start = self.starts;
+        let folders = &self.project.folders;
+        self.tell_removed(&files);
+        let (base, libraries) = files.base_builds();
         let (sender, patches) = (self.sender.clone(), folders.root().join("patches"));
-        // What earlier programs have mapped stays mapped.
-        let _ = std::fs::remove_dir_all(&patches);
+        remove_stale(&patches);
+        let patches = patches.join(random_name().map_err(Failure::system("cannot read random bytes"))?);
         std::thread::spawn(move || {
             drop(sender.send(Message::Opened(start, engine::open(&base, libraries, &patches))))
         });
-        let rebuilder = Rebuilder::new(&built.program, folders)
+        let rebuilder = Rebuilder::new(&files, folders)
             .inspect_err(|_| program.signal(Signal::TERM))
             .map_err(Failure::file("prepare", &folders.rebuilds()))?;
         self.watch_all(&rebuilder);
         let changed = rebuilder.changed_since_capture();
         let editing = Editing::new(rebuilder, changed);
         let patching = Patching::default();
-        self.run = Some(Run { start, program, built, editing, patching, overdue: false, crash_told: false });
+        let (overdue, crash_told) = (false, None);
+        self.run = Some(Run {
+            start,
+            program,
+            executable,
+            program_files: files,
+            editing,
+            patching,
+            overdue,
+            crash_told,
+        });
         self.later(CALL, Message::Overdue(start));
-        self.prune();
         self.go_on_editing();
-        Ok(pid)
+        Ok(start)
     }
 
     /// Tells, at the first start, what the linker was not told.
-    fn tell_removed(&self, built: &Built) {
-        let removed = &built.program.executable.removed;
+    fn tell_removed(&self, program: &Program) {
+        let removed = &program.executable.removed;
         if self.starts == 1 && !removed.is_empty() {
             self.reporter.note(&format!("the linker was called without {}", removed.join(" ")));
         }
@@ -199,7 +227,7 @@ impl Server {
     /// Removes what earlier builds left, aside.
     fn prune(&self) {
         if let Some(run) = &self.run {
-            let (program, folders) = (run.built.program.clone(), self.project.folders.clone());
+            let (program, folders) = (run.program_files.clone(), self.project.folders.clone());
             std::thread::spawn(move || program.prune(&folders));
         }
     }
@@ -208,6 +236,10 @@ impl Server {
         let Some(run) = self.run.as_mut().filter(|run| run.start == start) else { return };
         if run.patching.peers.is_empty() && run.patching.lost.is_none() {
             run.overdue = true;
+            if self.is_attached() {
+                let (what, hint) = ("the agent has not called", "the program may be stopped, or have ended");
+                return self.end(Err(Failure::Unsupported { what: what.into(), hint: hint.into() }));
+            }
             self.reporter.warning(
                 "the program has not called: edits cannot go live in it, they start it anew (see `cargo livepatch doctor`)",
             );
@@ -221,7 +253,7 @@ impl Server {
         }
     }
 
-    pub(super) fn ended(&mut self, start: u32, status: io::Result<ExitStatus>) -> Next {
+    pub(super) fn ended(&mut self, start: u32, status: io::Result<Option<ExitStatus>>) -> Next {
         if self.run.as_ref().is_none_or(|run| run.start != start) {
             return Next::Continue;
         }
@@ -229,12 +261,18 @@ impl Server {
             Ok(status) => status,
             Err(failure) => return Next::End(Err(failure)),
         };
+        let mut crash = None;
         if let Some(run) = self.run.take() {
             run.editing.cancel();
-            if !run.crash_told {
+            crash = run.crash_told;
+            if let (None, Some(status)) = (crash, status) {
                 self.tell_crash_by_status(run.program.pid, status);
             }
         }
+        let Some(status) = status else {
+            self.reporter.event(&Event::Exited { status: crash.map(|signal| 128 + signal) });
+            return Next::End(Ok(Ending::Asked));
+        };
         if let Some(successor) = self.successor.take()
             && self.signals == 0
             && !self.stopping
@@ -242,7 +280,7 @@ impl Server {
             return self.succeed(successor);
         }
         self.signal_cargo(Signal::INT);
-        self.reporter.event(&Event::Exited { status: crate::signals::exit_code(status) });
+        self.reporter.event(&Event::Exited { status: Some(crate::signals::exit_code(status)) });
         Next::End(Ok(if self.stopping { Ending::Asked } else { Ending::AsProgram(status) }))
     }
 
@@ -258,5 +296,14 @@ impl Server {
             }
             Err(failure) => Next::End(Err(failure)),
         }
+    }
+}
+
+/// Removes the images of earlier sessions, but for those of programs that still run: debuggers read them.
+fn remove_stale(patches: &Path) {
+    for session in std::fs::read_dir(patches).into_iter().flatten().flatten() {
+        remove_stale_images(&session.path());
+        // Only if nothing is left in it.
+        let _ = std::fs::remove_dir(session.path());
     }
 }

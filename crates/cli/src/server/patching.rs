@@ -3,9 +3,11 @@
 use super::libraries::Age;
 use super::{Message, Server};
 use crate::arguments::OnUnsound;
+use crate::error::Failure;
 use crate::events::{Event, Steps, milliseconds};
 use crate::patcher::{Change, Patcher, Refusal, Verdict};
 use crate::processes::{News, Process};
+use crate::server::attached::Leftover;
 use livepatch_build::rebuild::Rebuilt;
 use livepatch_build::session::{CrateObjects, UnitId};
 use livepatch_proto::{ApplyError, FromProcess, Hello, LogLevel, ToProcess};
@@ -31,6 +33,8 @@ pub(super) struct Patching {
     pub(super) broken: Option<String>,
     /// Why the program, which was connected, is so no more.
     pub(super) lost: Option<String>,
+    /// What earlier sessions left live in the program, which somebody else has started.
+    pub(super) leftover: Option<Leftover>,
     /// The program is stopped, and is looked at again later.
     waits: bool,
     /// Processes that have called and that the patcher knows, the program itself first.
@@ -47,6 +51,14 @@ pub(super) struct Patching {
     written: Option<SystemTime>,
 }
 
+impl Patching {
+    /// Says goodbye to all processes.
+    pub(super) fn dismiss(&mut self) {
+        let callers = self.callers.drain(..).map(|(process, _)| process);
+        self.peers.drain(..).chain(callers).for_each(Process::dismiss);
+    }
+}
+
 /// How the processes took a patch.
 struct Applied {
     resolve: Duration,
@@ -56,6 +68,7 @@ struct Applied {
 
 impl Server {
     pub(super) fn opened(&mut self, start: u32, result: Result<Box<dyn Patcher>, String>) {
+        let otherwise = self.otherwise();
         let Some(run) = self.run.as_mut().filter(|run| run.start == start) else { return };
         match result {
             Ok(patcher) => {
@@ -63,7 +76,7 @@ impl Server {
                 run.patching.patcher = Some(patcher);
             }
             Err(error) => {
-                self.reporter.warning(&format!("edits cannot go live, they start the program anew: {error}"));
+                self.reporter.warning(&format!("edits cannot go live, {otherwise}: {error}"));
                 run.patching.broken = Some(error);
             }
         }
@@ -112,7 +125,7 @@ impl Server {
         let Some(run) = &mut self.run else { return };
         let (Ok(now), Ok(host)) = (
             std::fs::metadata(format!("/proc/{pid}/exe")),
-            std::fs::metadata(&run.built.program.executable.file),
+            std::fs::metadata(&run.program_files.executable.file),
         ) else {
             return;
         };
@@ -137,17 +150,28 @@ impl Server {
             }
             return;
         };
-        let warnings = match patcher.attach(hello) {
+        let adopted = main && self.recipe.is_none();
+        let taken = if adopted { self.adopt(&mut process, hello) } else { patcher.attach(hello) };
+        let warnings = match taken {
             Ok(warnings) => warnings,
             Err(error) => {
-                self.reporter.warning(&format!("process {pid} cannot be patched: {error}"));
+                let what = format!("process {pid} cannot be patched: {error}");
+                if adopted {
+                    let hint = "start it anew with `cargo livepatch run`".into();
+                    self.end(Err(Failure::Unsupported { what, hint }));
+                } else {
+                    self.reporter.warning(&what);
+                }
                 return process.dismiss();
             }
         };
-        let libraries = patcher.libraries();
+        let patcher = self.run.as_ref().and_then(|run| run.patching.patcher.as_ref());
+        let libraries = patcher.map(|patcher| patcher.libraries()).unwrap_or_default();
         if !libraries.is_empty() {
             process.watch_for(libraries);
         }
+        let Some(run) = &mut self.run else { return };
+        let patching = &mut run.patching;
         patching.peers.retain(|peer| peer.pid != pid);
         let at = if main { 0 } else { patching.peers.len() };
         patching.peers.insert(at, process);
@@ -155,9 +179,16 @@ impl Server {
         if main {
             run.patching.lost = None;
         }
+        let quiet = !run.editing.is_building() && run.patching.offered.is_empty();
         self.announce(pid);
         self.warn_once(warnings);
-        self.catch_up(pid, hello.current);
+        if adopted {
+            if quiet {
+                self.supersede_at_once();
+            }
+        } else {
+            self.catch_up(pid, hello.current);
+        }
         self.bring_up_to_date(pid, Age::Older);
         self.offer();
     }
@@ -221,6 +252,7 @@ impl Server {
             Ok(Verdict::Unchanged { notes }) => {
                 patching.offered.clear();
                 self.reporter.event(&Event::Unchanged { notes });
+                self.supersede_at_once();
             }
             Ok(Verdict::Restart { reason }) => self.unsound(reason),
             Ok(Verdict::Patch(change)) => self.patch(change),
@@ -260,6 +292,10 @@ impl Server {
     /// Applies what the patcher has begun: in the program, then in what it forked. Where the program refuses,
     /// nothing has changed.
     pub(super) fn apply_everywhere(&mut self, change: &Change) -> Result<Steps, Refusal> {
+        if let Err(reason) = self.supersede() {
+            self.abandon();
+            return Err(Refusal::Later(reason));
+        }
         let peers = self.run.iter().flat_map(|run| &run.patching.peers);
         let pids: Vec<u32> = peers.map(|peer| peer.pid).collect();
         let mut steps = Steps::default();
@@ -272,9 +308,7 @@ impl Server {
                 }
                 Ok(_) => {}
                 Err(refusal) if index == 0 => {
-                    if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
-                        patcher.abandon();
-                    }
+                    self.abandon();
                     return Err(refusal);
                 }
                 Err(reason) => {
@@ -287,6 +321,12 @@ impl Server {
             patcher.commit();
         }
         Ok(steps)
+    }
+
+    fn abandon(&mut self) {
+        if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
+            patcher.abandon();
+        }
     }
 
     /// The edit cannot go live in this process.
@@ -346,6 +386,13 @@ impl Server {
 
     /// Goes back to an earlier patch, in all processes.
     pub(super) fn roll_back(&mut self, to: Option<u32>) -> Result<u32, String> {
+        if matches!(to, None | Some(0))
+            && self.run.as_ref().is_some_and(|run| run.patching.leftover.is_some())
+        {
+            self.supersede()?;
+            self.reporter.event(&Event::RolledBack { to: 0 });
+            return Ok(0);
+        }
         let run = self.run.as_mut().ok_or("nothing runs")?;
         let Some(patcher) = &mut run.patching.patcher else { return Err("no patch is live".into()) };
         let current = patcher.current();

@@ -22,6 +22,11 @@ impl Server {
                 return self.begin_cargo(Some("a restart was asked for".into()), vec![answer]);
             }
             Request::Restart => Answer::Refused { said: "the program is not running yet".into() },
+            Request::Detach => self.detach(),
+            Request::Stop if self.is_attached() => Answer::Refused {
+                said: "the session has not started this program: `cargo livepatch detach` leaves it alone"
+                    .into(),
+            },
             Request::Stop => {
                 self.stop();
                 Answer::Done { said: "stopping".into() }
@@ -47,7 +52,7 @@ impl Server {
             processes: patching.iter().flat_map(|p| p.peers.iter().map(|peer| peer.pid)).collect(),
             patch: patching.and_then(|p| p.patcher.as_ref()).map_or(0, |patcher| patcher.current()),
             doing: doing.to_owned(),
-            executable: run.map(|run| run.built.start.executable()).unwrap_or_default(),
+            executable: run.map(|run| run.executable.clone()).unwrap_or_default(),
         }
     }
 
@@ -63,6 +68,10 @@ impl Server {
     /// The first signal is the program's to deal with; the second ends it.
     pub(super) fn signal(&mut self, received: Received) {
         self.signals += 1;
+        if self.is_attached() {
+            drop(self.detach());
+            return;
+        }
         if !received.from_terminal {
             self.signal_cargo(received.signal);
         }
@@ -85,6 +94,7 @@ impl Server {
                     self.reporter.warning(&said);
                 }
             }
+            b'q' if self.is_attached() => drop(self.detach()),
             b'q' => self.stop(),
             _ => {}
         }

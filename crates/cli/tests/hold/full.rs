@@ -55,9 +55,13 @@ fn reason(rejected: &Value) -> &str {
     rejected["reason"].as_str().unwrap()
 }
 
-/// Where the images of patches go.
+/// Where the images of this session's patches go.
 fn patches(live: &Live) -> PathBuf {
-    live.project.file("target/livepatch/patches")
+    let sessions = std::fs::read_dir(live.project.file("target/livepatch/patches")).unwrap();
+    let mut sessions = sessions.map(|entry| entry.unwrap().path());
+    let own = sessions.next().unwrap();
+    assert_eq!(sessions.next(), None);
+    own
 }
 
 #[test]
@@ -83,13 +87,14 @@ fn an_image_that_does_not_fit_is_refused_whole() {
 fn a_folder_for_images_that_is_gone_is_told() {
     let mut live = Live::new(CODE);
     live.edit("\", 1,", "\", 2,");
-    std::fs::remove_dir_all(patches(&live)).unwrap();
-    std::fs::write(patches(&live), "").unwrap();
+    let patches = patches(&live);
+    std::fs::remove_dir_all(&patches).unwrap();
+    std::fs::write(&patches, "").unwrap();
     let rejected = live.save(&live.code.replace("\", 2,", "\", 3,"));
     assert!(reason(&rejected).contains("Not a directory"), "{rejected}");
     assert_eq!(live.ask("abc"), "2 3");
-    std::fs::remove_file(patches(&live)).unwrap();
-    std::fs::create_dir(patches(&live)).unwrap();
+    std::fs::remove_file(&patches).unwrap();
+    std::fs::create_dir(&patches).unwrap();
     live.edit("\", 3,", "\", 4,");
     assert_eq!(live.ask("abc"), "4 3");
 }

@@ -104,9 +104,15 @@ impl Live {
     /// Starts a session in which `file` is what is edited.
     pub(crate) fn start_at(project: Project, arguments: &[&str], file: &str) -> Self {
         let session = Session::start_with(&project, arguments);
+        Self::of(project, session, file)
+    }
+
+    /// A session that runs in a project.
+    pub(crate) fn of(project: Project, session: Session, file: &str) -> Self {
         let code = std::fs::read_to_string(project.file(file)).expect("the file is there");
         let mut live = Self { session, project, code, file: file.into(), talk: None, seen: 0 };
-        live.seen = live.events().len();
+        let ready = live.events().iter().rposition(|event| event["event"] == "ready");
+        live.seen = ready.map_or(0, |at| at + 1);
         live
     }
 

@@ -47,11 +47,15 @@ impl Session {
     }
 
     pub(crate) fn start_only(project: &Project, arguments: &[&str]) -> Self {
+        Self::start_command(project, &[&["run"], arguments].concat())
+    }
+
+    /// Starts a command that holds a session; the first argument says which.
+    pub(crate) fn start_command(project: &Project, arguments: &[&str]) -> Self {
         let events = project.file("events");
         let _ = std::fs::remove_file(&events);
-        let mut all = vec!["run", "--events", "events"];
-        all.extend_from_slice(arguments);
-        let mut command = command(project, &all);
+        let (first, rest) = arguments.split_first().expect("a command");
+        let mut command = command(project, &[&[*first, "--events", "events"], rest].concat());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command can be run");
         let said = Arc::new(Mutex::new(String::new()));

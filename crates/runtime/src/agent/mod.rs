@@ -10,12 +10,14 @@
 //! * [`crash`] tells the server that the program is about to end by a signal.
 //! * What can go wrong in unsafe ways is in leaves named for the hazard: [`memory`], [`membarrier`],
 //!   [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`],
-//!   [`threads`], [`next`].
+//!   [`threads`], [`next`], `borrowed`.
 //!
 //! What the agent never does: write to the program's output, spawn a process, send a signal to a
 //! thread of the program, keep a descriptor open across `exec`, or anything at all uninvited.
 
 mod address;
+#[cfg(feature = "agent")]
+mod borrowed;
 mod callbacks;
 mod connection;
 mod constructor;

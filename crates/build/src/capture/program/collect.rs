@@ -201,7 +201,7 @@ fn is_library(record: &UnitRecord) -> bool {
     record.kind == UnitKind::Library || (record.kind == UnitKind::Linked && record.is_dylib())
 }
 
-fn is_shared_object(path: &Path) -> bool {
+pub(super) fn is_shared_object(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "so")
 }
 

@@ -56,6 +56,11 @@ impl Records {
         self.by_output.get(path).and_then(|&index| self.units.get(index))
     }
 
+    /// All links.
+    pub(super) fn links(&self) -> impl Iterator<Item = &LinkRecord> {
+        self.links.iter()
+    }
+
     /// The link that made a file: cargo's names for it are links to one file.
     pub(super) fn link_of(&self, file: &Path) -> Option<&LinkRecord> {
         self.links.iter().find(|link| same_file(link.kept_output.as_path(), file))

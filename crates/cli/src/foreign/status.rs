@@ -1,0 +1,105 @@
+//! What the kernel says of a process and its threads (proc_pid_status(5)).
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A process, or one of its threads, as it was just now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// The process that a thread is of.
+    pub process: u32,
+    /// The first letter of its state.
+    pub state: char,
+    /// Who traces it.
+    pub tracer: Option<u32>,
+    /// Whether its system calls are filtered.
+    pub seccomp: bool,
+    /// The signals that it blocks: bit `number - 1`.
+    pub blocked: u64,
+}
+
+impl Status {
+    /// Of a process.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        Self::read(Path::new(&format!("/proc/{pid}/status")))
+    }
+
+    /// Of a thread.
+    pub fn of_thread(pid: u32, thread: u32) -> io::Result<Self> {
+        Self::read(Path::new(&format!("/proc/{pid}/task/{thread}/status")))
+    }
+
+    fn read(path: &Path) -> io::Result<Self> {
+        let text = std::fs::read_to_string(path)?;
+        parse(&text).ok_or_else(|| io::Error::other(format!("{} is not understood", path.display())))
+    }
+
+    /// Whether it is stopped, by a signal or a tracer.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+fn parse(status: &str) -> Option<Status> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim)
+    };
+    Some(Status {
+        process: field("Tgid")?.parse().ok()?,
+        state: field("State")?.chars().next()?,
+        tracer: field("TracerPid")?.parse().ok().filter(|&pid| pid != 0),
+        // Kernels without it have no filters.
+        seccomp: field("Seccomp").is_some_and(|mode| mode != "0"),
+        blocked: u64::from_str_radix(field("SigBlk")?, 16).ok()?,
+    })
+}
+
+/// The ids of a process's threads.
+pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+    Ok(tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// The name of a process or a thread.
+pub fn name(thread: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{thread}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
+}
+
+/// The user whose process it is.
+pub fn owner(pid: u32) -> io::Result<u32> {
+    std::fs::metadata(format!("/proc/{pid}")).map(|process| process.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read() {
+        let text = "Name:\tState: x\nState:\tt (tracing stop)\nTgid:\t41\nTracerPid:\t7\nSigBlk:\t0000000000000010\n\
+                    Seccomp:\t2\nSeccomp_filters:\t0\n";
+        let status = parse(text).unwrap();
+        assert_eq!((status.process, status.tracer, status.blocked), (41, Some(7), 16));
+        assert!(status.is_stopped() && status.seccomp && !status.is_over());
+        assert_eq!(parse("State:\tR\n"), None);
+    }
+
+    #[test]
+    fn this_process_is_as_it_is() {
+        let own = std::process::id();
+        let status = Status::of(own).unwrap();
+        assert_eq!((status.process, status.tracer), (own, None));
+        assert!(!status.is_stopped() && !status.is_over());
+        assert!(threads(own).unwrap().contains(&own));
+        assert_eq!(owner(own).unwrap(), rustix::process::geteuid().as_raw());
+        assert!(Status::of_thread(own, own).is_ok() && Status::of(u32::MAX).is_err());
+    }
+}
