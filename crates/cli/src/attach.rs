@@ -7,4 +7,4 @@ mod agent;
 mod target;
 
 pub use agent::{Arrival, invite};
-pub use target::Target;
+pub use target::{Target, hindrance};

@@ -10,6 +10,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// capabilities(7), by its bit.
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+
 /// A program that runs, and its captured build.
 #[derive(Debug)]
 pub struct Target {
@@ -71,7 +74,8 @@ fn check_process(pid: u32) -> Result<u32, Failure> {
             format!("`kill -CONT {pid}` has it go on"),
         ));
     }
-    if status.seccomp {
+    // What filters this command too is a container's, and lets the agent do what it lets programs do.
+    if status.filters > Status::of(std::process::id()).map_or(0, |own| own.filters) {
         return Err(unsupported(
             format!("process {pid} filters its system calls (seccomp)"),
             "what the agent needs could end it; start it with `cargo livepatch run`",
@@ -105,20 +109,31 @@ fn unreadable(pid: u32, error: io::Error) -> Failure {
 
 /// The kernel does not let us in.
 pub(super) fn forbidden(pid: u32) -> Failure {
-    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    let hint = match scope.trim() {
-        "1" => {
-            "only parents may trace here: allow it with `sysctl kernel.yama.ptrace_scope=0`, or start the \
-             program with `cargo livepatch run`"
-        }
-        "2" => "only who has CAP_SYS_PTRACE may trace here (kernel.yama.ptrace_scope is 2)",
-        "3" => "nobody may trace here until the next boot (kernel.yama.ptrace_scope is 3)",
-        _ => {
-            "it may be protected (setuid, or not dumpable), or a sandbox around this command forbids it; start \
-             the program with `cargo livepatch run`"
-        }
-    };
+    let hint = hindrance().unwrap_or(
+        "it may be protected (setuid, or not dumpable), or a sandbox around this command forbids it; start \
+         the program with `cargo livepatch run`",
+    );
     unsupported(format!("the system does not allow this command to trace process {pid}"), hint)
+}
+
+/// What keeps this command from tracing programs that it has not started, where the kernel says so.
+pub fn hindrance() -> Option<&'static str> {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
+    let own = Status::of(std::process::id()).ok()?;
+    hindrance_by(scope.trim(), own.capabilities & CAP_SYS_PTRACE != 0)
+}
+
+/// By the scope that Yama grants (Documentation/admin-guide/LSM/Yama.rst).
+fn hindrance_by(scope: &str, privileged: bool) -> Option<&'static str> {
+    match (scope, privileged) {
+        ("1", false) => Some(
+            "only parents may trace here: allow it with `sysctl kernel.yama.ptrace_scope=0`, or start the \
+             program with `cargo livepatch run`",
+        ),
+        ("2", false) => Some("only who has CAP_SYS_PTRACE may trace here (kernel.yama.ptrace_scope is 2)"),
+        ("3", _) => Some("nobody may trace here until the next boot (kernel.yama.ptrace_scope is 3)"),
+        _ => None,
+    }
 }
 
 fn find_build(pid: u32, executable: &Path, file: File, project: &Project) -> Result<Program, Failure> {
@@ -156,5 +171,17 @@ fn find_build(pid: u32, executable: &Path, file: File, project: &Project) -> Res
             build,
         )),
         Err(error) => Err(Failure::Capture(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_grants_is_told() {
+        assert_eq!([hindrance_by("0", false), hindrance_by("1", true), hindrance_by("2", true)], [None; 3]);
+        assert!(hindrance_by("1", false).is_some_and(|hint| hint.contains("ptrace_scope=0")));
+        assert!(hindrance_by("2", false).is_some() && hindrance_by("3", true).is_some());
     }
 }

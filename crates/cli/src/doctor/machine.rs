@@ -1,6 +1,7 @@
 //! Checks of the machine and the toolchain.
 
 use super::Finding;
+use crate::attach;
 use crate::private_dir::PrivateDir;
 use std::process::{Command, Stdio};
 
@@ -10,7 +11,7 @@ const TRIED_GLIBC: (u32, u32) = (2, 36);
 const TRIED_RUSTC: (u32, u32) = (1, 95);
 
 pub(super) fn check() -> Vec<Finding> {
-    vec![system(), c_library(), compiler(), private_folder(), watches()]
+    vec![system(), c_library(), compiler(), private_folder(), watches(), tracing()]
 }
 
 fn system() -> Finding {
@@ -73,6 +74,13 @@ fn watches() -> Finding {
     }
 }
 
+fn tracing() -> Finding {
+    match attach::hindrance() {
+        Some(why) => Finding::note(format!("`attach` cannot come into programs: {why}")),
+        None => Finding::ok("`attach` may trace this user's programs, by the kernel's settings"),
+    }
+}
+
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output =
         Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
@@ -97,6 +105,6 @@ mod tests {
 
     #[test]
     fn this_machine_is_checked() {
-        assert_eq!(check().len(), 5);
+        assert_eq!(check().len(), 6);
     }
 }

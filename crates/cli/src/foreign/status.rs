@@ -13,8 +13,10 @@ pub struct Status {
     pub state: char,
     /// Who traces it.
     pub tracer: Option<u32>,
-    /// Whether its system calls are filtered.
-    pub seccomp: bool,
+    /// How many filters its system calls pass (seccomp(2)); children have those of their parents.
+    pub filters: u32,
+    /// What it may do that others may not (capabilities(7)): bit by bit.
+    pub capabilities: u64,
     /// The signals that it blocks: bit `number - 1`.
     pub blocked: u64,
 }
@@ -55,10 +57,18 @@ fn parse(status: &str) -> Option<Status> {
         process: field("Tgid")?.parse().ok()?,
         state: field("State")?.chars().next()?,
         tracer: field("TracerPid")?.parse().ok().filter(|&pid| pid != 0),
-        // Kernels without it have no filters.
-        seccomp: field("Seccomp").is_some_and(|mode| mode != "0"),
+        filters: filters(field("Seccomp"), field("Seccomp_filters")),
+        capabilities: u64::from_str_radix(field("CapEff")?, 16).ok()?,
         blocked: u64::from_str_radix(field("SigBlk")?, 16).ok()?,
     })
+}
+
+/// Kernels may have no filters, or not say how many there are.
+fn filters(mode: Option<&str>, count: Option<&str>) -> u32 {
+    match mode {
+        None | Some("0") => 0,
+        Some(_) => count.and_then(|count| count.parse().ok()).unwrap_or(1).max(1),
+    }
 }
 
 /// The ids of a process's threads.
@@ -85,11 +95,13 @@ mod tests {
     #[test]
     fn fields_are_read() {
         let text = "Name:\tState: x\nState:\tt (tracing stop)\nTgid:\t41\nTracerPid:\t7\nSigBlk:\t0000000000000010\n\
-                    Seccomp:\t2\nSeccomp_filters:\t0\n";
+                    CapEff:\t0000000000080000\nSeccomp:\t2\nSeccomp_filters:\t3\n";
         let status = parse(text).unwrap();
         assert_eq!((status.process, status.tracer, status.blocked), (41, Some(7), 16));
-        assert!(status.is_stopped() && status.seccomp && !status.is_over());
+        assert!(status.is_stopped() && !status.is_over());
+        assert_eq!((status.filters, status.capabilities), (3, 1 << 19));
         assert_eq!(parse("State:\tR\n"), None);
+        assert_eq!([filters(None, None), filters(Some("0"), Some("0")), filters(Some("2"), None)], [0, 0, 1]);
     }
 
     #[test]
