@@ -6,6 +6,7 @@
 //! the offset ([`super::ADDRESS_OF`], [`super::THREAD_OFFSET_OF`]), or to the value itself.
 
 mod elf;
+mod macho;
 mod rules;
 
 use super::cache::HotpatchModuleCache;
@@ -66,9 +67,9 @@ type Names = FxHashMap<String, Means>;
 /// words.
 ///
 /// Rewritten in ELF are references through the GOT; words; addresses of data that code computes
-/// (`lea`, `adrp` and `add`); offsets of thread-locals (initial-exec, local-exec, and general-dynamic on x86-64). What
-/// is of another kind, and Mach-O and COFF objects, are left as they were: the stub's report names what does not
-/// reach.
+/// (`lea`, `adrp` and `add`); offsets of thread-locals (initial-exec, local-exec, and general-dynamic on x86-64). In
+/// Mach-O it is the same, but for thread-locals. COFF has words of its own (`__imp_X`). What is of another kind
+/// is left as it was, and the stub's report names what does not reach.
 ///
 /// ```no_run
 /// use livepatch_build::stubs::*;
@@ -97,9 +98,8 @@ pub fn adapt_objects<T: AsRef<[u8]>>(
         .iter()
         .map(|object| match target.format {
             Format::Elf => elf::adapt(object.as_ref(), target, &names),
-            Format::MachO | Format::Coff => {
-                Ok(Adapted { bytes: object.as_ref().to_vec(), changes: Vec::new() })
-            }
+            Format::MachO => macho::adapt(object.as_ref(), target, &names),
+            Format::Coff => Ok(Adapted { bytes: object.as_ref().to_vec(), changes: Vec::new() }),
         })
         .collect()
 }

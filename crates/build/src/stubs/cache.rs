@@ -209,6 +209,9 @@ impl HotpatchModuleCache {
         if !reference.0.abs_diff(anchor.0).is_multiple_of(PAGE) {
             return Err(StubError::SlideNotAligned { reference, anchor });
         }
+        if i64::try_from(i128::from(reference.0) - i128::from(anchor.0)).is_err() {
+            return Err(StubError::SlideOverflow { reference, anchor });
+        }
         Ok(Slide::between(anchor, reference))
     }
 

@@ -95,6 +95,14 @@ pub enum StubError {
         /// What the file says.
         anchor: LinkAddress,
     },
+    /// No image is moved by half of the address space.
+    #[error("the anchor is at {reference} in the process, too far from its link-time address {anchor}")]
+    SlideOverflow {
+        /// What the process said.
+        reference: RuntimeAddress,
+        /// What the file says.
+        anchor: LinkAddress,
+    },
     /// An address is outside the address space of the target.
     #[error("the run-time address of {name}, at {address} in the file, is outside the address space")]
     AddressOverflow {

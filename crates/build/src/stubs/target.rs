@@ -184,7 +184,8 @@ impl StubTarget {
                 one.format == format
                     && one.instructions == instructions
                     && file.is_little_endian()
-                    && file.is_64() == (instructions.pointer_size() == 8)
+                    // x32 and ILP32 are other targets; COFF objects do not say.
+                    && (format != Format::Elf || file.is_64() == (instructions.pointer_size() == 8))
             })
             .ok_or_else(unsupported)
     }

@@ -1,11 +1,12 @@
 //! A host and a patch for each ELF target: linked, loaded by a running host, called.
 
-use crate::machine::{AARCH64, ARM, I686, Machine, RISCV64, THUMB, X86_64};
-use crate::tools::skip;
+use crate::machine::{AARCH64, ARM, I686, Live, Machine, RISCV64, THUMB, X86_64};
+use crate::tools::{done, program, skip};
 use livepatch_build::stubs::{
-    HotpatchModuleCache, Linker, Stub, adapt_objects, create_undefined_symbol_stub,
+    HotpatchModuleCache, Linker, References, Stub, Unresolved, adapt_objects, create_undefined_symbol_stub,
 };
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn x86_64() {
@@ -71,9 +72,81 @@ fn everything(machine: Machine) {
 }
 
 /// Links a patch's object with its stub.
-fn link(machine: Machine, linker: Linker, object: &[u8], stub: &Stub, to: &Path) -> Result<(), String> {
+pub(crate) fn link(
+    machine: Machine,
+    linker: Linker,
+    object: &[u8],
+    stub: &Stub,
+    to: &Path,
+) -> Result<(), String> {
     let (object_path, stub_path) = (to.with_extension("o"), to.with_extension("stub.o"));
     std::fs::write(&object_path, object).expect("written");
     std::fs::write(&stub_path, &stub.bytes).expect("written");
     machine.link(linker, &[&object_path, &stub_path], to)
+}
+
+/// A Rust host and patch: what is shared between them stands in a library that both were compiled against.
+#[test]
+fn rust_on_x86_64() {
+    if let Some(reason) = X86_64.missing() {
+        skip!("{reason}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let rustc = |source: &str, options: &[&str]| {
+        let mut rustc = Command::new("rustc");
+        if source != "shared.rs" {
+            rustc.arg("--extern").arg(format!("shared={}", folder.join("libshared.rlib").display()));
+        }
+        rustc.args(["--edition=2024", "-O", "-Cdebuginfo=0", "-Ccodegen-units=1"]).args(options);
+        done(rustc.arg("--out-dir").arg(folder).arg(program(source)));
+    };
+    rustc("shared.rs", &["--crate-type=rlib"]);
+    rustc("host.rs", &["--crate-type=bin"]);
+    rustc("patch.rs", &["--crate-type=lib", "--emit=obj", "--crate-name=patch"]);
+    let cache = HotpatchModuleCache::from_path(folder.join("host")).expect("the host can be read");
+    let mut live = Live::start(&mut Command::new(folder.join("host")));
+    let object = std::fs::read(folder.join("patch.o")).expect("an object");
+    let adapted = adapt_objects(&[object], &cache, X86_64.target, live.anchor).expect("adapts");
+    let stub = create_undefined_symbol_stub(&cache, &adapted, X86_64.target, live.anchor).expect("a stub");
+    assert_eq!(stub.report.unresolved().collect::<Vec<_>>(), []);
+    let library = folder.join("patch.so");
+    link(X86_64, Linker::Any, &adapted[0].bytes, &stub, &library).expect("links");
+    // `< 1234>` has 7 characters; the host counted 40, the patch 41 and 42; its thread had 8; 5 × 5. The host's own
+    // start was 7 + 3 × 3.
+    assert_eq!(live.load(&library), "out [7, 41, 42, 8, 25, 1] counter 52 mine 9 16");
+}
+
+/// Code of the host's own image computes addresses of variables by their distance. A patch library is at another
+/// distance, so the address is loaded instead, where that takes no more room.
+#[test]
+fn a_computed_address_is_loaded_instead() {
+    for machine in [X86_64, AARCH64] {
+        if let Some(reason) = machine.missing() {
+            skip!("{reason}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let host = machine.host(folder);
+        let cache = HotpatchModuleCache::from_path(&host).expect("the host can be read");
+        let mut live = machine.start(&host);
+        let stub = |options: &[&str], name: &str| {
+            let object = machine.compile("direct.c", &folder.join(name), options);
+            let object = std::fs::read(object).expect("an object");
+            let adapted = adapt_objects(&[object], &cache, machine.target, live.anchor).expect("adapts");
+            let stub = create_undefined_symbol_stub(&cache, &adapted, machine.target, live.anchor);
+            (adapted[0].bytes.clone(), stub.expect("a stub"))
+        };
+        let (object, computed) = stub(&["-fPIC"], "computed.o");
+        assert_eq!(computed.report.unresolved().collect::<Vec<_>>(), []);
+        // An access to memory has no room for a load before it: that is said, and no trampoline pretends.
+        let (_, memory) = stub(&["-fPIC", "-DMEMORY"], "memory.o");
+        let why = Unresolved::Data { references: References::DIRECT };
+        assert_eq!(memory.report.unresolved().collect::<Vec<_>>(), [("host_counter", &why)]);
+        for linker in [Linker::Any, Linker::Lld] {
+            let library = folder.join(format!("{linker:?}.so"));
+            link(machine, linker, &object, &computed, &library).expect("links");
+            assert!(live.load(&library).starts_with("out 1 40 0 "), "{linker:?}");
+        }
+    }
 }

@@ -111,12 +111,17 @@ impl Machine {
 
     /// Builds the host.
     pub(crate) fn host(&self, folder: &Path) -> PathBuf {
+        self.host_with(folder, &[], &[])
+    }
+
+    /// The same, with more objects and options for the linker.
+    pub(crate) fn host_with(&self, folder: &Path, objects: &[&Path], options: &[&str]) -> PathBuf {
         let object = self.compile("host.c", &folder.join("host.o"), &[self.host_code]);
         let host = folder.join("host");
         let libraries = self.libraries();
         let mut ld = Command::new(self.ld[0]);
-        ld.args(&self.ld[1..]).args(["-pie", "--build-id", "-dynamic-linker", self.loader]);
-        ld.arg(libraries.join("Scrt1.o")).arg(libraries.join("crti.o")).arg(object);
+        ld.args(&self.ld[1..]).args(["-pie", "--build-id", "-dynamic-linker", self.loader]).args(options);
+        ld.arg(libraries.join("Scrt1.o")).arg(libraries.join("crti.o")).arg(object).args(objects);
         done(ld.arg("-L").arg(&libraries).arg("-lc").arg(libraries.join("crtn.o")).arg("-o").arg(&host));
         host
     }
@@ -136,23 +141,14 @@ impl Machine {
 
     /// Starts the host.
     pub(crate) fn start(&self, host: &Path) -> Live {
-        let mut command = match self.emulator {
+        Live::start(&mut match self.emulator {
             Some((emulator, root)) => {
                 let mut command = Command::new(emulator);
                 command.args(["-L", root]).arg(host);
                 command
             }
             None => Command::new(host),
-        };
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the host starts");
-        let stdin = child.stdin.take().expect("a pipe");
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut live = Live { child, stdin, stdout, anchor: RuntimeAddress(0) };
-        let line = live.line();
-        let anchor = line.strip_prefix("anchor ").expect("the anchor comes first");
-        live.anchor = RuntimeAddress(u64::from_str_radix(anchor, 16).expect("an address"));
-        live
+        })
     }
 }
 
@@ -166,13 +162,37 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// Starts one, which says where it has its anchor.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the host starts");
+        let stdin = child.stdin.take().expect("a pipe");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut live = Live { child, stdin, stdout, anchor: RuntimeAddress(0) };
+        let line = live.line();
+        let anchor = line.strip_prefix("anchor ").expect("the anchor comes first");
+        live.anchor = RuntimeAddress(u64::from_str_radix(anchor, 16).expect("an address"));
+        live
+    }
+
     /// Lets it load a library and run it; what it says then.
     pub(crate) fn load(&mut self, library: &Path) -> String {
-        writeln!(self.stdin, "{}", library.display()).expect("the host listens");
+        self.say(&library.display().to_string());
         self.line()
     }
 
-    pub(crate) fn line(&mut self) -> String {
+    /// Where its loader says that the function at an address begins.
+    pub(crate) fn function_at(&mut self, address: u64) -> Option<u64> {
+        self.say(&format!("?{address:x}"));
+        let line = self.line();
+        u64::from_str_radix(line.strip_prefix("1 ")?, 16).ok()
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("the host listens");
+    }
+
+    fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("the host speaks");
         assert!(!line.is_empty(), "the host has ended: {:?}", self.child.wait());

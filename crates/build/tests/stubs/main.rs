@@ -2,6 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on ends")]
 
+mod differential;
 mod elf;
 mod machine;
+mod others;
+mod peers;
 mod tools;

@@ -91,9 +91,13 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
         if std::mem::take(&mut swallowed) {
             let none = editor.info(0, 0);
             editor.write(one.info, &none);
+            editor.changed.insert(one.symbol);
             continue;
         }
-        let Some(&(name, means)) = meanings.get(&one.symbol) else { continue };
+        let Some(&(name, means)) = meanings.get(&one.symbol) else {
+            left.insert(one.symbol);
+            continue;
+        };
         let Some(edit) = site(one, !used.contains(&one.symbol))?.edit(means) else {
             left.insert(one.symbol);
             continue;

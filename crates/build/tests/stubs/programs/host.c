@@ -10,6 +10,9 @@ char *dlerror(void);
 long labs(long);
 extern void *stdin;
 
+typedef struct { const char *file; void *base; const char *name; void *address; } Info;
+int dladdr(const void *, Info *);
+
 int __livepatch_aslr_anchor(void) { return 1; }
 
 __attribute__((visibility("hidden"), noinline)) int host_add(int a, int b) { return a + b; }
@@ -40,6 +43,14 @@ int main(void) {
         int n = 0;
         while (path[n] && path[n] != '\n') n++;
         path[n] = 0;
+        word address;
+        if (sscanf(path, "?%lx", &address) == 1) {
+            Info info = {0};
+            int known = dladdr((void *)address, &info);
+            printf("%d %lx\n", known, (word)info.address);
+            fflush(0);
+            continue;
+        }
         void *library = dlopen(path, 2);
         if (!library) {
             printf("error %s\n", dlerror());
