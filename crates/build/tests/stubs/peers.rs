@@ -72,7 +72,7 @@ fn defined(stub: &Stub) -> Vec<String> {
 
 const PLAIN: &str = "int anchor(void) { return 1; } int work(void) { return 2; } int data = 3;";
 
-/// 1. Code of one machine written for another.
+/// Mistake 1: Code of one machine written for another.
 #[test]
 fn stubs_are_for_the_hosts_machine() {
     let sample = Sample::build(&[PLAIN], &[]);
@@ -98,7 +98,7 @@ fn stubs_are_for_the_hosts_machine() {
     assert!(matches!(made, Err(StubError::ObjectMismatch { .. })), "{made:?}");
 }
 
-/// 3. `.llvm.<n>` taken off on one side only.
+/// Mistake 3: `.llvm.<n>` taken off on one side only.
 #[test]
 fn promoted_local_symbols_are_found_under_any_number() {
     let host = "int anchor(void) { return 1; } int plain(void) { return 2; }
@@ -136,7 +136,7 @@ fn promoted_local_symbols_are_found_under_any_number() {
     assert_eq!(other.host_name.as_deref(), Some("promoted.llvm.111"));
 }
 
-/// 4. Addresses that leave the address space.
+/// Mistake 4: Addresses that leave the address space.
 #[test]
 fn arithmetic_that_overflows_is_an_error() {
     let sample = Sample::build(&[PLAIN], &[]);
@@ -178,7 +178,7 @@ fn addresses_past_four_gigabytes_are_an_error() {
     assert!(matches!(build(0xffff_f000), Err(StubError::AddressOverflow { .. })));
 }
 
-/// 5. A stub that makes the library ask for an executable stack. 6. Stubs among what a library offers, or among its
+/// Mistake 5: A stub that makes the library ask for an executable stack. Mistake 6: stubs among what a library offers, or among its
 /// global functions, which jump tables are made of. The linker's landing-pad marks are the next thing that one object
 /// without them takes from all.
 #[test]
@@ -224,7 +224,7 @@ fn a_library_with_stubs_is_as_one_without() {
     }
 }
 
-/// 7. A stub that was kept for another list. These two lists are the same text, which a hash of the text takes
+/// Mistake 7: A stub that was kept for another list. These two lists are the same text, which a hash of the text takes
 /// for the same.
 #[test]
 fn a_kept_stub_serves_the_same_question_only() {
@@ -251,7 +251,7 @@ fn a_kept_stub_serves_the_same_question_only() {
     ask(&first, SLIDE);
 }
 
-/// 8. Reading `.symtab` only.
+/// Mistake 8: Reading `.symtab` only.
 #[test]
 fn a_stripped_host_is_read_by_its_dynamic_symbols() {
     let source = format!(
@@ -279,7 +279,7 @@ fn a_stripped_host_is_read_by_its_dynamic_symbols() {
     assert!(matches!(read, Err(StubError::NoSymbols { .. })), "{read:?}");
 }
 
-/// 9. Of several definitions of a name, the last one taken.
+/// Mistake 9: Of several definitions of a name, the last one taken.
 #[test]
 fn a_name_with_several_definitions_is_said_to_have_them() {
     let one = format!(
@@ -305,7 +305,7 @@ fn a_name_with_several_definitions_is_said_to_have_them() {
     assert!(matches!(report.get("work"), Some(Ok(Stubbed::Trampoline { .. }))));
 }
 
-/// 11. Absolute symbols behind references that linkers reject, and words that linkers may fold.
+/// Mistake 11: Absolute symbols behind references that linkers reject, and words that linkers may fold.
 #[test]
 fn nothing_that_is_referred_to_directly_is_absolute() {
     let sample = Sample::build(&[PLAIN], &[]);
@@ -345,7 +345,7 @@ fn nothing_that_is_referred_to_directly_is_absolute() {
     assert_eq!(flags, "A", "not mergeable: {constants}");
 }
 
-/// 12. A function that is a thread-local elsewhere, and the other way round.
+/// Mistake 12: A function that is a thread-local elsewhere, and the other way round.
 #[test]
 fn kinds_that_do_not_match_are_said_not_to() {
     let sample = Sample::build(
