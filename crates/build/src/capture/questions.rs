@@ -117,7 +117,7 @@ impl Question {
 
 /// The compiler's files; none where `rustc` is not the compiler itself but something that chooses one.
 fn compiler(rustc: &Path) -> Option<Vec<FileState>> {
-    let rustc = rustc.is_absolute().then(|| rustc.canonicalize().ok()).flatten()?;
+    let rustc = in_path(rustc).canonicalize().ok()?;
     let library = rustc.parent()?.parent()?.join("lib");
     let names = std::fs::read_dir(library).ok()?.flatten().map(|entry| entry.path());
     let is_driver = |path: &PathBuf| {
@@ -130,6 +130,16 @@ fn compiler(rustc: &Path) -> Option<Vec<FileState>> {
         return None;
     }
     std::iter::once(&rustc).chain(&drivers).map(|path| FileState::of(path)).collect()
+}
+
+/// Where a command without a folder in its name is found.
+fn in_path(command: &Path) -> PathBuf {
+    if command.components().count() > 1 {
+        return command.to_owned();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(command)).find(|file| file.is_file());
+    found.unwrap_or_else(|| command.to_owned())
 }
 
 impl FileState {
