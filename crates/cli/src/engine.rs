@@ -196,6 +196,7 @@ impl Patcher for Engine {
                 self.hosts.attach(hello).map_err(|error| text(&error))?
             }
             Origin::Started => return Err("it is older than the patches: it stays as it is".into()),
+            Origin::Dialled => return Err("it dialled by itself: only patch libraries are for it".into()),
         };
         loaded.set_pid(hello.pid);
         loaded.refresh(&hello.free_ranges);

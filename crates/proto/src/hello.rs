@@ -80,6 +80,12 @@ wire_enum! {
         1 => X86_64,
         /// AArch64.
         2 => Aarch64,
+        /// 32-bit ARM.
+        3 => Arm,
+        /// 32-bit x86.
+        4 => X86,
+        /// 64-bit RISC-V.
+        5 => Riscv64,
     }
 }
 
@@ -89,6 +95,16 @@ wire_enum! {
     pub enum Os {
         /// Linux with glibc.
         1 => LinuxGnu,
+        /// Linux with musl.
+        2 => LinuxMusl,
+        /// Android.
+        3 => Android,
+        /// macOS.
+        4 => MacOs,
+        /// iOS, or its simulator.
+        5 => Ios,
+        /// Another Unix.
+        6 => OtherUnix,
     }
 }
 
@@ -106,6 +122,9 @@ wire_enum! {
         /// At their entry, as long as no thread has to trap later: the agent was loaded into a program that
         /// ran already, which blocks signals and replaces handlers without the agent's knowledge.
         3 => Unguarded,
+        /// Not at their entry, but where callers ask the jump table: the program speaks for itself
+        /// (`livepatch::connect`), and takes [`ToProcess::ApplyLibrary`](crate::ToProcess::ApplyLibrary).
+        4 => JumpTable,
     }
 }
 
@@ -131,6 +150,8 @@ wire_enum! {
             /// The parent's process id.
             parent: u32,
         },
+        /// The program dialled by itself (`livepatch::connect`).
+        3 => Dialled,
     }
 }
 
@@ -151,7 +172,8 @@ pub struct Hello {
     pub origin: Origin,
     /// The size of a page, in bytes.
     pub page_size: u32,
-    /// Where the host's entry point (`e_entry`, the anchor) is in this process.
+    /// Where the host's anchor is in this process: its entry point (`e_entry`), or
+    /// [`HOST_ANCHOR`](crate::HOST_ANCHOR) where the origin is [`Origin::Dialled`].
     pub aslr_reference: WireAddress,
     /// The number of the patch the process is at; 0 is the base build.
     pub current: u32,

@@ -21,6 +21,7 @@ pub mod codec;
 mod crash;
 pub mod frame;
 mod hello;
+mod library;
 mod message;
 mod module;
 mod patch;
@@ -28,6 +29,7 @@ mod patch;
 pub use codec::{DecodeError, Wire};
 pub use crash::Crash;
 pub use hello::{Arch, BuildId, Hello, MAGIC, Origin, Os, Redirection, TlsReserve, Token};
+pub use library::{Jump, LibraryPatch, ModuleAddress};
 pub use message::{ApplyError, FromProcess, LogLevel, ToProcess};
 pub use module::{Generation, LoadedModule, ModuleKey, ModuleList, ModuleTls};
 pub use patch::{
@@ -37,6 +39,13 @@ pub use patch::{
 
 /// The protocol this crate speaks. Raised whenever the layout of any message changes.
 pub const PROTOCOL: u32 = 1;
+
+/// The symbol whose address in the file and in the process tell how far apart the two are, in programs
+/// that speak for themselves (the crate `livepatch`). Not exported: every module that contains the crate has
+/// its own.
+pub const HOST_ANCHOR: &str = "livepatch_anchor_1";
+/// The same of a patch library, which exports it.
+pub const PATCH_ANCHOR: &str = "livepatch_patch_anchor_1";
 
 /// A run-time address as it stands in a message: not yet checked against anything.
 ///

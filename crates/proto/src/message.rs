@@ -3,8 +3,8 @@
 use crate::codec::wire_enum;
 use crate::frame::Message;
 use crate::{
-    BuildId, Crash, Generation, Hello, ModuleKey, ModuleList, Patch, Redirected, SlotSet, Times, WireAddress,
-    WireRange,
+    BuildId, Crash, Generation, Hello, ImageSource, LibraryPatch, ModuleKey, ModuleList, Patch, Redirected,
+    SlotSet, Times, WireAddress, WireRange,
 };
 
 wire_enum! {
@@ -62,6 +62,19 @@ wire_enum! {
         },
         /// Asks which functions were redirected so far, in earlier sessions too.
         11 => Redirections,
+        /// Applies a patch library with its jump table. Answered as [`ToProcess::Apply`] is.
+        12 => ApplyLibrary {
+            /// The patch.
+            patch: LibraryPatch,
+        },
+        /// Loads a patch library, which changes nothing yet: a [patch](ToProcess::Apply) without images
+        /// follows, or [`ToProcess::UnloadLibrary`].
+        13 => LoadLibrary {
+            /// The library.
+            library: ImageSource,
+        },
+        /// Not answered: the library that was loaded last is not needed, since no patch came of it.
+        14 => UnloadLibrary,
     }
 }
 
@@ -129,6 +142,15 @@ wire_enum! {
         11 => Redirections {
             /// The functions, in the order in which they were redirected.
             functions: Vec<Redirected>,
+        },
+        /// Answers [`ToProcess::LoadLibrary`]; so does [`FromProcess::Failed`].
+        12 => LibraryLoaded {
+            /// Its load bias: run-time minus link-time address of everything in it (modulo 2^64).
+            bias: u64,
+            /// From its first to after its last mapped byte.
+            range: WireRange,
+            /// As in [`Hello::free_ranges`].
+            free_ranges: Vec<WireRange>,
         },
     }
 }

@@ -97,6 +97,29 @@ wire_enum! {
     }
 }
 
+impl ImageSource {
+    /// Sends the bytes themselves.
+    pub fn in_message(bytes: Vec<u8>) -> Self {
+        let hash = fnv1a(&bytes);
+        Self::Bytes { bytes, hash }
+    }
+
+    /// Whether bytes arrived as they were sent.
+    pub fn is_intact(&self) -> bool {
+        match self {
+            Self::Path { .. } => true,
+            Self::Bytes { bytes, hash } => fnv1a(bytes) == *hash,
+        }
+    }
+}
+
+/// FNV-1a, 64 bits.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 wire_struct! {
     /// A page, or several, in which islands (`code`) or their slots live.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -287,5 +310,14 @@ wire_struct! {
         pub redirect: u64,
         /// All of it.
         pub total: u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn hashes_as_published() {
+        assert_eq!(super::fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(super::fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
     }
 }

@@ -4,9 +4,10 @@ use livepatch_proto::codec::{MAX_TEXT, Reader};
 use livepatch_proto::frame::{FrameError, MAX_PAYLOAD, Message, decode, receive, send};
 use livepatch_proto::{
     ApplyError, Arch, BuildId, ByteWrite, Crash, DecodeError, ExpectedBytes, FromProcess, Generation, Hello,
-    Image, ImageSource, IslandPage, JumpSet, LoadedModule, LogLevel, MAGIC, MemoryWrite, ModuleKey,
-    ModuleList, ModuleTls, Origin, Os, PROTOCOL, Patch, Redirect, Redirected, Redirection, SlotSet, Stage,
-    Times, TlsInit, TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire, WireAddress, WireRange, WordStore,
+    Image, ImageSource, IslandPage, Jump, JumpSet, LibraryPatch, LoadedModule, LogLevel, MAGIC, MemoryWrite,
+    ModuleAddress, ModuleKey, ModuleList, ModuleTls, Origin, Os, PROTOCOL, Patch, Redirect, Redirected,
+    Redirection, SlotSet, Stage, Times, TlsInit, TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire,
+    WireAddress, WireRange, WordStore,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -63,11 +64,36 @@ fn jump_set() -> impl Strategy<Value = JumpSet> {
     (address(), address()).prop_map(|(at, to)| JumpSet { at, to })
 }
 
-fn image() -> impl Strategy<Value = Image> {
+fn image_source() -> impl Strategy<Value = ImageSource> {
     let path = (".*", any::<u64>()).prop_map(|(path, length)| ImageSource::Path { path, length });
     let inline = (bytes(), any::<u64>()).prop_map(|(bytes, hash)| ImageSource::Bytes { bytes, hash });
-    (prop_oneof![path, inline], any::<u64>(), address(), any::<u64>())
-        .prop_map(|(source, bias, start, length)| Image { source, bias, start, length })
+    prop_oneof![path, inline]
+}
+
+fn image() -> impl Strategy<Value = Image> {
+    (image_source(), any::<u64>(), address(), any::<u64>()).prop_map(|(source, bias, start, length)| Image {
+        source,
+        bias,
+        start,
+        length,
+    })
+}
+
+fn library_patch() -> impl Strategy<Value = LibraryPatch> {
+    let at = || any::<(u32, u64)>().prop_map(|(module, address)| ModuleAddress { module, address });
+    let jumps = vec((at(), at()).prop_map(|(from, to)| Jump { from, to }), 0..4);
+    let head = (any::<u32>(), any::<u32>(), bytes().prop_map(BuildId));
+    (head, image_source(), any::<u64>(), any::<u64>(), jumps).prop_map(|(head, library, host, own, jumps)| {
+        LibraryPatch {
+            number: head.0,
+            predecessor: head.1,
+            build_id: head.2,
+            library,
+            host_anchor: host,
+            library_anchor: own,
+            jumps,
+        }
+    })
 }
 
 fn stage() -> impl Strategy<Value = Stage> {
@@ -144,27 +170,37 @@ fn to_process() -> impl Strategy<Value = ToProcess> {
         generation().prop_map(|known| ToProcess::Modules { known }),
         vec(bytes().prop_map(BuildId), 0..3).prop_map(|libraries| ToProcess::Watch { libraries }),
         any::<u32>().prop_map(|ticket| ToProcess::Proceed { ticket }),
+        library_patch().prop_map(|patch| ToProcess::ApplyLibrary { patch }),
+        image_source().prop_map(|library| ToProcess::LoadLibrary { library }),
+        Just(ToProcess::UnloadLibrary),
     ]
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    let origin =
-        prop_oneof![Just(Origin::Started), any::<u32>().prop_map(|parent| Origin::Forked { parent })];
+    let origin = prop_oneof![
+        Just(Origin::Started),
+        Just(Origin::Dialled),
+        any::<u32>().prop_map(|parent| Origin::Forked { parent })
+    ];
     let redirection = prop_oneof![
         Just(Redirection::Entry),
+        Just(Redirection::JumpTable),
         Just(Redirection::Unguarded),
         ".*".prop_map(|reason| Redirection::Unavailable { reason })
     ];
     let reserve = (any::<i64>(), any::<u32>()).prop_map(|(tp_offset, size)| TlsReserve { tp_offset, size });
-    let arch = prop_oneof![Just(Arch::X86_64), Just(Arch::Aarch64)];
+    let arch = [Arch::X86_64, Arch::Aarch64, Arch::Arm, Arch::X86, Arch::Riscv64];
+    let arch = proptest::sample::select(arch.to_vec());
+    let os = [Os::LinuxGnu, Os::LinuxMusl, Os::Android, Os::MacOs, Os::Ios, Os::OtherUnix];
+    let os = proptest::sample::select(os.to_vec());
     let head = (any::<[u8; 32]>().prop_map(Token), bytes().prop_map(BuildId), arch, any::<u32>(), origin);
     let rest =
         (any::<u32>(), address(), any::<u32>(), redirection, option::of(reserve), (ranges(), module_list()));
-    (head, rest).prop_map(|(head, rest)| Hello {
+    (head, rest, os).prop_map(|(head, rest, os)| Hello {
         token: head.0,
         build_id: head.1,
         arch: head.2,
-        os: Os::LinuxGnu,
+        os,
         pid: head.3,
         origin: head.4,
         page_size: rest.0,
@@ -223,6 +259,9 @@ fn from_process() -> impl Strategy<Value = FromProcess> {
         any::<u32>().prop_map(|ticket| FromProcess::Loaded { ticket }),
         crash().prop_map(|crash| FromProcess::Crashed { crash }),
         vec(redirected(), 0..5).prop_map(|functions| FromProcess::Redirections { functions }),
+        (any::<u64>(), address(), address(), ranges()).prop_map(|(bias, start, end, free_ranges)| {
+            FromProcess::LibraryLoaded { bias, range: WireRange { start, end }, free_ranges }
+        }),
     ]
 }
 

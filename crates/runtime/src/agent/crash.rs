@@ -53,7 +53,7 @@ pub(crate) fn tell(signal: c_int, code: c_int, at: Registers) {
         return;
     }
     let parent = match state::origin() {
-        Origin::Started => 0,
+        Origin::Started | Origin::Dialled => 0,
         Origin::Forked { parent } => parent,
     };
     let crash = Crash {

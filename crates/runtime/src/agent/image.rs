@@ -1,7 +1,7 @@
 //! Loading a patch image where it was made for.
 
 use super::address::Span;
-use super::loader::{self, LoadedImage};
+use super::loader::{self, LoadedImage, Placement};
 use super::state;
 use livepatch_proto::{ApplyError, Image, ImageSource};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +15,18 @@ pub(crate) fn load(image: &Image) -> Result<LoadedImage, ApplyError> {
     let loaded = state::while_loading(|| open(&image.source))?;
     match check_placement(&loaded, image.bias, declared) {
         Ok(()) => Ok(loaded),
+        Err(error) => {
+            close(loaded);
+            Err(error)
+        }
+    }
+}
+
+/// Loads a patch library wherever the dynamic linker puts it.
+pub(crate) fn load_library(source: &ImageSource) -> Result<(LoadedImage, Placement), ApplyError> {
+    let loaded = state::while_loading(|| open(source))?;
+    match loaded.placement() {
+        Ok(placement) => Ok((loaded, placement)),
         Err(error) => {
             close(loaded);
             Err(error)
@@ -37,8 +49,8 @@ fn open(source: &ImageSource) -> Result<LoadedImage, ApplyError> {
             }
             LoadedImage::open(path)
         }
-        ImageSource::Bytes { bytes, hash } => {
-            if fnv1a(bytes) != *hash {
+        ImageSource::Bytes { bytes, .. } => {
+            if !source.is_intact() {
                 return Err(rejected("it was damaged on the way".to_owned()));
             }
             loader::open_bytes(bytes, UNIQUE.fetch_add(1, Ordering::Relaxed))
@@ -66,20 +78,4 @@ fn check_placement(loaded: &LoadedImage, bias: u64, declared: Span) -> Result<()
 
 fn rejected(detail: String) -> ApplyError {
     ApplyError::ImageRejected { detail }
-}
-
-/// FNV-1a, 64 bits.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn hashes_as_published() {
-        assert_eq!(super::fnv1a(b""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(super::fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
-    }
 }

@@ -1,12 +1,14 @@
 //! The agent's thread: dials the server and answers it until one of them ends.
 
 use super::connection::Connection;
-use super::loader::{self, Handle};
+use super::loader::{self, Handle, Placement};
 use super::state::{self, Session};
 use super::transaction::Patcher;
 use super::{callbacks, free_ranges, hello, modules, watch};
 use livepatch_proto::frame::FrameError;
-use livepatch_proto::{ApplyError, FromProcess, LogLevel, ModuleKey, Origin, Redirection, ToProcess};
+use livepatch_proto::{
+    ApplyError, FromProcess, LogLevel, ModuleKey, Origin, Redirection, ToProcess, WireAddress, WireRange,
+};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -67,6 +69,10 @@ fn converse(session: &Session) -> Result<(), FrameError> {
                 watch::proceed(ticket);
                 continue;
             }
+            ToProcess::UnloadLibrary => {
+                patcher.unload_library();
+                continue;
+            }
             question => answer(question, &mut patcher, session),
         };
         let Some(answer) = answer else { return Ok(()) };
@@ -95,6 +101,18 @@ fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Opti
                 Err(error) => FromProcess::Failed { error },
             }
         }
+        ToProcess::LoadLibrary { library } => match patcher.load_library(&library) {
+            Ok(Placement { bias, span }) => FromProcess::LibraryLoaded {
+                bias,
+                range: WireRange { start: WireAddress(span.start()), end: WireAddress(span.end()) },
+                free_ranges: free_ranges::free_ranges(),
+            },
+            Err(error) => FromProcess::Failed { error },
+        },
+        ToProcess::ApplyLibrary { .. } => {
+            let detail = "this process is patched at its functions' entries, not by a jump table".to_owned();
+            FromProcess::Failed { error: ApplyError::Invalid { detail } }
+        }
         ToProcess::Rollback { to, from, slots } => match patcher.roll_back(from, to, &slots) {
             Ok(()) => FromProcess::RolledBack { to },
             Err(error) => FromProcess::Failed { error },
@@ -103,7 +121,8 @@ fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Opti
         | ToProcess::Refused { .. }
         | ToProcess::Goodbye
         | ToProcess::Watch { .. }
-        | ToProcess::Proceed { .. } => return None,
+        | ToProcess::Proceed { .. }
+        | ToProcess::UnloadLibrary => return None,
     })
 }
 

@@ -9,7 +9,7 @@
 //! noticed; and to the new bodies once every thread has run on ([`settle`]). Nothing can fail between.
 
 use super::address::{CodeSegment, Ground, Island, IslandAddress, IslandKind, SlotAddress, Target, join};
-use super::loader::{Handle, LoadedImage};
+use super::loader::{Handle, LoadedImage, Placement};
 use super::memory::{self, CodePages, MapError, Protection, SystemError, WritablePages};
 use super::plan::{
     CodeChange, Jumps, Links, Store, confirm_jumps, plan_code, plan_islands, plan_jumps, plan_links,
@@ -22,7 +22,7 @@ use super::{
     entry, free_ranges, hello, image, loader, membarrier, modules, process_status, settle, signals, state,
     tls,
 };
-use livepatch_proto::{ApplyError, BuildId, ModuleKey, Patch, SlotSet, Times, WireAddress};
+use livepatch_proto::{ApplyError, BuildId, ImageSource, ModuleKey, Patch, SlotSet, Times, WireAddress};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,13 +35,15 @@ pub(crate) struct Patcher {
     generation: (u64, u64),
     /// What went otherwise than it should without harm, for the log.
     surprises: Vec<String>,
+    /// A patch library that was loaded for a patch that is still to come.
+    library: Option<LoadedImage>,
 }
 
 impl Patcher {
     /// `unguarded` is as in `Redirection::Unguarded`.
     pub(crate) fn new(unguarded: bool) -> Self {
         let (code, surprises) = (Vec::new(), Vec::new());
-        Self { build_id: hello::build_id(), unguarded, code, generation: (0, 0), surprises }
+        Self { build_id: hello::build_id(), unguarded, code, generation: (0, 0), surprises, library: None }
     }
 
     /// Applies a patch. On an error nothing has changed.
@@ -55,6 +57,21 @@ impl Patcher {
             }
             error
         })
+    }
+
+    /// Loads a patch library: nothing leads to it yet.
+    pub(crate) fn load_library(&mut self, source: &ImageSource) -> Result<Placement, ApplyError> {
+        let (library, placement) = image::load_library(source)?;
+        // One that was there before has its patch by now, and stays.
+        self.library = Some(library);
+        Ok(placement)
+    }
+
+    /// Unloads the library that was loaded last, if no patch has come of it.
+    pub(crate) fn unload_library(&mut self) {
+        if let Some(library) = self.library.take() {
+            image::close(library);
+        }
     }
 
     fn transact(&mut self, patch: &Patch) -> Result<Times, ApplyError> {
@@ -108,6 +125,8 @@ impl Patcher {
             drop(settled);
         }
         let redirect = clock.lap();
+        // From now on something leads to it.
+        self.library = None;
         Ok(Times { check, map, islands: prepared, redirect, total: clock.total() })
     }
 
