@@ -7,6 +7,7 @@ pub mod diff;
 pub mod gate;
 pub mod hosts;
 pub mod islands;
+pub mod jump_table;
 pub mod live;
 pub mod loops;
 mod mapped_file;

@@ -43,9 +43,9 @@ pub const PROTOCOL: u32 = 1;
 /// The symbol whose address in the file and in the process tell how far apart the two are, in programs
 /// that speak for themselves (the crate `livepatch`). Not exported: every module that contains the crate has
 /// its own.
-pub const HOST_ANCHOR: &str = "livepatch_anchor_1";
+pub const HOST_ANCHOR: &str = "__livepatch_aslr_anchor";
 /// The same of a patch library, which exports it.
-pub const PATCH_ANCHOR: &str = "livepatch_patch_anchor_1";
+pub const PATCH_ANCHOR: &str = "__livepatch_patch_anchor";
 
 /// A run-time address as it stands in a message: not yet checked against anything.
 ///

@@ -7,29 +7,29 @@ use std::arch::global_asm;
 
 #[cfg(not(target_vendor = "apple"))]
 global_asm!(
-    ".pushsection .rodata.livepatch_anchor_1, \"a\"",
-    ".globl livepatch_anchor_1",
-    ".hidden livepatch_anchor_1",
-    ".type livepatch_anchor_1, %object",
-    "livepatch_anchor_1:",
+    ".pushsection .rodata.__livepatch_aslr_anchor, \"a\"",
+    ".globl __livepatch_aslr_anchor",
+    ".hidden __livepatch_aslr_anchor",
+    ".type __livepatch_aslr_anchor, %object",
+    "__livepatch_aslr_anchor:",
     ".byte 1",
-    ".size livepatch_anchor_1, 1",
+    ".size __livepatch_aslr_anchor, 1",
     ".popsection",
 );
 
 #[cfg(target_vendor = "apple")]
 global_asm!(
     ".section __TEXT,__const",
-    ".globl _livepatch_anchor_1",
-    ".private_extern _livepatch_anchor_1",
-    "_livepatch_anchor_1:",
+    ".globl ___livepatch_aslr_anchor",
+    ".private_extern ___livepatch_aslr_anchor",
+    "___livepatch_aslr_anchor:",
     ".byte 1",
     ".text",
 );
 
 unsafe extern "C" {
     // The assembly above defines it: one byte that nobody writes. Its name is `livepatch_proto::HOST_ANCHOR`.
-    safe static livepatch_anchor_1: u8;
+    safe static __livepatch_aslr_anchor: u8;
 }
 
 /// The run-time address of the anchor, a symbol named [`HOST_ANCHOR`](livepatch_proto::HOST_ANCHOR) in
@@ -44,5 +44,5 @@ unsafe extern "C" {
 /// assert_eq!(here, livepatch::aslr_reference());
 /// ```
 pub fn aslr_reference() -> usize {
-    &raw const livepatch_anchor_1 as usize
+    &raw const __livepatch_aslr_anchor as usize
 }
