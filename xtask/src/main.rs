@@ -5,6 +5,7 @@ mod ci;
 mod demo;
 mod directions;
 mod fuzz;
+mod hot_calls;
 mod http;
 mod live;
 mod memory;
@@ -30,6 +31,8 @@ enum Chore {
     Demo,
     /// Measure, with the peers in the same run; writes benches/results
     Bench(bench::Arguments),
+    /// Measure calls that ask a jump table first, with the peer's beside them; writes benches/results
+    HotCalls(hot_calls::Arguments),
     /// Edit unmodified programs of the registry while they run
     Realworld(realworld::Arguments),
     /// Thousands of patches of one process, each checked; writes benches/results
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Demo => demo::run(),
         Chore::Bench(arguments) => bench::run(&arguments),
+        Chore::HotCalls(arguments) => hot_calls::run(&arguments),
         Chore::Realworld(arguments) => realworld::run(&arguments),
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Storm(arguments) => storm::run(&arguments),
