@@ -24,7 +24,9 @@ mod report;
 
 pub use report::{Ambiguous, JumpReport, Side};
 
+use crate::stubs::HotpatchModuleCache;
 use livepatch_object::address::LinkAddress;
+use livepatch_object::relocatable::{Binding, SymbolKind};
 use livepatch_proto::{Jump, ModuleAddress};
 use rustc_hash::FxHashMap;
 
@@ -59,6 +61,18 @@ struct Function {
 enum Definition {
     One { address: LinkAddress, weak: bool },
     Several(Vec<LinkAddress>),
+}
+
+/// The functions of a linked image.
+pub fn text_symbols(image: &HotpatchModuleCache) -> impl Iterator<Item = TextSymbol<'_>> {
+    let functions =
+        image.symbols().filter(|(_, symbol)| symbol.kind == SymbolKind::Function && !symbol.absolute);
+    functions.map(|(name, symbol)| TextSymbol {
+        name,
+        // Callers of a function in Thumb state say so in its address.
+        address: LinkAddress(symbol.address.0 | u64::from(symbol.thumb)),
+        weak: symbol.binding == Binding::Weak,
+    })
 }
 
 impl JumpTables {
@@ -125,8 +139,7 @@ impl JumpTables {
             let first = jumps.partition_point(|other| other.from < jump.from);
             jumps.get(first + 1).is_some_and(|second| second.from == jump.from)
         };
-        let table = jumps.iter().copied().filter(|jump| !conflicts(jump)).collect();
-        table
+        jumps.iter().copied().filter(|jump| !conflicts(jump)).collect()
     }
 
     fn go_live(&mut self, patch: u32, name: &str, definition: Definition, report: &mut JumpReport) {

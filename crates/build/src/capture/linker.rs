@@ -259,7 +259,7 @@ fn find_library(name: &[u8], folders: &[PathBuf], statically: bool) -> Option<Pa
 }
 
 /// A response file's arguments: separated by white space, quoted by backslashes and quotes.
-fn parse_response_file(contents: &[u8]) -> Vec<OsString> {
+pub(crate) fn parse_response_file(contents: &[u8]) -> Vec<OsString> {
     let mut all = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut quote = None;
@@ -280,7 +280,7 @@ fn parse_response_file(contents: &[u8]) -> Vec<OsString> {
     all.into_iter().map(OsString::from_vec).collect()
 }
 
-fn response_file(arguments: &[OsString]) -> Vec<u8> {
+pub(crate) fn response_file(arguments: &[OsString]) -> Vec<u8> {
     let mut contents = Vec::new();
     for argument in arguments {
         for &byte in argument.as_bytes() {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The anchor of a host that links the `livepatch` crate, as C sees it.
-pub const ANCHOR: &str = "__livepatch_aslr_anchor";
+pub const ANCHOR: &str = livepatch_proto::HOST_ANCHOR;
 
 /// Images move by whole pages; no target has smaller ones.
 const PAGE: u64 = 0x1000;
