@@ -143,6 +143,10 @@ pub struct BuildArgs {
     /// What to build.
     #[command(flatten)]
     pub selection: Selection,
+    /// Also build the shared library of this package, which the program loads while it runs. Those that were
+    /// built before are built anyway.
+    #[arg(long, value_name = "PACKAGE")]
+    pub plugin: Vec<String>,
     /// Do not show cargo's progress.
     #[arg(short, long)]
     pub quiet: bool,

@@ -55,12 +55,14 @@ pub fn build(arguments: &BuildArgs) -> Result<ExitCode, Failure> {
     let run = RunArgs {
         at: arguments.at.clone(),
         selection: arguments.selection.clone(),
+        plugin: arguments.plugin.clone(),
         quiet: arguments.quiet,
         ..RunArgs::default()
     };
     let recipe = Recipe::new(&run, &project, &private)?;
     recipe.notes.iter().for_each(|note| eprintln!("{:>12} {note}", "note"));
     let built = recipe.build(&project, &|_| {})?;
+    built.warnings.iter().for_each(|warning| eprintln!("{:>12} {warning}", "warning"));
     println!("{}", built.start.executable().display());
     Ok(ExitCode::SUCCESS)
 }

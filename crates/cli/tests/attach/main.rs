@@ -16,5 +16,6 @@ mod borrowed;
 mod edits;
 mod ends;
 mod killed;
+mod libraries;
 mod refused;
 mod started;

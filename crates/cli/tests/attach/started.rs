@@ -11,9 +11,13 @@ use std::time::{Duration, Instant};
 impl Live {
     /// Attaches to a program that runs in the project's folder.
     pub(crate) fn attach(project: Project, pid: u32) -> Self {
+        Self::attach_for(project, pid, "src/code.rs")
+    }
+
+    fn attach_for(project: Project, pid: u32, file: &str) -> Self {
         let mut session = Session::start_command(&project, &["attach", &pid.to_string()]);
         session.wait_for("ready");
-        Self::of(project, session, "src/code.rs")
+        Self::of(project, session, file)
     }
 }
 
@@ -66,6 +70,12 @@ impl Started {
     /// Attaches. The project is lent until the session gives it back.
     pub(crate) fn attach(&mut self) -> Live {
         Live::attach(self.project.take().expect("it is not lent"), self.pid())
+    }
+
+    /// The same, to edit that file.
+    pub(crate) fn attach_to(&mut self, file: &str) -> Live {
+        let project = self.project.take().expect("it is not lent");
+        Live::attach_for(project, self.pid(), file)
     }
 
     /// Ends the session, with which the program goes on.
