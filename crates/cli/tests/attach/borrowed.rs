@@ -147,7 +147,7 @@ fn borrow_often(alarms: bool) {
     let agent = cargo_livepatch::agent::path(&Folders::in_target(folder.path())).unwrap();
     let code = cargo_livepatch::agent::borrowed_code(&agent).unwrap();
     let mut places = BTreeMap::new();
-    for _ in 0..100 {
+    for _ in 0..40 {
         let asked = Call {
             code: &code,
             entry: Some(libc.function("getpid").unwrap().start),

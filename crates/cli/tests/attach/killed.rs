@@ -87,7 +87,7 @@ fn in_the_middle_of_a_patch() {
     let program = Orphan(u32::try_from(pid).unwrap());
     let mut first = Some(session);
     let (mut project, mut asked, mut value) = (Some(project), 0, 1000);
-    for round in 0..12u32 {
+    for round in 0..8u32 {
         let lent: Project = project.take().unwrap();
         // The first session started it; the others attach.
         let mut live = match first.take() {
@@ -114,7 +114,7 @@ fn in_the_middle_of_a_patch() {
         live.project.write("src/code.rs", &CODE.replace("1000", &value.to_string()));
         // From the first moment to when it is long live, in steps.
         live.session.wait_for("edit");
-        std::thread::sleep(Duration::from_millis(u64::from(round) * 12));
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 20));
         kill(&mut live);
         let now = ask(&mut live);
         assert!(now == before || now == value, "round {round}: {now}");
