@@ -106,15 +106,15 @@ impl Archives {
     }
 }
 
-fn is_archive(path: &Path) -> bool {
+pub(crate) fn is_archive(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "rlib" || extension == "a")
 }
 
-fn open(path: &Path) -> Result<File, LoadError> {
+pub(crate) fn open(path: &Path) -> Result<File, LoadError> {
     File::open(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }
 
-fn index(path: &Path) -> Result<ArchiveIndex, LoadError> {
+pub(crate) fn index(path: &Path) -> Result<ArchiveIndex, LoadError> {
     let cache = ReadCache::new(open(path)?);
     ArchiveIndex::parse(&cache).map_err(|source| LoadError::Object { path: path.to_owned(), source })
 }

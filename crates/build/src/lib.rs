@@ -12,6 +12,7 @@ pub mod link_plan;
 pub mod live;
 pub mod loops;
 mod mapped_file;
+pub mod members;
 pub mod objects;
 pub mod place;
 pub mod process;

@@ -25,8 +25,11 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod anchor;
 mod options;
 mod words;
+
+pub use anchor::{AnchorError, anchor_object};
 
 use crate::capture::LinkRecord;
 use crate::capture::linker::{parse_response_file, response_file};
@@ -102,8 +105,8 @@ impl CapturedLink {
     }
 
     /// What the capture recorded of a link.
-    pub fn of_record(linker: impl Into<OsString>, record: &LinkRecord, format: Format) -> io::Result<Self> {
-        Self::new(linker, record.arguments.iter().map(OsString::from), format)
+    pub fn of_record(linker: impl AsRef<OsStr>, record: &LinkRecord, format: Format) -> io::Result<Self> {
+        Self::new(linker.as_ref(), record.arguments.iter().map(OsString::from), format)
     }
 
     /// What the command understands.

@@ -1,0 +1,115 @@
+//! The embedder of the examples, run as its reader would run it: edits there and back again, and the state stays.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![expect(clippy::expect_used, reason = "how a test fails")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+/// How long a build may take on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+const VIEW: &str = include_str!("../examples/embedder/host/src/view.rs");
+/// It has a caller of its own, a library function that the program had no use for, and a new function.
+const OTHER_VIEW: &str = "//! What is edited.
+
+/// The next line.
+pub fn draw(drawn: &[String]) -> String {
+    format!(\"frame {}: {}\", drawn.len() + 1, greeting())
+}
+
+fn greeting() -> String {
+    let mut words = vec![\"world\", \"goodbye\"];
+    words.sort_unstable();
+    words.join(\", \")
+}
+";
+
+/// Beside the tests' own folder. Built with them.
+fn embedder() -> PathBuf {
+    let tests = std::env::current_exe().expect("a path");
+    let profile = tests.parent().and_then(Path::parent).expect("a profile's folder");
+    profile.join("examples/embedder")
+}
+
+struct Session {
+    embedder: Child,
+    lines: Receiver<String>,
+    folder: PathBuf,
+    /// The number of the last frame.
+    frames: u64,
+}
+
+impl Session {
+    fn start() -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embedder/host");
+        std::fs::create_dir_all(folder.join("src")).expect("a folder");
+        let from = here.join("examples/embedder/host");
+        let manifest = std::fs::read_to_string(from.join("Cargo.toml")).expect("read");
+        let manifest =
+            manifest.replace("../../../../runtime", here.join("../runtime").to_str().expect("text"));
+        std::fs::write(folder.join("Cargo.toml"), manifest).expect("written");
+        std::fs::copy(from.join("src/main.rs"), folder.join("src/main.rs")).expect("copied");
+        // What the workspace has of other crates is enough.
+        std::fs::copy(here.join("../../Cargo.lock"), folder.join("Cargo.lock")).expect("copied");
+        std::fs::write(folder.join("src/view.rs"), VIEW).expect("written");
+
+        let mut embedder = Command::new(embedder());
+        embedder.arg(&folder).env_remove("CARGO_TARGET_DIR").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut embedder = embedder.spawn().expect("the example is built with the tests");
+        let output = BufReader::new(embedder.stdout.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Self { embedder, lines, folder, frames: 0 }
+    }
+
+    fn save(&self, view: &str) {
+        std::fs::write(self.folder.join("src/view.rs"), view).expect("written");
+    }
+
+    /// Reads until a frame says `text`. Frames are counted by the program, in one process, from its start: none is
+    /// missing, none comes twice.
+    fn until(&mut self, text: &str) {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).expect("the program goes on");
+            let said = line.strip_prefix("frame ").and_then(|line| line.split_once(": "));
+            let (number, said) = said.expect("a frame");
+            self.frames += 1;
+            assert_eq!(number.parse(), Ok(self.frames), "{line}");
+            if said == text {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It ends the program, and itself.
+        drop(self.embedder.stdin.take());
+        let _ = self.embedder.wait();
+    }
+}
+
+#[test]
+fn an_embedder_patches_there_and_back_again() {
+    let mut session = Session::start();
+    session.until("hello");
+    for _ in 0..2 {
+        session.save(OTHER_VIEW);
+        session.until("goodbye, world");
+        session.save(VIEW);
+        session.until("hello");
+    }
+    // What does not compile changes nothing, and is no end.
+    session.save("pub fn draw(");
+    session.save(&VIEW.replace("hello", "servus"));
+    session.until("servus");
+    assert!(session.frames > 5);
+}
