@@ -11,10 +11,12 @@ mod generate;
 mod growth;
 mod livepatch;
 mod peers;
+mod plot;
 mod project;
 mod results;
 mod samples;
 mod start;
+mod stubs;
 
 use crate::report;
 use crate::run::{Result, cargo_livepatch, output, target};
@@ -34,7 +36,10 @@ const WARM_UP: u32 = 2;
 
 /// `cargo xtask bench`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Measure with this program only
     #[arg(long, value_enum)]
     only: Option<Program>,
@@ -52,6 +57,13 @@ pub(crate) struct Arguments {
     edits_only: bool,
 }
 
+/// What is measured by itself.
+#[derive(clap::Subcommand)]
+enum Part {
+    /// Stub objects: reading hosts, making stubs
+    Stubs(stubs::Arguments),
+}
+
 /// Where things are.
 struct Places {
     livepatch: PathBuf,
@@ -61,6 +73,9 @@ struct Places {
 
 /// Measures everything that was asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result {
+    if let Some(Part::Stubs(arguments)) = &arguments.part {
+        return stubs::run(arguments);
+    }
     let machine = report::machine();
     let places = Places {
         livepatch: cargo_livepatch()?,
