@@ -7,7 +7,7 @@ use seeds::{Seed, plant};
 use std::process::Command;
 
 /// The targets in `fuzz/`, and what they start from.
-const TARGETS: [(&str, Seed); 8] = [
+const TARGETS: [(&str, Seed); 9] = [
     ("relocatable", Seed::Objects),
     ("layout", Seed::DebugInformation),
     ("host", Seed::Programs),
@@ -16,6 +16,7 @@ const TARGETS: [(&str, Seed); 8] = [
     ("entry", Seed::Nothing),
     ("gate", Seed::Edits),
     ("writer", Seed::Patches),
+    ("stubs", Seed::Needs),
 ];
 
 /// Runs each target for `seconds`; a finding is an error.

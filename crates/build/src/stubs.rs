@@ -52,6 +52,7 @@ mod error;
 mod kept;
 mod layout;
 mod needed;
+mod readable;
 mod references;
 mod report;
 mod resolve;

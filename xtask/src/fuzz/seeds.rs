@@ -15,6 +15,8 @@ pub(super) enum Seed {
     Edits,
     /// The same behind a library that is linked from the first.
     Patches,
+    /// An object that needs what it does not define, behind a host that has it.
+    Needs,
     Nothing,
 }
 
@@ -57,10 +59,24 @@ const EDIT: [(&str, &str); 6] = [
     ),
 ];
 
+/// What needs something of every kind of the code above.
+const NEEDS: &str = "extern int f(int), host_data; extern _Thread_local int t; int *words[] = {&host_data};
+extern int none __attribute__((weak)); int run(void) { return f(host_data++) + t + (&none != 0); }";
+
 /// The same in C.
 const C_EDIT: [(&str, &str); 2] = [
     ("return x + n++;", "static int m = 5; return g(x) + m++;"),
     ("int f(", "int puts(const char *); int g(int x) { return puts(s[1]) + x; }\nint f("),
+];
+
+const OTHER_MACHINES: [&str; 7] = [
+    "aarch64-linux-gnu",
+    "armv7-linux-gnueabihf",
+    "i686-linux-gnu",
+    "riscv64-linux-gnu",
+    "x86_64-apple-macos11",
+    "arm64-apple-macos11",
+    "x86_64-pc-windows-gnu",
 ];
 
 const SECTIONS: [&str; 5] = ["-c", "-g", "-fPIC", "-ffunction-sections", "-fdata-sections"];
@@ -96,6 +112,23 @@ pub(super) fn plant(seed: Seed, corpus: &Path) -> Result {
             gcc(&["-shared", "-nostdlib", "-Wl,--build-id"], &old, &host)?;
             join(&[&host, &old, &new], &corpus.join(name))
         }),
+        Seed::Needs => {
+            let host = beside(corpus, "so");
+            gcc(&["-shared", "-nostdlib", "-fPIC", "-Dn=host_data", "-Dstatic="], &source, &host)?;
+            let (needs, object) = (beside(corpus, "needs.c"), beside(corpus, "needs.o"));
+            write(&needs, NEEDS)?;
+            gcc(&SECTIONS, &needs, &object)?;
+            join(&[&object, &host], &corpus.join("x86_64"))?;
+            // Other machines' objects, where there is a compiler for them.
+            for target in OTHER_MACHINES {
+                let clang = ["-c", "-O1", "-fPIC", &format!("--target={target}")];
+                let mut compile = Command::new("clang");
+                if output(compile.args(clang).arg(&needs).arg("-o").arg(&object)).is_ok() {
+                    join(&[&object, &host], &corpus.join(target))?;
+                }
+            }
+            Ok(())
+        }
         Seed::Nothing => Ok(()),
     }
 }

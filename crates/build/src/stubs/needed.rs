@@ -1,6 +1,7 @@
 //! What objects refer to and do not define.
 
 use super::StubError;
+use super::readable::parse;
 use super::references::References;
 use super::target::StubTarget;
 use object::{Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
@@ -104,11 +105,6 @@ pub fn compute_needed_symbols_multi<T: AsRef<[u8]>>(objects: &[T]) -> Result<Nee
     names.finish()
 }
 
-/// Reads an object or an image of any container that is supported.
-pub(super) fn parse(object: &[u8]) -> Result<object::File<'_>, StubError> {
-    object::File::parse(object).map_err(StubError::unreadable("relocatable object"))
-}
-
 #[derive(Default)]
 struct Names<'d> {
     undefined: FxHashMap<&'d [u8], Undefined>,
@@ -124,7 +120,7 @@ struct Undefined {
 
 impl<'d> Names<'d> {
     fn add(&mut self, object: &'d [u8]) -> Result<(), StubError> {
-        let file = parse(object)?;
+        let file = parse(object, "relocatable object")?;
         if file.kind() != ObjectKind::Relocatable {
             return Err(StubError::NotRelocatable { found: format!("{:?}", file.kind()) });
         }

@@ -160,7 +160,7 @@ impl StubTarget {
     /// The target that a relocatable object is for. An ARM object says nothing of its state: [`Self::ELF_ARM`],
     /// whose trampolines serve both.
     pub fn of_object(object: &[u8]) -> Result<Self, StubError> {
-        let file = super::needed::parse(object)?;
+        let file = super::readable::parse(object, "relocatable object")?;
         if file.kind() != ObjectKind::Relocatable {
             return Err(StubError::NotRelocatable { found: format!("{:?}", file.kind()) });
         }

@@ -5,6 +5,7 @@
 mod differential;
 mod elf;
 mod machine;
+mod malformed;
 mod others;
 mod peers;
 mod tools;

@@ -13,11 +13,11 @@ use std::process::Command;
 const SLIDE: u64 = 0x1_2345_6000;
 
 /// A target, its triple, and how its linker makes an executable and a library.
-struct Platform {
-    target: StubTarget,
+pub(crate) struct Platform {
+    pub(crate) target: StubTarget,
     triple: &'static str,
     face: &'static str,
-    host: &'static [&'static str],
+    pub(crate) host: &'static [&'static str],
     library: &'static [&'static str],
     output: &'static str,
 }
@@ -28,7 +28,7 @@ const DYLIB: [&str; 6] = ["-platform_version", "macos", "11.0", "11.0", "-dylib"
 const EXE: [&str; 4] = ["/entry:main", "/subsystem:console", "/nodefaultlib", "/debug:symtab"];
 const DLL: [&str; 5] = ["/dll", "/noentry", "/nodefaultlib", "/export:run", "/debug:symtab"];
 
-const PLATFORMS: [Platform; 4] = [
+pub(crate) const PLATFORMS: [Platform; 4] = [
     Platform {
         target: StubTarget::MACHO_X86_64,
         triple: "x86_64-apple-macos11",
@@ -64,7 +64,7 @@ const PLATFORMS: [Platform; 4] = [
 ];
 
 impl Platform {
-    fn compile(&self, source: &str, to: PathBuf, options: &[&str]) -> PathBuf {
+    pub(crate) fn compile(&self, source: &str, to: PathBuf, options: &[&str]) -> PathBuf {
         let target = format!("--target={}", self.triple);
         done(
             Command::new("clang")
@@ -77,7 +77,7 @@ impl Platform {
         to
     }
 
-    fn link(&self, how: &[&str], inputs: &[&Path], to: PathBuf) -> PathBuf {
+    pub(crate) fn link(&self, how: &[&str], inputs: &[&Path], to: PathBuf) -> PathBuf {
         let mut command = Command::new(lld(self.face));
         command.args(how).args(inputs);
         if self.face == "ld64.lld" {
@@ -104,7 +104,7 @@ struct Built {
     counter: u64,
 }
 
-fn missing_tools(platform: &Platform) -> Option<String> {
+pub(crate) fn missing_tools(platform: &Platform) -> Option<String> {
     let lld = lld(platform.face);
     missing(&[Path::new("clang"), &lld, Path::new("llvm-nm"), Path::new("llvm-objdump")])
 }

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 /// Reads a linked image.
 pub(super) fn read(data: &[u8]) -> Result<(Facts, Table), StubError> {
     let fail = StubError::unreadable("image");
-    let file = object::File::parse(data).map_err(&fail)?;
+    let file = crate::stubs::readable::parse(data, "image")?;
     if !matches!(file.kind(), ObjectKind::Executable | ObjectKind::Dynamic) {
         return Err(StubError::NotLinked { found: format!("{:?}", file.kind()) });
     }
