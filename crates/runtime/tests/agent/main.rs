@@ -11,6 +11,7 @@ mod forks;
 mod images;
 mod late;
 mod libraries;
+mod patch_libraries;
 mod plan;
 mod process;
 mod redirect;
