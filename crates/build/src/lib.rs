@@ -21,6 +21,7 @@ pub mod rebuild;
 mod renamed;
 pub mod resolve;
 pub mod session;
+pub mod statics;
 pub mod stubs;
 pub mod threads;
 pub mod write;

@@ -5,9 +5,11 @@ use crate::capture::Captured;
 use livepatch_build::jump_table::{JumpTables, text_symbols};
 use livepatch_build::link_plan::{CapturedLink, PatchLink, anchor_object};
 use livepatch_build::members::Members;
+use livepatch_build::statics::share_statics;
 use livepatch_build::stubs::{HotpatchModuleCache, Lookup, adapt_objects, create_undefined_symbol_stub};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::{BuildId, Hello, ImageSource, LibraryPatch, PATCH_ANCHOR};
+use rustc_hash::FxHashSet;
 use std::path::{Path, PathBuf};
 
 pub(crate) struct Program {
@@ -66,11 +68,21 @@ impl Program {
         let (host, target) = (&self.host, self.host.target());
         let mut members = Members::open(&self.link_inputs)?;
         let mut objects = objects.to_vec();
-        let (mut adapted, stub) = loop {
-            let adapted = adapt_objects(&objects, host, target, self.aslr_reference)?;
+        // Variables that code refers to in a way that cannot be led elsewhere: they begin anew.
+        let mut fresh: FxHashSet<String> = FxHashSet::default();
+        let (mut adapted, stub, kept) = loop {
+            let shared = objects.iter().map(|object| share_statics(object, host, &fresh));
+            let shared = shared.collect::<std::result::Result<Vec<_>, _>>()?;
+            let kept: usize = shared.iter().map(|object| object.names.len()).sum();
+            let shared: Vec<Vec<u8>> = shared.into_iter().map(|object| object.bytes).collect();
+            let adapted = adapt_objects(&shared, host, target, self.aslr_reference)?;
             let adapted: Vec<Vec<u8>> = adapted.into_iter().map(|object| object.bytes).collect();
             let stub = create_undefined_symbol_stub(host, &adapted, target, self.aslr_reference)?;
-            let Some((name, why)) = stub.report.unresolved().next() else { break (adapted, stub) };
+            let Some((name, why)) = stub.report.unresolved().next() else { break (adapted, stub, kept) };
+            if matches!(host.lookup(name), Lookup::Found(_)) && fresh.insert(name.to_owned()) {
+                eprintln!("embedder: `{name}` begins anew: {why}");
+                continue;
+            }
             // What the host had no use for is in the libraries that it was linked from.
             match members.take(name, host)? {
                 Some(member) => objects.push(member),
@@ -86,7 +98,7 @@ impl Program {
         let redirected =
             self.tables.add(number, text_symbols(&image), |name| stub.report.get(name).is_some());
         let report = format!(
-            "{} functions redirected, {} new, {} ambiguous; {} stubs",
+            "{} functions redirected, {} new, {} ambiguous; {} stubs, {kept} variables kept",
             redirected.redirected.len(),
             redirected.added.len(),
             redirected.ambiguous.len(),
