@@ -8,7 +8,7 @@ use super::target::StubTarget;
 use hashbrown::HashTable;
 use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
 use livepatch_object::relocatable::{Binding, SymbolKind};
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::hash::BuildHasher as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -104,6 +104,8 @@ pub(super) struct Facts {
     pub(super) sections: Vec<String>,
     /// Slots that the loader fills with the address of what the image imports, by name.
     pub(super) import_slots: FxHashMap<String, LinkAddress>,
+    /// What the image imports through slots that only its own stubs can go through before they are bound.
+    pub(super) lazy_imports: FxHashSet<String>,
     /// Slots that the loader fills with what a resolver answers, by the resolver's address.
     pub(super) resolver_slots: FxHashMap<u64, LinkAddress>,
 }

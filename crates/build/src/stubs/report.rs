@@ -50,6 +50,9 @@ pub enum Stubbed {
 pub enum Unresolved {
     /// The host neither defines nor imports it.
     NotInHost,
+    /// The host imports it by a slot that nobody but the host can go through before the host has: link it with
+    /// `-z now`.
+    ImportedLazily,
     /// The host defines it at several addresses.
     Ambiguous {
         /// How many.
@@ -83,6 +86,9 @@ impl std::fmt::Display for Unresolved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotInHost => f.write_str("the host neither defines it nor calls it"),
+            Self::ImportedLazily => {
+                f.write_str("the host imports it when it first calls it: link the host with -z now")
+            }
             Self::Ambiguous { definitions } => write!(f, "the host defines it {definitions} times"),
             Self::Data { references } => write!(f, "data, out of reach of what refers to it ({references})"),
             Self::Function { references } => {

@@ -75,6 +75,7 @@ impl Resolver<'_> {
                 Err(Unresolved::KindMismatch { host: "function" })
             }
             Some(&slot) => Ok(Stubbed::ThroughSlot { slot: self.runtime(name, slot)? }),
+            None if self.cache.facts().lazy_imports.contains(name) => Err(Unresolved::ImportedLazily),
             None if needed.weak => Ok(Stubbed::Zero),
             None => Err(Unresolved::NotInHost),
         })

@@ -82,8 +82,9 @@ fn i686(text: &mut Vec<u8>, to: Destination) {
 
 fn aarch64(text: &mut Vec<u8>, to: Destination) {
     const BTI_C: u32 = 0xd503_245f;
-    const LDR_X16_X16: u32 = 0xf940_0210;
+    const LDR_X17_X16: u32 = 0xf940_0211;
     const BR_X16: u32 = 0xd61f_0200;
+    const BR_X17: u32 = 0xd61f_0220;
     const NOP: u32 = 0xd503_201f;
     let (Destination::Address(address) | Destination::Slot(address)) = to;
     let part = |at: u32| u32::from((address >> (16 * at)) as u16) << 5;
@@ -96,7 +97,9 @@ fn aarch64(text: &mut Vec<u8>, to: Destination) {
         Destination::Address(_) => words(text, &code),
         Destination::Slot(_) => {
             words(text, &code[..5]);
-            words(text, &[LDR_X16_X16, BR_X16, NOP]);
+            // x16 holds the slot's address, as a linker's own stub leaves it: a slot that is not bound yet leads to code
+            // that finds out by it which one it is.
+            words(text, &[LDR_X17_X16, BR_X17, NOP]);
         }
     }
 }
@@ -107,7 +110,7 @@ fn arm(text: &mut Vec<u8>, to: Destination) {
     let (Destination::Address(address) | Destination::Slot(address)) = to;
     let half = |half: u16| (u32::from(half) & 0xf000) << 4 | u32::from(half) & 0x0fff;
     let [low, high] = halves(address);
-    // movw ip, …; movt ip, …: both ways to go on look at the lowest bit, so that Thumb is entered as such.
+    // movw ip, …; movt ip, …, which holds the slot's address afterwards as in AArch64: both ways to go on look at the lowest bit, so that Thumb is entered as such.
     let last = if matches!(to, Destination::Slot(_)) { LDR_PC_IP } else { BX_IP };
     words(text, &[0xe300_c000 | half(low), 0xe340_c000 | half(high), last]);
 }

@@ -41,8 +41,9 @@ fn riscv64() {
 /// By what `patch.c` writes down: 2 + 3; the counter before it grew; a weak symbol that nobody has; 1 + 100 by the
 /// resolver's choice; the main thread's variable, which the host's `main` made 8; the counter's address is the
 /// host's; the counter through a word in data; |−3| of the C library; 20 + 3 by a tail call; 30 + 3 through a word;
-/// 2 + 200 by a resolver whose choice the host never asked for; another thread-local. Then the host's own view.
-const FIRST: &str = "out 5 40 0 101 8 1 41 3 23 33 202 9 0 0 0 counter 41 tls 18";
+/// 2 + 200 by a resolver whose choice the host never asked for; another thread-local; a number
+/// read by a function of the C library that the host imports and has not called yet. Then the host's own view.
+const FIRST: &str = "out 5 40 0 101 8 1 41 3 23 33 202 9 77 0 0 counter 41 tls 18";
 
 fn everything(machine: Machine) {
     if let Some(reason) = machine.missing() {
@@ -148,5 +149,24 @@ fn a_computed_address_is_loaded_instead() {
             link(machine, linker, &object, &computed, &library).expect("links");
             assert!(live.load(&library).starts_with("out 1 40 0 "), "{linker:?}");
         }
+    }
+}
+
+/// Where a slot that is not bound yet serves the host's own calls only, that is said, and not found out by a crash.
+#[test]
+fn a_slot_that_only_the_host_can_use_is_not_used() {
+    for machine in [I686, RISCV64] {
+        if let Some(reason) = machine.missing() {
+            skip!("{reason}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let host = machine.host_with(folder.path(), &[], &["-z", "lazy"]);
+        let cache = HotpatchModuleCache::from_path(&host).expect("the host can be read");
+        let object = machine.compile("patch.c", &folder.path().join("patch.o"), &["-fPIC"]);
+        let object = std::fs::read(object).expect("an object");
+        let reference = machine.start(&host).anchor;
+        let stub = create_undefined_symbol_stub(&cache, &[object], machine.target, reference);
+        let report = stub.expect("a stub").report;
+        assert_eq!(report.get("atoi"), Some(&Err(Unresolved::ImportedLazily)));
     }
 }

@@ -1,7 +1,7 @@
 //! Machines that programs of an instruction set are built for and run on.
 
 use crate::tools::{done, lld, missing, program};
-use livepatch_build::stubs::{Linker, StubTarget};
+use livepatch_build::stubs::{InstructionSet, Linker, StubTarget};
 use livepatch_object::address::RuntimeAddress;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -111,7 +111,9 @@ impl Machine {
 
     /// Builds the host.
     pub(crate) fn host(&self, folder: &Path) -> PathBuf {
-        self.host_with(folder, &[], &[])
+        // Where a slot can be used before the host has used it, that is tried.
+        let special = matches!(self.target.instructions(), InstructionSet::I686 | InstructionSet::Riscv64);
+        self.host_with(folder, &[], if special { &["-z", "now"] } else { &["-z", "lazy"] })
     }
 
     /// The same, with more objects and options for the linker.

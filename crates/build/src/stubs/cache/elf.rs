@@ -8,10 +8,12 @@ use crate::stubs::target::{Format, InstructionSet, StubTarget};
 use livepatch_object::address::LinkAddress;
 use livepatch_object::relocatable::{Binding, SymbolKind};
 use object::elf;
-use object::read::elf::{FileHeader, ProgramHeader as _, Rel as _, Rela as _, SectionHeader as _, Sym as _};
+use object::read::elf::{
+    Dyn, FileHeader, ProgramHeader as _, Rel as _, Rela as _, SectionHeader as _, Sym as _,
+};
 use object::read::elf::{SectionTable, SymbolTable, VersionTable};
 use object::{FileKind, LittleEndian as LE};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 
 /// Reads a linked image.
@@ -30,9 +32,10 @@ fn read_class<H: FileHeader<Endian = LE>>(data: &[u8]) -> Result<(Facts, Table),
     let header = H::parse(data).map_err(fail())?;
     let endian = header.endian().map_err(fail())?;
     let target = target(header, endian)?;
-    let mut image = Image { data, header, endian, target, got: Vec::new() };
+    let mut image = Image { data, header, endian, target, got: Vec::new(), lazy: false };
     let sections = header.sections(endian, data).map_err(fail())?;
     let mut facts = image.facts()?;
+    image.lazy = image.is_lazy()?;
     facts.sections = (sections.iter())
         .map(|section| sections.section_name(endian, section).unwrap_or_default())
         .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -82,6 +85,8 @@ struct Image<'d, H: FileHeader<Endian = LE>> {
     target: StubTarget,
     /// Where the linker's slots are; nobody else writes to them.
     got: Vec<Range<u64>>,
+    /// Whether slots for calls lead to code at first that only this image's own stubs can go to.
+    lazy: bool,
 }
 
 impl<'d, H: FileHeader<Endian = LE>> Image<'d, H> {
@@ -101,6 +106,7 @@ impl<'d, H: FileHeader<Endian = LE>> Image<'d, H> {
             threads: None,
             sections: Vec::new(),
             import_slots: FxHashMap::default(),
+            lazy_imports: FxHashSet::default(),
             resolver_slots: FxHashMap::default(),
         };
         let mut executable = self.header.e_type(endian) == elf::ET_EXEC;
@@ -122,12 +128,7 @@ impl<'d, H: FileHeader<Endian = LE>> Image<'d, H> {
                 }
                 elf::PT_DYNAMIC => {
                     let dynamic = segment.dynamic(endian, self.data).map_err(fail())?.unwrap_or_default();
-                    executable |= dynamic.iter().any(|entry| {
-                        use object::read::elf::Dyn as _;
-                        let (tag, value): (u64, u64) =
-                            (entry.d_tag(endian).into(), entry.d_val(endian).into());
-                        tag == u64::from(elf::DT_FLAGS_1) && value & u64::from(elf::DF_1_PIE) != 0
-                    });
+                    executable |= has_flag(endian, dynamic, elf::DT_FLAGS_1, elf::DF_1_PIE);
                 }
                 elf::PT_NOTE => {
                     let Some(mut notes) = segment.notes(endian, self.data).map_err(fail())? else { continue };
@@ -142,6 +143,21 @@ impl<'d, H: FileHeader<Endian = LE>> Image<'d, H> {
         }
         facts.threads = threads.filter(|_| executable);
         Ok(facts)
+    }
+
+    /// Before a slot for calls is bound it leads to code that wants to know which one it is. Most psABIs say so by what a
+    /// trampoline has in its register anyway, or by a stub for each; in RISC-V it is the return address into the image's
+    /// own stub, and in position independent code of 32-bit x86 that code needs the image's `ebx`.
+    fn is_lazy(&self) -> Result<bool, StubError> {
+        let special = matches!(self.target.instructions, InstructionSet::I686 | InstructionSet::Riscv64);
+        let mut bound = !special;
+        for segment in self.segments()? {
+            let dynamic = segment.dynamic(self.endian, self.data).map_err(fail())?.unwrap_or_default();
+            bound |= has_flag(self.endian, dynamic, elf::DT_FLAGS, elf::DF_BIND_NOW)
+                || has_flag(self.endian, dynamic, elf::DT_FLAGS_1, elf::DF_1_NOW)
+                || dynamic.iter().any(|entry| entry.d_tag(self.endian).into() == u64::from(elf::DT_BIND_NOW));
+        }
+        Ok(!bound)
     }
 
     fn symbols(
@@ -272,9 +288,10 @@ impl<'d, H: FileHeader<Endian = LE>> Image<'d, H> {
         {
             let symbol = dynamic.symbol(symbol).map_err(fail())?;
             let name = dynamic.symbol_name(self.endian, symbol).map_err(fail())?;
+            let unbound = self.lazy && kind == kinds.import[0];
             if symbol.st_shndx(self.endian) != elf::SHN_UNDEF {
                 // An exported indirect function is called through a slot of its own name.
-                if symbol.st_type() == elf::STT_GNU_IFUNC {
+                if symbol.st_type() == elf::STT_GNU_IFUNC && !unbound {
                     let resolver: u64 = symbol.st_value(self.endian).into();
                     facts.resolver_slots.insert(resolver & !u64::from(kinds.thumb), slot);
                 }
@@ -283,7 +300,11 @@ impl<'d, H: FileHeader<Endian = LE>> Image<'d, H> {
                 // A slot for calls may be one for data, were it not for its type.
                 && (symbol.st_type() != elf::STT_NOTYPE || kind == kinds.import[0])
             {
-                facts.import_slots.entry(name.to_owned()).or_insert(slot);
+                if unbound {
+                    facts.lazy_imports.insert(name.to_owned());
+                } else {
+                    facts.import_slots.entry(name.to_owned()).or_insert(slot);
+                }
             }
         }
         Ok(())
@@ -300,6 +321,14 @@ impl<'d, H: FileHeader<Endian = LE>> Image<'d, H> {
             }
         })
     }
+}
+
+/// Whether a word of flags in the dynamic section has a flag.
+fn has_flag<D: Dyn<Endian = LE>>(endian: LE, dynamic: &[D], tag: u32, flag: u32) -> bool {
+    dynamic.iter().any(|entry| {
+        let (is, value): (u64, u64) = (entry.d_tag(endian).into(), entry.d_val(endian).into());
+        is == u64::from(tag) && value & u64::from(flag) != 0
+    })
 }
 
 /// The dynamic relocations that fill slots.

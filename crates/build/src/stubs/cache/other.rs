@@ -8,7 +8,7 @@ use livepatch_object::relocatable::{Binding, SymbolKind};
 use object::read::macho::{MachHeader as _, MachOFile64};
 use object::{LittleEndian as LE, Object, ObjectKind, ObjectSection as _, ObjectSymbol as _, SymbolFlags};
 use object::{SectionKind, macho};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Reads a linked image.
 pub(super) fn read(data: &[u8]) -> Result<(Facts, Table), StubError> {
@@ -42,6 +42,7 @@ pub(super) fn read(data: &[u8]) -> Result<(Facts, Table), StubError> {
         threads: None,
         sections: Vec::new(),
         import_slots: FxHashMap::default(),
+        lazy_imports: FxHashSet::default(),
         resolver_slots: FxHashMap::default(),
     };
     match target.format {

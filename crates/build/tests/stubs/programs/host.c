@@ -8,6 +8,7 @@ void *dlopen(const char *, int);
 void *dlsym(void *, const char *);
 char *dlerror(void);
 long labs(long);
+int atoi(const char *);
 extern void *stdin;
 
 typedef struct { const char *file; void *base; const char *name; void *address; } Info;
@@ -32,13 +33,15 @@ int host_pick(int x) { return x + 100; }
 int host_lone(int x) { return x + 200; }
 #endif
 
-int main(void) {
+int main(int count, char **words) {
     char path[4096];
     void *counter = &host_counter;
     printf("anchor %lx\n", (word)__livepatch_aslr_anchor);
     fflush(0);
     host_tls = host_add(7, (int)labs(-1)) + host_pick(0) - 100;
     host_other_tls = 9;
+    // Imported, and not called before a patch does.
+    if (count > 1) host_counter = atoi(words[1]);
     while (fgets(path, sizeof path, stdin)) {
         int n = 0;
         while (path[n] && path[n] != '\n') n++;

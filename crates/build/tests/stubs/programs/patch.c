@@ -11,6 +11,7 @@ extern _Thread_local int host_other_tls __attribute__((tls_model("initial-exec")
 #endif
 extern int absent __attribute__((weak));
 long labs(long);
+int atoi(const char *);
 
 int *table[] = {&host_counter};
 int (*functions[])(int, int) = {host_add};
@@ -31,4 +32,5 @@ void run(long *out) {
     out[9] = functions[0](30, 3);
     out[10] = host_lone(2);
     out[11] = host_other_tls;
+    out[12] = atoi("77");
 }
