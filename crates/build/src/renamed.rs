@@ -35,8 +35,8 @@ pub(crate) fn keep_names(
             let own = unsure.filter(|name| name.contains(&format!("{}::", krate.crate_name)));
             notes.extend(own.map(|name| {
                 format!(
-                    "`{name}` counts as another function than before: without debug information it is not \
-                     known whether its type changed, so what holds the old one goes on calling it"
+                    "`{name}` counts as another function than before, as debug information is missing that would \
+                     say whether its type changed: what holds the old one goes on calling it"
                 )
             }));
         }
