@@ -107,3 +107,60 @@ fn response_files_are_read_and_written() {
     let again = CapturedLink::new("cc", arguments, Format::Elf).expect("read");
     assert_eq!(again.arguments, plan.arguments);
 }
+
+/// The plans of real links, run: the library exports its anchor and its own functions, and needs no other.
+#[test]
+fn linkers_that_are_here_link_what_was_planned() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path();
+    std::fs::write(dir.join("a.c"), "int patched(int n) { return n + 1; }\nint main(void) { return 0; }\n")
+        .expect("written");
+    let run = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).current_dir(dir).output().ok()
+    };
+    let Some(compiled) = run("cc", &["-fPIC", "-c", "a.c", "-o", "a.o"]) else {
+        return eprintln!("skipped: there is no C compiler `cc`");
+    };
+    assert!(compiled.status.success());
+    let anchor = anchor_object(&std::fs::read(dir.join("a.o")).expect("read")).expect("an anchor");
+    std::fs::write(dir.join("anchor.o"), anchor).expect("written");
+    for linker in ["bfd", "gold", "lld", "mold"] {
+        let which = format!("-fuse-ld={linker}");
+        let host = [
+            "-pie",
+            "a.o",
+            &which,
+            "-Wl,--gc-sections,-z,relro,--export-dynamic",
+            "-lm",
+            "-nodefaultlibs",
+            "-lc",
+        ];
+        let host: Vec<OsString> =
+            host.map(OsString::from).into_iter().chain(["-o".into(), "host".into()]).collect();
+        let linked = Command::new("cc").args(&host).current_dir(dir).output().expect("it compiled before");
+        if !linked.status.success() {
+            eprintln!("skipped: cc cannot link with {linker}");
+            continue;
+        }
+        let output = dir.join(format!("{linker}.so"));
+        let captured = CapturedLink::new("cc", host, Format::Elf).expect("no response file");
+        let inputs = [Path::new("a.o"), Path::new("anchor.o")];
+        let plan = captured.plan(&PatchLink { inputs: &inputs, output: &output });
+        let linked = plan.command(&output).expect("short").current_dir(dir).output().expect("it ran before");
+        assert!(linked.status.success(), "{linker}: {}", String::from_utf8_lossy(&linked.stderr));
+        let bytes = std::fs::read(&output).expect("linked");
+        let image = object::File::parse(&*bytes).expect("an image");
+        use object::{Object as _, ObjectSymbol as _};
+        let exports: Vec<&str> = image.dynamic_symbols().filter_map(|symbol| symbol.name().ok()).collect();
+        for name in [livepatch_proto::PATCH_ANCHOR, "patched"] {
+            assert!(exports.contains(&name), "{linker}: {exports:?}");
+        }
+        assert_eq!(
+            image.imports().map(|imports| imports.iter().filter(|i| i.name() == b"patched").count()),
+            Ok(0)
+        );
+        assert_eq!(crate::stubs::HotpatchModuleCache::from_bytes(&bytes).expect("read").build_id(), b"");
+        let Some(shown) = run("readelf", &["--dynamic", output.to_str().expect("text")]) else { continue };
+        assert!(!String::from_utf8_lossy(&shown.stdout).contains("NEEDED"), "{linker}");
+    }
+}
