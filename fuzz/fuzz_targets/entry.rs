@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use livepatch_object::address::RuntimeAddress;
+use livepatch_object::entry::aarch64;
 use livepatch_object::entry::x86_64::{Function, analyze, analyze_trap};
 
 fuzz_target!(|data: &[u8]| {
@@ -14,6 +15,11 @@ fuzz_target!(|data: &[u8]| {
         let at = RuntimeAddress(0x5555_4000_0000);
         if let Ok(copy) = entry.relocate(at) {
             assert!(copy.bytes.len() <= entry.copy_length());
+        }
+    }
+    if let Ok(entry) = aarch64::analyze(&function) {
+        if let Ok(copy) = entry.relocate(&function, RuntimeAddress(0x5555_5000_0000)) {
+            assert_eq!(copy.bytes.len(), entry.copy_length());
         }
     }
 });

@@ -10,6 +10,7 @@ use livepatch_build::resolve::{Closure, Lookup, LookupError, Sources, resolve};
 use livepatch_build::write::{self, BIAS, Bind, HEADERS, IMAGE_ALIGN};
 use livepatch_fuzz::{edit, files, object};
 use livepatch_object::address::RuntimeAddress;
+use livepatch_object::architecture::Architecture;
 use livepatch_object::host::Host;
 use livepatch_object::relocatable::SectionKind;
 use livepatch_proto::{
@@ -38,7 +39,10 @@ fn process(host: &Host) -> Option<Process> {
     let hello = Hello {
         token: Token([0; 32]),
         build_id: BuildId(host.build_id().to_vec()),
-        arch: Arch::X86_64,
+        arch: match host.architecture() {
+            Architecture::X86_64 => Arch::X86_64,
+            Architecture::Aarch64 => Arch::Aarch64,
+        },
         os: Os::LinuxGnu,
         pid: 1,
         origin: Origin::Started,

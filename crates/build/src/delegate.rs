@@ -13,6 +13,7 @@ mod shim;
 use crate::gate::Relaid;
 use crate::live::{Entity, Live};
 use crate::objects::Object;
+use livepatch_object::architecture::Architecture;
 use livepatch_object::layout::TypeId;
 use rustc_hash::FxHashSet;
 use shape::Shape;
@@ -41,6 +42,10 @@ pub(crate) fn delegations(
     relaid: &[Relaid<'_>],
     changed: &FxHashSet<TypeId>,
 ) -> Vec<Delegation> {
+    // There are shims in x86-64 code only.
+    if newest.iter().any(|object| object.image.architecture() != Architecture::X86_64) {
+        return Vec::new();
+    }
     relaid.iter().filter_map(|future| delegate(live, newest, future, changed)).flatten().collect()
 }
 

@@ -5,25 +5,26 @@
 //! read + write:   variables | zeroed variables                                    (only if there are any)
 //! ```
 //!
-//! A stub reaches a function that is too far for a 32-bit displacement; a cell holds an address (or a
+//! A stub reaches a function that is too far for a branch's displacement; a cell holds an address (or a
 //! thread-local's offset) that code loads.
 
 use crate::objects::ObjectKey;
 use crate::resolve::{Closure, PartId, Target};
+use livepatch_object::architecture::Architecture;
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::relocatable::{Relocation, SectionKind};
 use livepatch_object::relocation::{Formula, RelocationError, howto};
 use livepatch_object::unwind::Fde;
 use rustc_hash::FxHashMap;
 
-/// The size of a page on x86-64.
+/// The size of a page.
 pub const PAGE: u64 = 0x1000;
 
 /// What functions begin at multiples of: a cache line. One that begins in the middle of a line is fetched in two
 /// parts sooner, which costs each call.
 const FUNCTION_ALIGN: u64 = 64;
 
-/// Bytes of a stub: `jmp *0(%rip)` and the address.
+/// Bytes of a stub: a jump to where the address behind it says.
 pub const STUB_SIZE: u64 = 16;
 
 /// What a cell holds.
@@ -83,7 +84,7 @@ pub struct FrameGroup {
 pub struct Layout {
     /// Where each part stands, by [`PartId`]. Parts that take no room in the image have length 0.
     pub parts: Vec<u64>,
-    /// Where the stub of each process symbol stands.
+    /// Where the stub of each function stands that may be out of a branch's reach.
     pub stubs: FxHashMap<Target, u64>,
     /// Where each cell stands.
     pub cells: FxHashMap<Cell, u64>,
@@ -177,13 +178,15 @@ impl Layout {
             for relocation in image.relocations(part.section) {
                 let Some(target) = target_of(closure, part, relocation) else { continue };
                 match howto(relocation.kind)?.formula {
-                    Formula::CellRelative => self.need_cell(Cell::Address(target)),
-                    Formula::ThreadCellRelative => self.need_cell(Cell::ThreadOffset(target)),
+                    Formula::CellRelative | Formula::CellAbsolute => self.need_cell(Cell::Address(target)),
+                    Formula::ThreadCellRelative | Formula::ThreadCellAbsolute => {
+                        self.need_cell(Cell::ThreadOffset(target))
+                    }
                     Formula::ThreadGeneral if closure.is_dynamic(target) => {
                         self.need_cell(Cell::ThreadIndex(target));
                     }
                     Formula::ThreadModule if closure.is_dynamic(target) => self.need_cell(Cell::ThreadModule),
-                    Formula::Branch if matches!(target, Target::Process(_)) => {
+                    Formula::Branch if may_be_far(closure.architecture, target) => {
                         let next = self.stubs.len() as u64;
                         self.stubs.entry(target).or_insert(next);
                     }
@@ -230,6 +233,16 @@ impl Layout {
         *at = at.next_multiple_of(4);
         self.eh_frame_hdr = Span { start: *at, length: 12 + 8 * count };
         *at = self.eh_frame_hdr.end();
+    }
+}
+
+/// Whether a call may not reach its target. Where the host is, and with it what patches call there, is known to
+/// be within 2 GiB only: less than a branch of x86-64 reaches, more than one of AArch64.
+fn may_be_far(architecture: Architecture, target: Target) -> bool {
+    match target {
+        Target::Process(_) => true,
+        Target::Live(_) | Target::Before(..) => architecture == Architecture::Aarch64,
+        Target::Part(..) | Target::Absolute(_) | Target::HostTls(_) | Target::ReserveTls(_) => false,
     }
 }
 

@@ -1,11 +1,12 @@
 //! One host in one process: where it is there, with the images, islands and slots of its patches.
 
-use crate::islands::{DirectJump, Islands, PlanError};
+use crate::islands::{BodyJump, Islands, PlanError};
 use crate::live::{Body, Location, Module};
 use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
+use livepatch_object::architecture::Architecture;
 use livepatch_object::host::Host;
 use livepatch_proto::{
-    Hello, LoadedModule, ModuleKey, ModuleTls, Redirected, SlotSet, TlsReserve, WireAddress, WireRange,
+    Arch, Hello, LoadedModule, ModuleKey, ModuleTls, Redirected, SlotSet, TlsReserve, WireAddress, WireRange,
 };
 use rustc_hash::FxHashMap;
 use std::ops::Range;
@@ -24,13 +25,13 @@ pub struct Slot {
     /// The relocated original: what the slot points to when nothing replaces the function.
     pub original: WireAddress,
     /// The island's jump, if it leads past the slot.
-    pub jump: Option<DirectJump>,
+    pub jump: Option<BodyJump>,
 }
 
 impl Slot {
     /// The slot of a function that an earlier session redirected.
-    fn inherited(known: &Redirected) -> Self {
-        let jump = known.jump.map(DirectJump::of);
+    fn inherited(architecture: Architecture, known: &Redirected) -> Self {
+        let jump = known.jump.map(|jump| BodyJump::of(architecture, jump));
         Self { at: known.slot, original: known.original, jump }
     }
 
@@ -69,6 +70,7 @@ pub struct Process {
     /// Names the host where it is a library.
     library: Option<ModuleKey>,
     guarded: bool,
+    architecture: Architecture,
     /// What earlier sessions redirected.
     inherited: Arc<[Redirected]>,
 }
@@ -96,6 +98,16 @@ pub enum ProcessError {
         theirs: String,
         /// The host's.
         ours: String,
+    },
+    /// It is another architecture's.
+    #[error("process {pid} runs {theirs:?} code, the captured build is for {ours}")]
+    OtherArchitecture {
+        /// The process.
+        pid: u32,
+        /// Its instruction set.
+        theirs: Arch,
+        /// The host's.
+        ours: &'static str,
     },
     /// Its addresses make no sense.
     #[error("process {pid} reports addresses that cannot be")]
@@ -138,6 +150,14 @@ impl Process {
                 ours: livepatch_proto::BuildId(host.build_id().to_vec()).to_string(),
             });
         }
+        let architecture = host.architecture();
+        if hello.arch != arch(architecture) {
+            return Err(ProcessError::OtherArchitecture {
+                pid,
+                theirs: hello.arch,
+                ours: architecture.name(),
+            });
+        }
         if let livepatch_proto::Redirection::Unavailable { reason } = &hello.redirection {
             return Err(ProcessError::NoRedirection { pid, reason: reason.clone() });
         }
@@ -157,11 +177,12 @@ impl Process {
             host: start..end,
             images: FxHashMap::default(),
             slots: FxHashMap::default(),
-            islands: Islands::new(page, start..end, &hello.free_ranges),
+            islands: Islands::new(architecture, page, start..end, &hello.free_ranges),
             tls_reserve: hello.tls_reserve,
             thread_locals: host.tls().map_or(ThreadLocals::Absent, |tls| ThreadLocals::At(tls.tp_offset(0))),
             library: None,
             guarded,
+            architecture,
             inherited: Arc::default(),
         })
     }
@@ -172,7 +193,7 @@ impl Process {
         self.inherited = redirected.into();
         self.current = 0;
         self.use_inherited_slots();
-        redirected.iter().map(|known| Slot::inherited(known).set(known.original)).collect()
+        redirected.iter().map(|known| Slot::inherited(self.architecture, known).set(known.original)).collect()
     }
 
     fn use_inherited_slots(&mut self) {
@@ -180,7 +201,7 @@ impl Process {
             let entry = RuntimeAddress(known.entry.0);
             if let Some(link) = self.slide.link(entry).filter(|_| self.host.contains(&entry)) {
                 let entry = Location { module: Module::Host, position: link.0 };
-                self.slots.insert(entry, Slot::inherited(known));
+                self.slots.insert(entry, Slot::inherited(self.architecture, known));
             }
         }
     }
@@ -205,7 +226,8 @@ impl Process {
         if !same || module.key.build_id.0 != host.build_id() || range.is_empty() {
             return Err(ProcessError::OtherShape { pid: self.pid, name: module.name.clone() });
         }
-        let mut islands = Islands::new(crate::place::PAGE, range.clone(), free_ranges).of_library();
+        let mut islands = Islands::new(host.architecture(), crate::place::PAGE, range.clone(), free_ranges);
+        islands = islands.of_library();
         islands.avoid(self.islands.taken());
         let mut library = Self {
             pid: self.pid,
@@ -223,6 +245,7 @@ impl Process {
             },
             library: Some(module.key.clone()),
             guarded: self.guarded,
+            architecture: self.architecture,
             inherited: self.inherited.clone(),
         };
         library.use_inherited_slots();
@@ -335,5 +358,13 @@ impl Process {
     /// Takes in what is free in the process now.
     pub fn refresh(&mut self, free_ranges: &[WireRange]) {
         self.islands.refresh(free_ranges);
+    }
+}
+
+/// What processes call an instruction set.
+fn arch(architecture: Architecture) -> Arch {
+    match architecture {
+        Architecture::X86_64 => Arch::X86_64,
+        Architecture::Aarch64 => Arch::Aarch64,
     }
 }

@@ -99,6 +99,7 @@ impl<'s> Resolver<'s> {
         let closure = Closure {
             tls_reserve_used: sources.tls_reserve_used,
             dynamic_tls: sources.dynamic_tls,
+            architecture: sources.host.architecture(),
             ..Closure::default()
         };
         Self {

@@ -49,7 +49,7 @@ pub enum Referent {
 pub fn is_named(object: &Relocatable, id: SymbolId) -> bool {
     let symbol = object.symbol(id);
     let Place::Section(section) = symbol.place else { return true };
-    if matches!(symbol.kind, SymbolKind::Section | SymbolKind::File) {
+    if matches!(symbol.kind, SymbolKind::Section | SymbolKind::File | SymbolKind::Mapping) {
         return false;
     }
     let starts_with = |start: &[u8]| object.name_starts_with(id, start);

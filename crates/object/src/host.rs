@@ -2,6 +2,7 @@
 
 use crate::ObjectError;
 use crate::address::LinkAddress;
+use crate::architecture::Architecture;
 use crate::relocatable::{Binding, SymbolKind};
 use crate::strings::{Strings, checked_range, text};
 use bytes::Bytes;
@@ -23,15 +24,29 @@ pub struct TlsSegment {
     pub align: u64,
     /// Its link-time address.
     pub address: LinkAddress,
+    architecture: Architecture,
 }
+
+/// What variant I has at the thread pointer, before the program's block: two words (AArch64 TLS ABI).
+const THREAD_CONTROL_BLOCK: u64 = 16;
 
 impl TlsSegment {
     /// The offset from the thread pointer of the byte at `offset` in the segment, in the program itself
-    /// (local-exec, variant II: the block ends at the thread pointer).
+    /// (local-exec).
     pub fn tp_offset(&self, offset: u64) -> i64 {
-        let misaligned = self.address.0 & (self.align - 1);
-        let end = (self.size + misaligned).next_multiple_of(self.align) - misaligned;
-        offset.wrapping_sub(end).cast_signed()
+        match self.architecture {
+            // Variant II: the block ends at the thread pointer.
+            Architecture::X86_64 => {
+                let misaligned = self.address.0 & (self.align - 1);
+                let end = (self.size + misaligned).next_multiple_of(self.align) - misaligned;
+                offset.wrapping_sub(end).cast_signed()
+            }
+            // Variant I: it begins behind the control block, as misaligned as the segment is.
+            Architecture::Aarch64 => {
+                let gap = self.address.0.wrapping_sub(THREAD_CONTROL_BLOCK) & (self.align - 1);
+                (THREAD_CONTROL_BLOCK + gap).wrapping_add(offset).cast_signed()
+            }
+        }
     }
 }
 
@@ -75,6 +90,7 @@ struct Segment {
 /// The host image.
 pub struct Host {
     bytes: Bytes,
+    architecture: Architecture,
     /// Executable segments, and where they are in the file.
     code: Vec<(LinkAddress, Range<usize>)>,
     strings: Strings,
@@ -111,7 +127,7 @@ pub fn build_id_of<'d>(data: impl ReadRef<'d>) -> Result<Vec<u8>, ObjectError> {
 }
 
 impl Host {
-    /// Reads a linked x86-64 image.
+    /// Reads a linked image.
     ///
     /// The bytes are kept, and may be a mapped file: only its headers and its symbol table are looked at
     /// here.
@@ -122,13 +138,15 @@ impl Host {
         let header = Header::parse(data).map_err(&fail)?;
         let endian = header.endian().map_err(&fail)?;
         let linked = matches!(header.e_type(endian), elf::ET_DYN | elf::ET_EXEC);
-        if !linked || header.e_machine(endian) != elf::EM_X86_64 {
+        let architecture = Architecture::of_machine(header.e_machine(endian));
+        let Some(architecture) = architecture.filter(|_| linked) else {
             return Err(ObjectError::WrongKind {
-                needed: "a linked x86-64 image",
+                needed: "a linked image for x86-64 or AArch64",
                 found: format!("ELF type {}, machine {}", header.e_type(endian), header.e_machine(endian)),
             });
-        }
+        };
         let mut host = Self {
+            architecture,
             bytes: bytes.clone(),
             code: Vec::new(),
             strings: Strings::default(),
@@ -143,6 +161,11 @@ impl Host {
         host.read_segments(header, endian, data)?;
         host.read_symbols(header, endian, data)?;
         Ok(host)
+    }
+
+    /// The instruction set of its code.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// The entry point: the anchor.
@@ -260,7 +283,8 @@ impl Host {
                     if !align.is_power_of_two() || length > 1 << 40 {
                         return Err(ObjectError::Inconsistent { what: "the thread-local segment" });
                     }
-                    self.tls = Some(TlsSegment { size: length, align, address });
+                    let architecture = self.architecture;
+                    self.tls = Some(TlsSegment { size: length, align, address, architecture });
                 }
                 elf::PT_NOTE => {
                     let notes = segment.notes(endian, data).map_err(&fail)?;

@@ -5,6 +5,7 @@
 //! | module | answers |
 //! | --- | --- |
 //! | [`address`] | which kind of address is this? |
+//! | [`architecture`] | whose instructions are these? |
 //! | [`relocatable`] | what does this object define, refer to, and with which relocations? |
 //! | [`unwind`] | which unwind entries and landing pads belong to which function? |
 //! | [`compare`] | did this function or static change? |
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod architecture;
 pub mod archive;
 pub mod compare;
 pub mod entry;

@@ -1,4 +1,4 @@
-//! A relocatable object (`ET_REL`, x86-64 little-endian), read once into compact tables.
+//! A relocatable object (`ET_REL`, 64-bit, little-endian), read once into compact tables.
 //!
 //! Specification: System V gABI chapter 4; names as there.
 
@@ -6,6 +6,8 @@ mod by_section;
 
 use crate::ObjectError;
 use crate::address::SectionOffset;
+use crate::architecture::Architecture;
+use crate::relocation::RelocationKind;
 use crate::strings::{Strings, file_range, text};
 use by_section::BySection;
 use bytes::Bytes;
@@ -117,6 +119,9 @@ pub enum SymbolKind {
     Section,
     /// Names the source file of the local symbols that follow.
     File,
+    /// Marks where code or data begins in a section (`$x`, `$d`; AArch64 ELF ABI, "Mapping symbols"); names
+    /// nothing.
+    Mapping,
 }
 
 /// A symbol.
@@ -140,8 +145,8 @@ pub struct Symbol {
 pub struct Relocation {
     /// The first byte it changes, in its section.
     pub offset: SectionOffset,
-    /// `R_X86_64_*`.
-    pub kind: u32,
+    /// What it does.
+    pub kind: RelocationKind,
     /// The symbol it refers to.
     pub symbol: SymbolId,
     /// Added to the symbol's address.
@@ -151,6 +156,7 @@ pub struct Relocation {
 /// A relocatable object.
 pub struct Relocatable {
     bytes: Bytes,
+    architecture: Architecture,
     strings: Strings,
     section_strings: Strings,
     sections: Vec<Section>,
@@ -179,12 +185,13 @@ impl Relocatable {
         let data: &[u8] = &bytes;
         let header = Header::parse(data).map_err(&fail)?;
         let endian = header.endian().map_err(&fail)?;
-        if header.e_type(endian) != elf::ET_REL || header.e_machine(endian) != elf::EM_X86_64 {
+        let architecture = Architecture::of_machine(header.e_machine(endian));
+        let Some(architecture) = architecture.filter(|_| header.e_type(endian) == elf::ET_REL) else {
             return Err(ObjectError::WrongKind {
-                needed: "a relocatable x86-64 object",
+                needed: "a relocatable object for x86-64 or AArch64",
                 found: format!("ELF type {}, machine {}", header.e_type(endian), header.e_machine(endian)),
             });
-        }
+        };
         let table = header.sections(endian, data).map_err(&fail)?;
         let names = header.section_strings_index(endian, data).map_err(&fail)?;
         let section_strings = Strings::checked(table.section(names).map_err(&fail)?, data)?;
@@ -201,7 +208,11 @@ impl Relocatable {
         let mut symbols = Vec::with_capacity(raw.len());
         for (index, symbol) in raw.enumerate() {
             strings.check(data, symbol.st_name(endian), "a symbol's name")?;
-            symbols.push(read_symbol(symbol, raw.shndx(endian, index), sections.len())?);
+            let mut symbol = read_symbol(symbol, raw.shndx(endian, index), sections.len())?;
+            if architecture == Architecture::Aarch64 && is_mapping(&symbol, strings.get(data, symbol.name)) {
+                symbol.kind = SymbolKind::Mapping;
+            }
+            symbols.push(symbol);
         }
         let mut relocations = Vec::new();
         for section in table.iter() {
@@ -217,7 +228,7 @@ impl Relocatable {
                 RelocationTable::InFile(file_range(section, data.len())?)
             } else {
                 let start = relocations.len();
-                read_relocations(relas, symbols.len(), target.size, &mut relocations)?;
+                read_relocations(architecture, relas, symbols.len(), target.size, &mut relocations)?;
                 RelocationTable::Decoded(index(start)?..index(relocations.len())?)
             };
         }
@@ -234,8 +245,14 @@ impl Relocatable {
             by_section,
             file_symbol,
             renamed,
+            architecture,
             bytes,
         })
+    }
+
+    /// The instruction set of its code.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// All sections, by ELF index (0 is the null section).
@@ -274,7 +291,7 @@ impl Relocatable {
         let count = bytes.len() / size_of::<elf::Rela64<LE>>();
         let relas =
             object::slice_from_bytes::<elf::Rela64<LE>>(bytes, count).map_or(&[][..], |(relas, _)| relas);
-        relas.iter().filter_map(move |rela| decode(rela, self.symbols.len(), *size))
+        relas.iter().filter_map(move |rela| decode(self.architecture, rela, self.symbols.len(), *size))
     }
 
     /// A section's relocations, in file order; none for debug sections.
@@ -337,12 +354,12 @@ impl Relocatable {
         self.file_symbol.map_or("", |id| self.name(id))
     }
 
-    /// Symbols other than section symbols that are defined in a section, ascending by offset.
+    /// Symbols other than section and mapping symbols that are defined in a section, ascending by offset.
     pub fn symbols_in(&self, section: SectionId) -> impl Iterator<Item = SymbolId> {
         self.by_section.get(section).iter().copied()
     }
 
-    /// Symbols other than section symbols that are defined at an offset of a section.
+    /// Symbols other than section and mapping symbols that are defined at an offset of a section.
     pub fn symbols_at(&self, section: SectionId, offset: SectionOffset) -> impl Iterator<Item = SymbolId> {
         let all = self.by_section.get(section);
         let start = all.partition_point(|&id| self.symbol(id).offset < offset);
@@ -457,7 +474,14 @@ fn read_symbol(
     Ok(Symbol { name: symbol.st_name(LE), place, offset, size, binding, kind })
 }
 
+fn is_mapping(symbol: &Symbol, name: &[u8]) -> bool {
+    // LLVM gives those of thread-local sections the type of what is there.
+    let marks = matches!(name, [b'$', b'x' | b'd'] | [b'$', b'x' | b'd', b'.', ..]);
+    marks && symbol.size == 0 && symbol.binding == Binding::Local
+}
+
 fn read_relocations(
+    architecture: Architecture,
     relas: &[elf::Rela64<LE>],
     symbols: usize,
     section_size: u64,
@@ -465,18 +489,23 @@ fn read_relocations(
 ) -> Result<(), ObjectError> {
     for rela in relas {
         let bad = ObjectError::Inconsistent { what: "a relocation" };
-        out.push(decode(rela, symbols, section_size).ok_or(bad)?);
+        out.push(decode(architecture, rela, symbols, section_size).ok_or(bad)?);
     }
     Ok(())
 }
 
 /// A relocation whose symbol exists and whose field begins inside its section.
-fn decode(rela: &elf::Rela64<LE>, symbols: usize, section_size: u64) -> Option<Relocation> {
+fn decode(
+    architecture: Architecture,
+    rela: &elf::Rela64<LE>,
+    symbols: usize,
+    section_size: u64,
+) -> Option<Relocation> {
     let symbol = rela.symbol(LE, false).unwrap_or(RawSymbolIndex(0)).0;
     let inside = symbol < symbols && rela.r_offset(LE) < section_size;
     inside.then_some(Relocation {
         offset: SectionOffset(rela.r_offset(LE)),
-        kind: rela.r_type(LE, false),
+        kind: RelocationKind::new(architecture, rela.r_type(LE, false)),
         symbol: SymbolId(u32::try_from(symbol).ok()?),
         addend: rela.r_addend(LE),
     })

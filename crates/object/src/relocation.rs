@@ -1,12 +1,44 @@
-//! x86-64 relocations as data: which value goes into which field.
+//! Relocations as data: which value goes into which field.
 //!
-//! Specification: System V ABI, AMD64 supplement, section 4.4 and table 4.9; names as there.
+//! One table for each instruction set: x86-64 (System V ABI, AMD64 supplement, section 4.4) and AArch64 (ELF
+//! for the Arm 64-bit Architecture, "Relocation"); names as there.
 
+mod aarch64;
+mod x86_64;
+
+use crate::architecture::Architecture;
 use crate::relocatable::Relocation;
-use object::elf;
 use thiserror::Error;
 
-/// What a relocation computes. S: the symbol's address, A: the addend, P: the field's address.
+/// A relocation kind. Its number means something in its own instruction set only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RelocationKind {
+    /// `R_X86_64_*`.
+    X86_64(u16),
+    /// `R_AARCH64_*`.
+    Aarch64(u16),
+}
+
+impl RelocationKind {
+    /// Of a number as it stands in an object. No ABI has numbers above 16 bits: those are one unknown kind.
+    pub fn new(architecture: Architecture, number: u32) -> Self {
+        let number = u16::try_from(number).unwrap_or(u16::MAX);
+        match architecture {
+            Architecture::X86_64 => Self::X86_64(number),
+            Architecture::Aarch64 => Self::Aarch64(number),
+        }
+    }
+
+    /// The number as it stands in an object.
+    pub fn number(self) -> u16 {
+        match self {
+            Self::X86_64(number) | Self::Aarch64(number) => number,
+        }
+    }
+}
+
+/// What a relocation computes. S: the symbol's address, A: the addend, P: the field's address. Where the
+/// howto counts in pages, Page(x) of both operands is what is subtracted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Formula {
     /// Nothing.
@@ -17,11 +49,15 @@ pub enum Formula {
     Relative,
     /// As [`Formula::Relative`], and S may be a trampoline (L): only calls and jumps use it.
     Branch,
-    /// G + A − P: G is the address of a cell that holds S.
+    /// G + A: G is the address of a cell that holds S.
+    CellAbsolute,
+    /// G + A − P.
     CellRelative,
     /// The thread-local's offset from the thread pointer (local-exec).
     ThreadOffset,
-    /// P-relative address of a cell that holds the thread-local's offset (initial-exec).
+    /// Address of a cell that holds the thread-local's offset (initial-exec).
+    ThreadCellAbsolute,
+    /// The same, P-relative.
     ThreadCellRelative,
     /// A general-dynamic access sequence (`__tls_get_addr` with a two-word descriptor).
     ThreadGeneral,
@@ -29,7 +65,7 @@ pub enum Formula {
     ThreadModule,
     /// The thread-local's offset in its module's block, which follows [`Formula::ThreadModule`].
     ThreadBlockOffset,
-    /// A TLS-descriptor access: the `lea` of the descriptor.
+    /// A TLS-descriptor access: an instruction that has a part of the descriptor's address or content.
     ThreadDescriptor,
     /// A TLS-descriptor access: the call through it.
     ThreadDescriptorCall,
@@ -40,7 +76,7 @@ pub enum Formula {
 /// Which values a field can hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Range {
-    /// Any: the field is as wide as an address.
+    /// Any: the field is as wide as an address, or what does not fit belongs elsewhere.
     Any,
     /// Sign-extended.
     Signed,
@@ -50,72 +86,47 @@ pub enum Range {
     Either,
 }
 
+/// Where in its bytes a field's value stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encoding {
+    /// It is the bytes.
+    Data,
+    /// It is an operand of an A64 instruction.
+    Operand(aarch64::Operand),
+}
+
+pub use aarch64::Operand;
+
 /// What a relocation kind does.
 #[derive(Clone, Copy, Debug)]
 pub struct Howto {
-    /// `R_X86_64_*`.
-    pub kind: u32,
-    /// Its name in the specification, without `R_X86_64_`.
+    /// Its number in its own ABI.
+    pub number: u32,
+    /// Its whole name.
     pub name: &'static str,
     /// What it computes.
     pub formula: Formula,
+    /// Whether it counts in pages of 4 KiB.
+    pub pages: bool,
     /// The width of its field in bytes.
     pub width: usize,
     /// What the field can hold.
     pub range: Range,
+    /// How.
+    pub encoding: Encoding,
 }
-
-macro_rules! howto {
-    ($($kind:ident $name:literal $formula:ident $width:literal $range:ident;)*) => {
-        &[$(Howto {
-            kind: elf::$kind,
-            name: $name,
-            formula: Formula::$formula,
-            width: $width,
-            range: Range::$range,
-        }),*]
-    };
-}
-
-const TABLE: &[Howto] = howto! {
-    R_X86_64_NONE "NONE" None 0 Any;
-    R_X86_64_64 "64" Absolute 8 Any;
-    R_X86_64_32 "32" Absolute 4 Unsigned;
-    R_X86_64_32S "32S" Absolute 4 Signed;
-    R_X86_64_16 "16" Absolute 2 Either;
-    R_X86_64_8 "8" Absolute 1 Either;
-    R_X86_64_PC64 "PC64" Relative 8 Any;
-    R_X86_64_PC32 "PC32" Relative 4 Signed;
-    R_X86_64_PC16 "PC16" Relative 2 Signed;
-    R_X86_64_PC8 "PC8" Relative 1 Signed;
-    R_X86_64_PLT32 "PLT32" Branch 4 Signed;
-    R_X86_64_GOTPCREL "GOTPCREL" CellRelative 4 Signed;
-    R_X86_64_GOTPCRELX "GOTPCRELX" CellRelative 4 Signed;
-    R_X86_64_REX_GOTPCRELX "REX_GOTPCRELX" CellRelative 4 Signed;
-    R_X86_64_TPOFF32 "TPOFF32" ThreadOffset 4 Signed;
-    R_X86_64_TPOFF64 "TPOFF64" ThreadOffset 8 Any;
-    R_X86_64_GOTTPOFF "GOTTPOFF" ThreadCellRelative 4 Signed;
-    R_X86_64_TLSGD "TLSGD" ThreadGeneral 4 Signed;
-    R_X86_64_TLSLD "TLSLD" ThreadModule 4 Signed;
-    R_X86_64_DTPOFF32 "DTPOFF32" ThreadBlockOffset 4 Signed;
-    R_X86_64_DTPOFF64 "DTPOFF64" ThreadBlockOffset 8 Any;
-    R_X86_64_GOTPC32_TLSDESC "GOTPC32_TLSDESC" ThreadDescriptor 4 Signed;
-    R_X86_64_TLSDESC_CALL "TLSDESC_CALL" ThreadDescriptorCall 0 Any;
-    R_X86_64_SIZE32 "SIZE32" Size 4 Unsigned;
-    R_X86_64_SIZE64 "SIZE64" Size 8 Any;
-};
 
 /// Why a relocation could not be applied.
 #[derive(Debug, Error, PartialEq, Eq, Clone)]
 pub enum RelocationError {
     /// No entry in the table.
-    #[error("relocation kind {kind} is not supported")]
+    #[error("relocation kind {} is not supported ({kind:?})", kind.number())]
     Unsupported {
-        /// `R_X86_64_*`.
-        kind: u32,
+        /// The kind.
+        kind: RelocationKind,
     },
     /// The value does not fit the field.
-    #[error("R_X86_64_{name}: {value:#x} does not fit {width} bytes")]
+    #[error("{name}: {value:#x} does not fit {width} bytes")]
     Overflow {
         /// The kind's name.
         name: &'static str,
@@ -124,8 +135,18 @@ pub enum RelocationError {
         /// The field's width in bytes.
         width: usize,
     },
+    /// The value has bits that the field leaves out.
+    #[error("{name}: {value:#x} is not a multiple of {align}")]
+    Misaligned {
+        /// The kind's name.
+        name: &'static str,
+        /// The value.
+        value: i64,
+        /// What it would have to be a multiple of.
+        align: u64,
+    },
     /// The field is not inside its section.
-    #[error("R_X86_64_{name} at {offset:#x} is outside its section")]
+    #[error("{name} at {offset:#x} is outside its section")]
     OutOfBounds {
         /// The kind's name.
         name: &'static str,
@@ -133,7 +154,7 @@ pub enum RelocationError {
         offset: u64,
     },
     /// The code around the field is not a sequence that the kind may stand in.
-    #[error("R_X86_64_{name} at {offset:#x} stands in an unknown instruction sequence")]
+    #[error("{name} at {offset:#x} stands in an unknown instruction sequence")]
     UnknownSequence {
         /// The kind's name.
         name: &'static str,
@@ -143,28 +164,42 @@ pub enum RelocationError {
 }
 
 /// What a relocation kind does.
-pub fn howto(kind: u32) -> Result<&'static Howto, RelocationError> {
-    TABLE.iter().find(|howto| howto.kind == kind).ok_or(RelocationError::Unsupported { kind })
+pub fn howto(kind: RelocationKind) -> Result<&'static Howto, RelocationError> {
+    let (table, number) = match kind {
+        RelocationKind::X86_64(number) => (x86_64::TABLE, number),
+        RelocationKind::Aarch64(number) => (aarch64::TABLE, number),
+    };
+    let found = table.iter().find(|howto| howto.number == u32::from(number));
+    found.ok_or(RelocationError::Unsupported { kind })
 }
 
 impl Howto {
     /// Writes `value` into the field at `offset` of `section`.
     pub fn write(&self, section: &mut [u8], offset: u64, value: i64) -> Result<(), RelocationError> {
+        match self.encoding {
+            Encoding::Data => self.write_data(section, offset, value),
+            Encoding::Operand(operand) => operand.write(self, section, offset, value),
+        }
+    }
+
+    /// How far it is from `place` to `address`, in what it counts in.
+    pub fn distance(&self, address: u64, place: u64) -> i64 {
+        let mask = if self.pages { !(aarch64::PAGE - 1) } else { u64::MAX };
+        (address & mask).wrapping_sub(place & mask).cast_signed()
+    }
+
+    fn write_data(&self, section: &mut [u8], offset: u64, value: i64) -> Result<(), RelocationError> {
         let bits = 8 * self.width as u32;
-        let fits_signed = self.width == 8 || (value << (64 - bits.max(1))) >> (64 - bits.max(1)) == value;
-        let fits_unsigned = self.width == 8 || value.cast_unsigned() >> bits == 0;
-        let fits = match self.range {
-            Range::Any => true,
-            Range::Signed => fits_signed,
-            Range::Unsigned => fits_unsigned,
-            Range::Either => fits_signed || fits_unsigned,
-        };
-        if !fits {
-            return Err(RelocationError::Overflow { name: self.name, value, width: self.width });
+        if self.width < 8 && !self.range.holds(bits, value) {
+            return Err(self.overflow(value));
         }
         let bytes = value.to_le_bytes();
         self.field(section, offset)?.copy_from_slice(&bytes[..self.width]);
         Ok(())
+    }
+
+    fn overflow(&self, value: i64) -> RelocationError {
+        RelocationError::Overflow { name: self.name, value, width: self.width }
     }
 
     fn field<'s>(&self, section: &'s mut [u8], offset: u64) -> Result<&'s mut [u8], RelocationError> {
@@ -175,9 +210,27 @@ impl Howto {
     }
 }
 
-/// How far past the symbol a PC-relative field's instruction begins to count: such fields are the last
-/// four bytes of their instruction (immediates behind them aside), so their addends hold −4.
+impl Range {
+    /// Whether a field of `bits` bits (less than 64) can hold a value.
+    fn holds(self, bits: u32, value: i64) -> bool {
+        let above = 64 - bits.max(1);
+        let signed = (value << above) >> above == value;
+        let unsigned = value.cast_unsigned() >> bits == 0;
+        match self {
+            Self::Any => true,
+            Self::Signed => signed,
+            Self::Unsigned => unsigned,
+            Self::Either => signed || unsigned,
+        }
+    }
+}
+
+/// How far past the symbol a PC-relative field's instruction begins to count. On x86-64 such fields are the
+/// last four bytes of their instruction (immediates behind them aside), so their addends hold −4.
 pub fn pc_bias(relocation: &Relocation) -> i64 {
+    if !matches!(relocation.kind, RelocationKind::X86_64(_)) {
+        return 0;
+    }
     match howto(relocation.kind).map(|howto| howto.formula) {
         Ok(
             Formula::Relative

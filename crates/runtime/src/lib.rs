@@ -33,9 +33,17 @@ pub use hot::{HotFn, HotFnPtr, HotFunction, call};
 /// What is said between a program and its server.
 pub use livepatch_proto as proto;
 
-#[cfg(all(feature = "agent", not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))))]
-compile_error!("the agent exists for x86_64 Linux with glibc only");
+#[cfg(all(
+    feature = "agent",
+    not(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))
+))]
+compile_error!("the agent exists for Linux with glibc on x86_64 and aarch64 only");
 
-#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64", any(feature = "agent", test)))]
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    any(feature = "agent", test)
+))]
 #[cfg_attr(not(feature = "agent"), expect(dead_code, reason = "tests without it reach parts only"))]
 mod agent;

@@ -3,6 +3,7 @@
 use crate::live::{Body, Entity, Location, Name};
 use crate::objects::{Object, ObjectKey};
 use livepatch_object::address::SectionOffset;
+use livepatch_object::architecture::Architecture;
 use livepatch_object::relocatable::{SectionId, SymbolId};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -86,6 +87,8 @@ pub struct Closure {
     pub tls_reserve_used: u64,
     /// Whether only `__tls_get_addr` finds the host's thread-locals.
     pub dynamic_tls: bool,
+    /// The instruction set of the host.
+    pub architecture: Architecture,
 }
 
 impl Closure {

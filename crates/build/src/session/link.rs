@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, body};
 use super::{PatchError, Session};
-use crate::islands::DirectJump;
+use crate::islands::BodyJump;
 use crate::live::Module;
 use crate::loops::enters_by_table;
 use crate::process::{PlacedImage, Process, Slot};
@@ -10,7 +10,7 @@ use crate::resolve::{Lookup, Redirected};
 use crate::write::{self, BIAS, Bind, IMAGE_ALIGN, WriteError};
 use livepatch_object::address::{LinkAddress, RuntimeAddress};
 use livepatch_object::demangle;
-use livepatch_object::entry::x86_64::Function;
+use livepatch_object::entry::Function;
 use livepatch_object::host::Host;
 use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, TlsInit, WireAddress};
 use std::io;
@@ -66,7 +66,7 @@ impl Session {
             // What settles is decided by the slot, and what goes live with it as well.
             for (set, redirected) in patch.slots.iter_mut().zip(&draft.closure.redirected) {
                 let jump = after.slot(redirected.entry).and_then(|slot| slot.jump);
-                set.jump = jump.map(DirectJump::through_slot);
+                set.jump = jump.map(BodyJump::through_slot);
             }
         }
         // After the slots: a shim in the image goes on where callers arrived before.

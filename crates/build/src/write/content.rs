@@ -1,6 +1,6 @@
 //! Code, constants, variables, stubs and cells: copied, and every reference made final.
 
-use super::{Bind, WriteError};
+use super::{Bind, WriteError, machine};
 use crate::place::{Cell, Layout, target_of};
 use crate::resolve::{Closure, Part, Target};
 use livepatch_object::compare::{Referent, referent};
@@ -9,23 +9,20 @@ use livepatch_object::relocatable::{Relocation, SectionKind};
 use livepatch_object::relocation::{Formula, Howto, RelocationError, howto, pc_bias};
 use livepatch_object::tls;
 
-/// `jmp *0(%rip)`; the address follows.
-const STUB: [u8; 6] = [0xff, 0x25, 0, 0, 0, 0];
-
 /// Writes the image's bytes, from its first to the last that is not zero-initialised.
 pub(super) fn write(closure: &Closure, layout: &Layout, bind: &Bind<'_>) -> Result<Vec<u8>, WriteError> {
     let length = layout.code_length().max(layout.data.end());
     let mut image = vec![0; usize::try_from(length).map_err(|_| WriteError::Inconsistent("its size"))?];
-    image[offset(layout.text.start)..offset(layout.text.end())].fill(0xcc);
+    let architecture = closure.architecture;
+    image[offset(layout.text.start)..offset(layout.text.end())].fill(machine::filling(architecture));
     for (part, &start) in closure.parts.iter().zip(&layout.parts) {
         if in_image(part) {
             write_part(closure, layout, bind, part, start, &mut image)?;
         }
     }
     for (&target, &at) in &layout.stubs {
-        let stub = &mut image[offset(at)..];
-        stub[..6].copy_from_slice(&STUB);
-        stub[6..14].copy_from_slice(&bind.address(target)?.to_le_bytes());
+        let stub = machine::stub(architecture, bind.address(target)?);
+        image[offset(at)..][..stub.len()].copy_from_slice(&stub);
     }
     for (&cell, &at) in &layout.cells {
         let words = bind.cell(cell)?.map(u64::to_le_bytes);
@@ -144,15 +141,23 @@ pub(super) fn write_reference(
             (target.ok_or(WriteError::Inconsistent("a reference that was not resolved"))?, offset)
         }
     };
-    let relative = |to: u64| to.wrapping_add_signed(addend).wrapping_sub(place).cast_signed();
+    let relative = |to: u64| howto.distance(to.wrapping_add_signed(addend), place);
+    let absolute = |to: u64| to.wrapping_add_signed(addend).cast_signed();
     let value = match howto.formula {
-        Formula::Absolute => bind.address(target)?.wrapping_add_signed(addend).cast_signed(),
+        Formula::Absolute => absolute(bind.address(target)?),
         Formula::Relative => relative(bind.address(target)?),
-        Formula::Branch => relative(match layout.stubs.get(&target) {
-            Some(&stub) => bind.runtime(stub).0,
-            None => bind.address(target)?,
-        }),
+        Formula::Branch => {
+            let to = bind.address(target)?;
+            match layout.stubs.get(&target) {
+                Some(&stub) if !machine::branch_reaches(closure.architecture, relative(to)) => {
+                    relative(bind.runtime(stub).0)
+                }
+                _ => relative(to),
+            }
+        }
+        Formula::CellAbsolute => absolute(cell_address(layout, bind, Cell::Address(target))?),
         Formula::CellRelative => relative(cell_address(layout, bind, Cell::Address(target))?),
+        Formula::ThreadCellAbsolute => absolute(cell_address(layout, bind, Cell::ThreadOffset(target))?),
         Formula::ThreadCellRelative => relative(cell_address(layout, bind, Cell::ThreadOffset(target))?),
         Formula::ThreadOffset => bind.tp_offset(target)?.wrapping_add(addend),
         Formula::ThreadBlockOffset => bind.block_offset(target)?.wrapping_add(addend),

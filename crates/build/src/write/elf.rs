@@ -104,7 +104,7 @@ pub(super) fn write(
     }
     let table = section_table(&mut sections, &mut file)?;
     let shnum = u16::try_from(sections.len()).map_err(|_| TOO_LARGE)?;
-    file[..64].copy_from_slice(&elf_header(table, phnum, shnum));
+    file[..64].copy_from_slice(&elf_header(closure.architecture.machine(), table, phnum, shnum));
     Ok(file)
 }
 
@@ -117,13 +117,13 @@ fn append(file: &mut Vec<u8>, header: &mut Header, bytes: &[u8]) {
     file.extend_from_slice(bytes);
 }
 
-fn elf_header(section_table: u64, phnum: u16, shnum: u16) -> [u8; 64] {
+fn elf_header(machine: u16, section_table: u64, phnum: u16, shnum: u16) -> [u8; 64] {
     let mut out = Vec::with_capacity(64);
     out.extend(elf::ELFMAG);
     out.extend([elf::ELFCLASS64, elf::ELFDATA2LSB, elf::EV_CURRENT, elf::ELFOSABI_NONE]);
     out.extend([0; 8]);
     out.extend(elf::ET_DYN.to_le_bytes());
-    out.extend(elf::EM_X86_64.to_le_bytes());
+    out.extend(machine.to_le_bytes());
     out.extend(u32::from(elf::EV_CURRENT).to_le_bytes());
     out.extend(0u64.to_le_bytes()); // no entry point
     out.extend(IMAGE_OFFSET.to_le_bytes()); // program headers

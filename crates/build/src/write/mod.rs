@@ -10,6 +10,7 @@
 //! | `content` | code, constants, variables, stubs, cells |
 //! | `frames` | `.eh_frame`, `.eh_frame_hdr` |
 //! | `debug` | `.debug_*` |
+//! | `machine` | what an instruction set makes of calls that are far |
 //! | `elf` | headers and tables around it all |
 
 mod bind;
@@ -17,6 +18,7 @@ mod content;
 mod debug;
 mod elf;
 mod frames;
+mod machine;
 
 pub use bind::Bind;
 

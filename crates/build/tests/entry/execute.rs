@@ -2,8 +2,9 @@
 
 use crate::cases::{self, Case};
 use crate::process::{self, Arguments, Outcome, Watch};
-use livepatch_build::islands::{Islands, Method, Redirection};
+use livepatch_build::islands::{Islands, Redirection};
 use livepatch_object::address::RuntimeAddress;
+use livepatch_object::architecture::Architecture;
 use livepatch_object::entry::x86_64::{Function, pun};
 use livepatch_proto::{Stage, WireAddress, WireRange};
 use std::process::Command;
@@ -82,7 +83,12 @@ impl Arena {
         let start = base + BELOW;
         let (patched, reference) = (start + skew, start + BLOCK + skew);
         let free = WireRange { start: WireAddress(base), end: WireAddress(start) };
-        let islands = Islands::new(4096, RuntimeAddress(start)..RuntimeAddress(start + BLOCK), &[free]);
+        let islands = Islands::new(
+            Architecture::X86_64,
+            4096,
+            RuntimeAddress(start)..RuntimeAddress(start + BLOCK),
+            &[free],
+        );
         // The text has bytes before and behind the block, as a section has.
         let mut text = vec![0xCC; skew as usize];
         text.extend_from_slice(&block_at(patched));
@@ -139,10 +145,10 @@ impl Subject<'_> {
     fn run(&self, counts: &mut Counts) {
         counts.functions += 1;
         let word = self.plan.redirect.stages.iter().any(|stage| matches!(stage, Stage::Word { .. }));
-        match (self.plan.method, word) {
-            (Method::Trap, _) => counts.trap += 1,
-            (Method::Jump, true) => counts.word += 1,
-            (Method::Jump, false) => counts.stepwise += 1,
+        match (self.plan.traps_calls, word) {
+            (true, _) => counts.trap += 1,
+            (false, true) => counts.word += 1,
+            (false, false) => counts.stepwise += 1,
         }
         self.check_expected();
         for arguments in inputs() {

@@ -2,8 +2,9 @@
 
 use crate::host::{Host, SLIDE};
 use iced_x86::{Decoder, DecoderOptions};
-use livepatch_build::islands::{Islands, Method, PlanError, Redirection};
+use livepatch_build::islands::{Islands, PlanError, Redirection};
 use livepatch_object::address::RuntimeAddress;
+use livepatch_object::architecture::Architecture;
 use livepatch_object::entry::x86_64::{EntryError, Function, pun};
 use livepatch_proto::{Stage, TrapTarget, WireAddress, WireRange};
 use proptest::prelude::*;
@@ -34,7 +35,7 @@ struct Census {
 #[test]
 fn every_function_of_an_executable() {
     let host = host();
-    let mut islands = Islands::new(4096, host.range.clone(), &host.free());
+    let mut islands = Islands::new(Architecture::X86_64, 4096, host.range.clone(), &host.free());
     let mut census = Census::default();
     let mut memory = Memory::default();
     let mut took = Duration::ZERO;
@@ -79,7 +80,7 @@ fn a_thousand_functions() {
     let step = (functions.len() / 1000).max(1);
     // The first time is with cold caches.
     for _ in 0..4 {
-        let mut islands = Islands::new(4096, host.range.clone(), &host.free());
+        let mut islands = Islands::new(Architecture::X86_64, 4096, host.range.clone(), &host.free());
         let start = Instant::now();
         let plans = functions.iter().step_by(step).take(1000).filter_map(|f| islands.plan(f).ok());
         let plans: Vec<_> = plans.collect();
@@ -114,7 +115,7 @@ proptest! {
         }
         let start = RuntimeAddress(SLIDE);
         let free = WireRange { start: WireAddress(SLIDE - (1 << 31)), end: WireAddress(SLIDE) };
-        let mut islands = Islands::new(4096, start..RuntimeAddress(SLIDE + 4096), &[free]);
+        let mut islands = Islands::new(Architecture::X86_64, 4096, start..RuntimeAddress(SLIDE + 4096), &[free]);
         let mut memory = Memory::default();
         for (offset, size, padding) in places {
             let entry = RuntimeAddress(SLIDE + offset as u64);
@@ -132,13 +133,13 @@ impl Census {
             Stage::Word { store } => Some(store.traps),
             Stage::Bytes { .. } => None,
         });
-        match (plan.method, word) {
-            (Method::Trap, _) => self.trap += 1,
-            (Method::Jump, Some(traps)) => {
+        match (plan.traps_calls, word) {
+            (true, _) => self.trap += 1,
+            (false, Some(traps)) => {
                 self.word += 1;
                 self.word_with_traps += usize::from(traps == 1);
             }
-            (Method::Jump, None) => self.stepwise += 1,
+            (false, None) => self.stepwise += 1,
         }
         self.direct += usize::from(plan.jump.is_some());
         self.loops += usize::from(plan.hazards.loop_head);
@@ -209,9 +210,9 @@ fn check(function: &Function<'_>, plan: &Redirection, memory: &mut Memory) {
 /// Carries the stages out; after each, a thread at an old boundary finds the old instruction, or traps.
 fn check_stages(function: &Function<'_>, plan: &Redirection, memory: &mut Memory) {
     let entry = function.entry.0;
-    let inner: Vec<u64> = match plan.method {
-        Method::Jump => starts(function).into_iter().map(|offset| entry + offset as u64).collect(),
-        Method::Trap => Vec::new(),
+    let inner: Vec<u64> = match plan.traps_calls {
+        false => starts(function).into_iter().map(|offset| entry + offset as u64).collect(),
+        true => Vec::new(),
     };
     let trap_at = |at: u64| plan.traps.iter().find(|trap| trap.at.0 == at).map(|trap| trap.target);
     for stage in &plan.redirect.stages {
@@ -254,7 +255,7 @@ fn check_stages(function: &Function<'_>, plan: &Redirection, memory: &mut Memory
 fn check_island(function: &Function<'_>, plan: &Redirection, memory: &Memory) {
     let entry = function.entry.0;
     let byte = |offset| memory.byte(function, entry + offset);
-    if plan.method == Method::Trap {
+    if plan.traps_calls {
         assert_eq!(byte(0), 0xCC);
         return;
     }

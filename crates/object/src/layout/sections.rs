@@ -7,8 +7,8 @@
 use crate::ObjectError;
 use crate::address::SectionOffset;
 use crate::relocatable::{Place, Relocatable, Relocation, SectionId, SectionKind};
+use crate::relocation::{Formula, howto};
 use gimli::{AttributeValue, EndianSlice, LittleEndian, Reader as _};
-use object::elf;
 use std::borrow::Cow;
 use std::ffi::CStr;
 
@@ -129,9 +129,9 @@ fn relocated(image: &Relocatable, section: Option<SectionId>) -> (Cow<'_, [u8]>,
         let Some(target) = target(image, &relocation) else { continue };
         let field = relocation.offset.0;
         let (Ok(at), value) = (usize::try_from(field), target.offset.0.to_le_bytes()) else { continue };
-        let width = match relocation.kind {
-            elf::R_X86_64_32 => 4,
-            elf::R_X86_64_64 | elf::R_X86_64_DTPOFF64 => 8,
+        let Ok(howto) = howto(relocation.kind) else { continue };
+        let width = match (howto.formula, howto.width) {
+            (Formula::Absolute | Formula::ThreadBlockOffset, width @ (4 | 8)) => width,
             _ => continue,
         };
         if width == 8 {

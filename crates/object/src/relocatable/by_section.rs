@@ -3,7 +3,7 @@
 use super::{Place, SectionId, Symbol, SymbolId, SymbolKind, index};
 use crate::ObjectError;
 
-/// Symbols other than section symbols, by the section that they are defined in.
+/// Symbols other than section and mapping symbols, by the section that they are defined in.
 pub(super) struct BySection {
     /// Where a section's symbols start in `symbols`; they end where the next one's start.
     starts: Vec<u32>,
@@ -13,9 +13,8 @@ pub(super) struct BySection {
 impl BySection {
     pub(super) fn of(symbols: &[Symbol], sections: usize) -> Result<Self, ObjectError> {
         let place = |symbol: &Symbol| match symbol.place {
-            Place::Section(SectionId(section)) if symbol.kind != SymbolKind::Section => {
-                Some(section as usize)
-            }
+            _ if matches!(symbol.kind, SymbolKind::Section | SymbolKind::Mapping) => None,
+            Place::Section(SectionId(section)) => Some(section as usize),
             _ => None,
         };
         let mut starts = vec![0; sections + 1];

@@ -4,11 +4,10 @@ use super::entry;
 use livepatch_proto::{ApplyError, JumpSet, WireAddress};
 use std::sync::Arc;
 
-/// The size of a page, in bytes: on this architecture there is only one.
+/// The size of a page, in bytes. Where it is another (AArch64 has several), nothing is patched.
 pub(crate) const PAGE: u64 = 4096;
 
-/// One past the highest address a program can map.
-pub(crate) const USER_END: u64 = 1 << 47;
+pub(crate) use entry::USER_END;
 
 /// A half-open, non-empty range of addresses below [`USER_END`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -236,22 +235,22 @@ impl IslandAddress {
     }
 }
 
-/// A jump on an island, whose displacement is aligned, and where it is to lead.
+/// A jump on an island, of which four aligned bytes say where it leads, and where it is to lead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct IslandJump {
     at: IslandAddress,
-    displacement: i32,
+    operand: u32,
 }
 
 impl IslandJump {
     pub(crate) fn check(set: JumpSet, ground: &Ground) -> Result<Self, ApplyError> {
         let at = IslandAddress::check(set.at, entry::JUMP_LENGTH, ground)?;
         let to = Target::check(set.to, ground)?;
-        if at.kind != IslandKind::Code || !(at.span.start + 1).is_multiple_of(4) {
+        if at.kind != IslandKind::Code || !(at.span.start + entry::JUMP_OPERAND).is_multiple_of(4) {
             return Err(bad(set.at, "an island's jump: its displacement is not aligned in a page for code"));
         }
-        entry::displacement(at.span.start, to.get())
-            .map(|displacement| Self { at, displacement })
+        entry::jump_operand(at.span.start, to.get())
+            .map(|operand| Self { at, operand })
             .ok_or_else(|| bad(set.to, "jumped to: it is out of reach"))
     }
 
@@ -260,8 +259,9 @@ impl IslandJump {
         self.at
     }
 
-    pub(crate) fn displacement(self) -> i32 {
-        self.displacement
+    /// The bytes of it that change, and what they will be.
+    pub(crate) fn operand(self) -> (u64, u32) {
+        (self.at.span.start + entry::JUMP_OPERAND, self.operand)
     }
 }
 
@@ -344,7 +344,7 @@ mod tests {
     fn jumps_of_islands_are_aligned_and_reach() {
         let check = |at, to| {
             let set = JumpSet { at: WireAddress(at), to: WireAddress(to) };
-            IslandJump::check(set, &ground()).map(IslandJump::displacement)
+            IslandJump::check(set, &ground()).map(|jump| jump.operand().1.cast_signed())
         };
         assert_eq!(check(0x4003, 0x1000), Ok(0x1000 - 0x4008));
         assert_eq!(check(0x4ffb, 0x5000), Ok(0), "its last byte is the page's");

@@ -38,7 +38,7 @@ pub(crate) fn tell_to(invitation: &Invitation) {
         return;
     }
     for (to, from) in address.sun_path.iter_mut().zip(path) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     let listener = Box::new(Listener { address, token: invitation.token });
     LISTENER.store(Box::into_raw(listener), Ordering::Release);

@@ -4,10 +4,11 @@
 //! a message.
 
 use super::address::{
-    CodeAddress, CodeWord, Island, IslandAddress, IslandJump, PAGE, SlotAddress, Span, Target,
+    CodeAddress, CodeWord, Island, IslandAddress, IslandJump, IslandKind, PAGE, SlotAddress, Span, Target,
 };
+use super::icache;
 use livepatch_proto::ApplyError;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A system call failed. Made without allocating, since that may be under a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,6 +136,9 @@ pub(crate) fn write_island(at: IslandAddress, bytes: &[u8]) {
         // caller made it writable; `zip` keeps to the checked range.
         unsafe { (address as *mut u8).write_volatile(byte) };
     }
+    if at.kind() == IslandKind::Code {
+        icache::written(at.span());
+    }
 }
 
 /// Points a slot somewhere else. Whoever reads the new target sees all that was written before.
@@ -185,26 +189,43 @@ impl<'a> WritablePages<'a> {
         self.open[..after].last().is_some_and(|run| run.span.contains(at))
     }
 
-    /// Writes the bytes of `new` that `mask` selects, with one aligned 8-byte store.
+    /// Writes the bytes of `new` that `mask` selects, with one aligned store: of eight bytes, or of the four
+    /// that all of them are among.
     pub(crate) fn store_word(&self, at: CodeWord, new: u64, mask: u64) {
-        debug_assert!(self.covers(at.address().span()), "a word outside the opened pages");
-        // SAFETY: the word is aligned and lies in pages that `open` made writable. Threads execute
-        // these bytes; each sees all of the old word or all of the new one. The agent is the only
-        // writer, so nothing is lost between the load and the store.
-        let word = unsafe { AtomicU64::from_ptr(at.address().span().start() as *mut u64) };
-        let old = word.load(Ordering::Relaxed);
-        word.store((old & !mask) | (new & mask), Ordering::Release);
+        let span = at.address().span();
+        debug_assert!(self.covers(span), "a word outside the opened pages");
+        match [mask as u32, (mask >> 32) as u32] {
+            [low, 0] => self.store_half(span.start(), new as u32, low),
+            [0, high] => self.store_half(span.start() + 4, (new >> 32) as u32, high),
+            _ => {
+                // SAFETY: the word is aligned and lies in pages that `open` made writable. Threads execute
+                // these bytes; each sees all of the old word or all of the new one. The agent is the only
+                // writer, so nothing is lost between the load and the store.
+                let word = unsafe { AtomicU64::from_ptr(span.start() as *mut u64) };
+                let old = word.load(Ordering::Relaxed);
+                word.store((old & !mask) | (new & mask), Ordering::Release);
+            }
+        }
+        icache::written(span);
+    }
+
+    fn store_half(&self, at: u64, new: u32, mask: u32) {
+        // SAFETY: as for the whole word, of which this is an aligned half.
+        let half = unsafe { AtomicU32::from_ptr(at as *mut u32) };
+        let old = half.load(Ordering::Relaxed);
+        half.store((old & !mask) | (new & mask), Ordering::Release);
     }
 
     /// Has the jump of an island lead somewhere else. Threads may be running it.
     pub(crate) fn store_jump(&self, jump: IslandJump) {
         let at = jump.address().span();
         debug_assert!(self.covers(at), "a jump outside the opened pages");
-        // SAFETY: the displacement, behind the opcode, is aligned and lies in pages that `open` made
-        // writable. Threads execute the jump: only its displacement changes, and each sees all of the old
-        // one or all of the new one. All that was written where it leads was written before.
-        unsafe { AtomicI32::from_ptr((at.start() + 1) as *mut i32) }
-            .store(jump.displacement(), Ordering::Release);
+        let (place, operand) = jump.operand();
+        // SAFETY: the operand is aligned and lies in pages that `open` made writable. Threads execute the
+        // jump: only where it leads changes, and each sees all of the old operand or all of the new one. All
+        // that was written where it leads was written before.
+        unsafe { AtomicU32::from_ptr(place as *mut u32) }.store(operand, Ordering::Release);
+        icache::written(at);
     }
 
     /// Writes one byte.
@@ -212,6 +233,7 @@ impl<'a> WritablePages<'a> {
         debug_assert!(self.covers(at.span()), "a byte outside the opened pages");
         // SAFETY: the byte lies in pages that `open` made writable; a one-byte store cannot tear.
         unsafe { (at.span().start() as *mut u8).write_volatile(byte) };
+        icache::written(at.span());
     }
 
     /// Gives the pages back what they allowed.

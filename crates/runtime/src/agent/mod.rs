@@ -9,14 +9,14 @@
 //!   the program loads later.
 //! * [`crash`] tells the server that the program is about to end by a signal.
 //! * What can go wrong in unsafe ways is in leaves named for the hazard: [`memory`], [`membarrier`],
-//!   [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`],
+//!   [`icache`], [`loader`], [`signals`], [`entry`], [`tls`], [`fork_lock`], [`trap_table`], [`thread`],
 //!   [`threads`], [`next`], `borrowed`.
 //!
 //! What the agent never does: write to the program's output, spawn a process, send a signal to a
 //! thread of the program, keep a descriptor open across `exec`, or anything at all uninvited.
 
 mod address;
-#[cfg(feature = "agent")]
+#[cfg(all(feature = "agent", target_arch = "x86_64"))]
 mod borrowed;
 mod callbacks;
 mod connection;
@@ -27,6 +27,7 @@ mod environment;
 mod fork_lock;
 mod free_ranges;
 mod hello;
+mod icache;
 mod image;
 #[cfg(feature = "agent")]
 mod interpose;

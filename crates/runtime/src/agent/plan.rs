@@ -256,7 +256,7 @@ pub(crate) fn confirm_jumps(
     jumps: &Jumps,
     read: impl Fn(IslandAddress) -> Vec<u8>,
 ) -> Result<(), ApplyError> {
-    let wrong = jumps.stores.iter().find(|jump| read(jump.address()).first() != Some(&entry::JUMP));
+    let wrong = jumps.stores.iter().find(|jump| !entry::is_jump(&read(jump.address())));
     wrong.map_or(Ok(()), |jump| {
         Err(invalid(format!("no island has a jump at {:#x}", jump.address().span().start())))
     })

@@ -52,8 +52,9 @@ fn redirect() -> Result<(), String> {
     // A tracer would stop at the trap. Patches that need traps are refused as long as there is one.
     if process_status::tracer() == 0 {
         TRAPS.set(start, Some(Continuation::Address(entry::self_test_replacement())));
-        try_word("trap", entry::with_first_byte(old, entry::BREAKPOINT), 2)?;
-        try_word("invalid opcode", entry::with_first_byte(old, entry::INVALID), 2)?;
+        for (what, word) in entry::trapping_words(old) {
+            try_word(what, word, 2)?;
+        }
         TRAPS.set(start, None);
     }
     let jump = entry::jump_word(old, start, entry::self_test_replacement()).ok_or("no jump reaches")?;

@@ -7,12 +7,16 @@
 //! A value is written to the image of which the C library makes the blocks of new threads ([`image`]),
 //! and to the blocks of those that run ([`threads`]). A thread that is just being made sees to it itself.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod bytes;
 pub(crate) mod image;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 use super::threads;
+#[cfg(target_arch = "aarch64")]
+use aarch64 as arch;
 use livepatch_proto::{ApplyError, TlsInit, TlsReserve};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};

@@ -148,7 +148,9 @@ impl Site<'_> {
     /// A call of `__tls_get_addr`, which x86-64 has a shorter sequence for.
     fn general_dynamic(&self, offset: i64) -> Option<Edit> {
         use livepatch_object::address::SectionOffset;
+        use livepatch_object::architecture::Architecture;
         use livepatch_object::relocatable::{Relocation, SymbolId};
+        use livepatch_object::relocation::RelocationKind;
         let known = matches!(
             self.kind,
             elf::R_X86_64_TLSGD | elf::R_X86_64_GOTPC32_TLSDESC | elf::R_X86_64_TLSDESC_CALL
@@ -158,7 +160,7 @@ impl Site<'_> {
         }
         let relocation = Relocation {
             offset: SectionOffset(self.offset as u64),
-            kind: self.kind,
+            kind: RelocationKind::new(Architecture::X86_64, self.kind),
             symbol: SymbolId(0),
             addend: self.addend?,
         };

@@ -1,7 +1,7 @@
 //! Writes the instructions that a jump overwrites so that they do the same somewhere else.
 
 use super::decode::{Kind, Piece, Raw};
-use super::{Entry, EntryError};
+use super::{Copy, Entry, EntryError};
 use crate::address::RuntimeAddress;
 
 /// `jmp rel32`.
@@ -14,20 +14,6 @@ const PUSH: usize = 6;
 const BEHIND_SHORT: usize = 2 + JMP;
 /// A return address that a call pushes.
 const CELL: usize = 8;
-
-/// The relocated copy of a function's first instructions.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Copy {
-    /// Run-time address of its first byte: where the old body begins from now on.
-    pub at: RuntimeAddress,
-    /// Code, and behind it the return addresses that its calls push.
-    pub bytes: Vec<u8>,
-    /// Where the original's instructions are in the copy: offset from the function's start (the first is
-    /// 0), and run-time address in the copy.
-    pub boundaries: Vec<(usize, RuntimeAddress)>,
-    /// The same for the branches of [`Entry::loops`].
-    pub loops: Vec<(usize, RuntimeAddress)>,
-}
 
 /// Bytes that a piece takes in a copy.
 fn piece_length(kind: &Kind) -> usize {

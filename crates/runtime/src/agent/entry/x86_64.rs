@@ -6,10 +6,13 @@ use std::ffi::{c_int, c_void};
 /// This instruction set, as a hello says it.
 pub(crate) const ARCH: livepatch_proto::Arch = livepatch_proto::Arch::X86_64;
 
+/// One past the highest address a program can map.
+pub(crate) const USER_END: u64 = 1 << 47;
+
 /// `int3`.
-pub(crate) const BREAKPOINT: u8 = 0xcc;
+const BREAKPOINT: u8 = 0xcc;
 /// `push es`, which 64-bit mode does not have.
-pub(crate) const INVALID: u8 = 0x06;
+const INVALID: u8 = 0x06;
 
 /// The address of the instruction whose trap raised `signal`.
 ///
@@ -79,26 +82,35 @@ pub(crate) unsafe fn continue_at(context: *mut c_void, address: u64) {
 }
 
 /// `jmp rel32`, without its displacement.
-pub(crate) const JUMP: u8 = 0xe9;
+const JUMP: u8 = 0xe9;
 /// Bytes of that jump.
 pub(crate) const JUMP_LENGTH: u64 = 5;
+/// Where in it the four bytes are that change when it leads elsewhere.
+pub(crate) const JUMP_OPERAND: u64 = 1;
 
-/// The displacement of a jump from `from` to `to`.
-pub(crate) fn displacement(from: u64, to: u64) -> Option<i32> {
-    i32::try_from(to.wrapping_sub(from).wrapping_sub(JUMP_LENGTH).cast_signed()).ok()
+/// Whether code begins with such a jump.
+pub(crate) fn is_jump(code: &[u8]) -> bool {
+    code.first() == Some(&JUMP)
+}
+
+/// Those four bytes of a jump from `from` to `to`: its displacement.
+pub(crate) fn jump_operand(from: u64, to: u64) -> Option<u32> {
+    let displacement = i32::try_from(to.wrapping_sub(from).wrapping_sub(JUMP_LENGTH).cast_signed());
+    displacement.ok().map(i32::cast_unsigned)
 }
 
 /// The first word of code that jumps from `from` to `to`, where `old` was.
 pub(crate) fn jump_word(old: u64, from: u64, to: u64) -> Option<u64> {
     let mut bytes = old.to_le_bytes();
     bytes[0] = JUMP;
-    bytes[1..5].copy_from_slice(&displacement(from, to)?.to_le_bytes());
+    bytes[1..5].copy_from_slice(&jump_operand(from, to)?.to_le_bytes());
     Some(u64::from_le_bytes(bytes))
 }
 
-/// The word `old` with its first byte replaced.
-pub(crate) fn with_first_byte(old: u64, byte: u8) -> u64 {
-    (old & !0xff) | u64::from(byte)
+/// What the self-test writes where `old` was, to see it trap.
+pub(crate) fn trapping_words(old: u64) -> impl Iterator<Item = (&'static str, u64)> {
+    let words = [("trap", BREAKPOINT), ("invalid opcode", INVALID)];
+    words.into_iter().map(move |(what, byte)| (what, (old & !0xff) | u64::from(byte)))
 }
 
 // A page of its own, so that the self-test makes no other code writable.
@@ -119,26 +131,6 @@ std::arch::global_asm!(
     ".balign 4096",
     ".popsection",
 );
-
-unsafe extern "C" {
-    safe fn livepatch_self_test_original() -> u64;
-    safe fn livepatch_self_test_replacement() -> u64;
-}
-
-/// Calls the self-test's function: it returns 1 until it is redirected.
-pub(crate) fn call_self_test() -> u64 {
-    livepatch_self_test_original()
-}
-
-/// Where the self-test's function begins: 8-byte aligned, alone on its page but for the replacement.
-pub(crate) fn self_test_entry() -> u64 {
-    livepatch_self_test_original as *const () as u64
-}
-
-/// Where the function begins that returns 2.
-pub(crate) fn self_test_replacement() -> u64 {
-    livepatch_self_test_replacement as *const () as u64
-}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ static DLOPEN: Next = Next::new(c"dlopen");
 
 /// # Safety
 /// As for dlopen(3).
+#[cfg(target_arch = "x86_64")]
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
@@ -29,6 +30,27 @@ unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
         "pop rsi",
         "pop rdi",
         "jmp rax",
+        goes_on_to = sym goes_on_to,
+    )
+}
+
+/// # Safety
+/// As for dlopen(3).
+#[cfg(target_arch = "aarch64")]
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
+    // Stack and return address are as the caller left them when the C library's function is jumped to.
+    naked_asm!(
+        "hint #34", // bti c
+        "stp x0, x1, [sp, #-32]!",
+        "str x30, [sp, #16]",
+        "mov x1, x30",
+        "bl {goes_on_to}",
+        "mov x16, x0",
+        "ldr x30, [sp, #16]",
+        "ldp x0, x1, [sp], #32",
+        "br x16",
         goes_on_to = sym goes_on_to,
     )
 }

@@ -11,9 +11,7 @@
 //! jumps to the old target is where it would be had it called a little earlier, until the agent has had all
 //! cores serialize (Intel SDM vol. 3, 9.1.3), before it says that the patch is live.
 
-use livepatch_object::address::RuntimeAddress;
 use livepatch_object::entry::x86_64::JUMP;
-use livepatch_proto::{JumpSet, WireAddress};
 
 /// `jmp rel32`, without its displacement.
 pub(super) const JMP_REL32: u8 = 0xE9;
@@ -29,40 +27,4 @@ pub(super) fn starts(prefix: u64) -> u64 {
         (start + prefix + 1).is_multiple_of(DISPLACEMENT) && start + prefix + JUMP as u64 <= LINE
     };
     (0..LINE).filter(fits).fold(0, |bits, start| bits | 1 << start)
-}
-
-/// The jump of an island that need not go through its slot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DirectJump {
-    at: RuntimeAddress,
-    stub: RuntimeAddress,
-}
-
-impl DirectJump {
-    pub(super) fn new(at: RuntimeAddress, stub: RuntimeAddress) -> Self {
-        Self { at, stub }
-    }
-
-    /// The jump that `through_slot` makes lead to its stub.
-    pub(crate) fn of(through_slot: JumpSet) -> Self {
-        Self::new(RuntimeAddress(through_slot.at.0), RuntimeAddress(through_slot.to.0))
-    }
-
-    /// The change that makes the jump lead to the slot's target by way of the slot.
-    pub fn through_slot(self) -> JumpSet {
-        JumpSet { at: WireAddress(self.at.0), to: WireAddress(self.stub.0) }
-    }
-
-    /// The change that makes the jump lead to the slot's new target: straight, if it is in reach.
-    pub fn toward(self, target: WireAddress) -> JumpSet {
-        match self.displacement(target) {
-            Some(_) => JumpSet { at: WireAddress(self.at.0), to: target },
-            None => self.through_slot(),
-        }
-    }
-
-    fn displacement(self, to: WireAddress) -> Option<i32> {
-        let end = self.at.checked_add(JUMP as u64)?;
-        super::rel32(end, RuntimeAddress(to.0))
-    }
 }

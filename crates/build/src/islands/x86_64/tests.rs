@@ -1,7 +1,8 @@
 //! Where things go, on small examples.
 
-use super::{Islands, Method, PlanError, Redirection};
+use crate::islands::{Islands, PlanError, Redirection};
 use livepatch_object::address::RuntimeAddress;
+use livepatch_object::architecture::Architecture;
 use livepatch_object::entry::x86_64::Function;
 use livepatch_proto::{Stage, WireAddress, WireRange};
 use std::ops::Range;
@@ -27,7 +28,7 @@ fn function(text: &[u8], offset: usize, size: usize) -> Function<'_> {
 
 #[test]
 fn images_go_just_below_the_host_side_by_side() {
-    let mut islands = Islands::new(4096, HOST, &below());
+    let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &below());
     let first = islands.take_image_range(0x5000, 0x1000, HOST).expect("room");
     assert_eq!(first.0, HOST.start.0 - 0x5000);
     let second = islands.take_image_range(0x1234, 0x2000, HOST).expect("room");
@@ -43,10 +44,15 @@ fn images_go_just_below_the_host_side_by_side() {
 fn images_keep_in_reach() {
     let reach = 1984 * MIB;
     let far = vec![range(HOST.start.0 - 2040 * MIB, HOST.start.0 - 1990 * MIB)];
-    assert_eq!(Islands::new(4096, HOST, &far).take_image_range(0x1000, 0x1000, HOST), None);
+    assert_eq!(
+        Islands::new(Architecture::X86_64, 4096, HOST, &far).take_image_range(0x1000, 0x1000, HOST),
+        None
+    );
     // Above only if there is no room below, and then far from the heap.
     let above = vec![range(HOST.end.0 + 100 * MIB, HOST.end.0 + 2040 * MIB)];
-    let at = Islands::new(4096, HOST, &above).take_image_range(0x1000, 0x1000, HOST).expect("room");
+    let at = Islands::new(Architecture::X86_64, 4096, HOST, &above)
+        .take_image_range(0x1000, 0x1000, HOST)
+        .expect("room");
     assert_eq!(at.0 + 0x1000, HOST.start.0 + reach);
 }
 
@@ -54,7 +60,7 @@ fn images_keep_in_reach() {
 fn images_and_islands_do_not_overlap() {
     // So little room that they have to meet.
     let free = vec![range(HOST.start.0 - 352 * MIB, HOST.start.0 - 352 * MIB + 64 * 4096)];
-    let mut islands = Islands::new(4096, HOST, &free);
+    let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &free);
     let mut taken: Vec<Range<u64>> = Vec::new();
     let text = [&FRAME[..], &[0xCC; 6]].concat().repeat(400);
     for index in 0..400 {
@@ -73,11 +79,11 @@ fn images_and_islands_do_not_overlap() {
 #[test]
 fn functions_share_pages() {
     let text = [&FRAME[..], &[0xCC; 6]].concat().repeat(300);
-    let mut islands = Islands::new(4096, HOST, &below());
+    let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &below());
     let plans: Vec<_> =
         (0..300).map(|index| islands.plan(&function(&text, index * 16, FRAME.len()))).collect();
     let pages: usize = plans.iter().flatten().map(|plan| plan.pages.len()).sum();
-    assert!(plans.iter().all(|plan| matches!(plan, Ok(plan) if plan.method == Method::Jump)));
+    assert!(plans.iter().all(|plan| matches!(plan, Ok(plan) if !plan.traps_calls)));
     // 300 slots, 300 copies and stubs, and islands one to each 16 bytes: the functions are as far apart, and
     // all jumps have the same lowest byte.
     assert!(pages <= 5, "{pages}");
@@ -85,7 +91,7 @@ fn functions_share_pages() {
 
 #[test]
 fn one_function_takes_three_pages() {
-    let mut islands = Islands::new(4096, HOST, &below());
+    let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &below());
     let plan = islands.plan(&function(&FRAME, 0, FRAME.len())).expect("a plan");
     assert_eq!(plan.pages.iter().map(|page| page.length).sum::<u64>(), 3 * 4096);
     assert_eq!(plan.pages.iter().filter(|page| page.code == 1).count(), 2);
@@ -93,7 +99,7 @@ fn one_function_takes_three_pages() {
 
 #[test]
 fn a_dropped_plan_leaves_no_trace() {
-    let mut islands = Islands::new(4096, HOST, &below());
+    let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &below());
     let first = islands.clone().plan(&function(&FRAME, 0, FRAME.len())).expect("a plan");
     assert_eq!(islands.plan(&function(&FRAME, 0, FRAME.len())).expect("the same plan"), first);
 }
@@ -101,7 +107,7 @@ fn a_dropped_plan_leaves_no_trace() {
 #[test]
 fn entries_are_planned_once() {
     let text = [0x31, 0xC0, 0xC3, 0x31, 0xC0, 0xC3, 0x90, 0x90, 0xC3, 0xCC];
-    let mut islands = Islands::new(4096, HOST, &below());
+    let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &below());
     islands.plan(&function(&text, 3, 6)).expect("a plan");
     let entry = function(&text, 3, 6).entry;
     assert_eq!(islands.plan(&function(&text, 3, 6)), Err(PlanError::Again { entry }));
@@ -114,9 +120,9 @@ fn entries_are_planned_once() {
 fn neighbours_in_a_word_keep_what_was_written() {
     // 0: xor eax, eax; ret: three bytes without room behind; 3: mov eax, 7; ret
     let text = [0x31, 0xC0, 0xC3, 0xB8, 7, 0, 0, 0, 0xC3, 0xCC, 0xCC, 0xCC];
-    let mut islands = Islands::new(4096, HOST, &below());
+    let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &below());
     let first = islands.plan(&function(&text, 0, 3)).expect("a plan");
-    assert_eq!(first.method, Method::Trap);
+    assert!(first.traps_calls);
     let second = islands.plan(&function(&text, 3, 6)).expect("a plan");
     let [Stage::Word { store }] = second.redirect.stages.as_slice() else { panic!("{second:?}") };
     assert_eq!(store.new.to_le_bytes()[..4], [0xCC, 0xC0, 0xC3, 0xE9]);
@@ -130,11 +136,11 @@ fn neighbours_in_a_word_keep_what_was_written() {
 fn without_room_in_reach_of_a_jump_calls_trap() {
     // Free memory that no displacement with the top byte of a trapping opcode reaches: -256 MiB.
     let free = vec![range(HOST.start.0 - 256 * MIB, HOST.start.0 - 255 * MIB)];
-    let mut islands = Islands::new(4096, HOST, &free);
+    let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &free);
     let plan = islands.plan(&function(&FRAME, 0, FRAME.len())).expect("a plan");
-    assert_eq!(plan.method, Method::Trap);
+    assert!(plan.traps_calls);
     assert!(matches!(plan.redirect.stages.as_slice(), [Stage::Bytes { writes }] if writes.len() == 1));
-    let mut nowhere = Islands::new(4096, HOST, &[]);
+    let mut nowhere = Islands::new(Architecture::X86_64, 4096, HOST, &[]);
     assert!(matches!(nowhere.plan(&function(&FRAME, 0, FRAME.len())), Err(PlanError::NoRoom { .. })));
 }
 
@@ -144,7 +150,7 @@ fn callers_of_a_function_stay_in_its_four_gigabytes() {
     for host in [start + 16 * MIB, start + 2000 * MIB, start + 4000 * MIB] {
         let free = vec![range(host - 2048 * MIB, host), range(host + 8 * MIB, host + 2040 * MIB)];
         let host = RuntimeAddress(host)..RuntimeAddress(host + 8 * MIB);
-        let mut islands = Islands::new(4096, host.clone(), &free);
+        let mut islands = Islands::new(Architecture::X86_64, 4096, host.clone(), &free);
         let entry = RuntimeAddress(host.start.0 + 0x1000);
         // push rbp; sub rsp, 0x120; leave; ret: no instruction begins at the jump's last byte, which says how
         // far away the island is.
@@ -181,7 +187,7 @@ fn a_breakpoint_at_an_old_instruction_leaves_the_jump_as_it_is() {
         (&[0x41, 0x57, 0x41, 0x56, 0x53, 0x50, 0xC3], &[2, 4]),
     ];
     for (text, boundaries) in texts {
-        let mut islands = Islands::new(4096, HOST, &below());
+        let mut islands = Islands::new(Architecture::X86_64, 4096, HOST, &below());
         let plan = islands.plan(&function(text, 0, text.len())).expect("a plan");
         let window = entry_bytes(&plan);
         assert_eq!(window[0], 0xE9);
@@ -189,18 +195,23 @@ fn a_breakpoint_at_an_old_instruction_leaves_the_jump_as_it_is() {
         assert!(plan.jump.is_some(), "and the island's is as good as any");
     }
     // Where that is not to be had, a jump that a breakpoint breaks is better than a trap for each call.
-    let mut islands = Islands::new(4096, HOST, &[range(HOST.start.0 - 360 * MIB, HOST.start.0 - 340 * MIB)]);
-    assert_eq!(islands.plan(&function(&FRAME, 0, FRAME.len())).expect("a plan").method, Method::Jump);
+    let mut islands = Islands::new(
+        Architecture::X86_64,
+        4096,
+        HOST,
+        &[range(HOST.start.0 - 360 * MIB, HOST.start.0 - 340 * MIB)],
+    );
+    assert!(!islands.plan(&function(&FRAME, 0, FRAME.len())).expect("a plan").traps_calls);
 }
 
 #[test]
 fn low_executables_use_the_room_above() {
     let host = RuntimeAddress(0x40_0000)..RuntimeAddress(0x50_0000);
     let free = vec![range(0x1_0000, 0x40_0000), range(0x1000_0000, 0x8000_0000)];
-    let mut islands = Islands::new(4096, host, &free);
+    let mut islands = Islands::new(Architecture::X86_64, 4096, host, &free);
     let function =
         Function { entry: RuntimeAddress(0x40_1000), text: &FRAME, offset: 0, size: 10, padding: 0 };
     let plan = islands.plan(&function).expect("a plan");
-    assert_eq!(plan.method, Method::Jump);
+    assert!(!plan.traps_calls);
     assert!(plan.pages.iter().all(|page| page.start.0 > 0x3000_0000), "{:?}", plan.pages);
 }

@@ -1,6 +1,6 @@
 //! In which order a function's first bytes change.
 
-use super::PlanError;
+use crate::islands::PlanError;
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::entry::x86_64::{Entry, Function, JUMP, Method};
 use livepatch_proto::{ByteWrite, ExpectedBytes, Stage, WireAddress, WordStore};
