@@ -1,6 +1,7 @@
 //! Builds the agent, the library that is preloaded into programs, for `agent.rs` to embed: one
 //! `cargo install cargo-livepatch` is all that is ever installed.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,6 +9,9 @@ use std::process::Command;
 const PREBUILT: &str = "LIVEPATCH_PREBUILT_AGENT";
 
 fn main() {
+    if let Err(error) = embed_sources() {
+        println!("cargo::error=cannot read the agent's sources: {error}");
+    }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={PREBUILT}");
     let prebuilt = std::env::var_os(PREBUILT).map(PathBuf::from);
@@ -57,6 +61,58 @@ fn build() -> Result<PathBuf, String> {
     run(true).or_else(|_| run(false))?;
     let agent = out.join(&target).join(profile).join("liblivepatch.so");
     agent.is_file().then_some(agent).ok_or_else(|| "cargo made no liblivepatch.so".to_owned())
+}
+
+/// Writes the list of the agent's source files, from which it is built for other targets.
+fn embed_sources() -> Result<(), String> {
+    let runtime = PathBuf::from(variable("DEP_LIVEPATCH_AGENT_MANIFEST_DIR")?);
+    let workspace = runtime.join("../..");
+    let mut files = Vec::new();
+    if has_agent_profile(&workspace) {
+        files.extend(["Cargo.toml", "Cargo.lock"].map(|name| (name.into(), workspace.join(name))));
+        for package in ["crates/proto", "crates/runtime"] {
+            source_files(&workspace.join(package), package, &mut files)?;
+        }
+    } else {
+        source_files(&runtime, "crates/runtime", &mut files)?;
+    }
+    let mut list = String::from("&[\n");
+    for (name, path) in files {
+        let path = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
+        writeln!(list, "({name:?}, include_bytes!({path:?})),").map_err(|error| error.to_string())?;
+    }
+    list.push(']');
+    let out = PathBuf::from(variable("OUT_DIR")?).join("agent_sources.rs");
+    std::fs::write(out, list).map_err(|error| error.to_string())
+}
+
+/// What a package is built from, by its path under `name`.
+fn source_files(package: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) -> Result<(), String> {
+    for entry in ["Cargo.toml", "build.rs", "src"] {
+        let path = package.join(entry);
+        let name = format!("{name}/{entry}");
+        if path.is_dir() {
+            folder_files(&path, &name, files)?;
+        } else if path.is_file() {
+            files.push((name, path));
+        }
+    }
+    Ok(())
+}
+
+fn folder_files(folder: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) -> Result<(), String> {
+    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = format!("{name}/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        if path.is_dir() {
+            folder_files(&path, &name, files)?;
+        } else {
+            files.push((name, path));
+        }
+    }
+    Ok(())
 }
 
 fn has_agent_profile(workspace: &Path) -> bool {

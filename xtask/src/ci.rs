@@ -1,5 +1,6 @@
 //! What a change must pass.
 
+use crate::cross_rustc;
 use crate::directions;
 use crate::run::{Result, cargo, step};
 use std::path::Path;
@@ -17,6 +18,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("llvm-nm", "llvm"),
     ("qemu-aarch64", "qemu-user"),
     ("aarch64-linux-gnu-ld", "binutils-aarch64-linux-gnu"),
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("arm-linux-gnueabihf-ld", "binutils-arm-linux-gnueabihf"),
     ("riscv64-linux-gnu-ld", "binutils-riscv64-linux-gnu"),
 ];
@@ -32,7 +34,13 @@ const LIBRARIES: &[(&str, &str)] = &[
 /// Installs what the tests need, where that is possible, and runs them all.
 pub(crate) fn test() -> Result {
     install();
-    step("tests", cargo().args(["test", "--workspace", "--quiet", "--no-fail-fast"]))
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--quiet", "--no-fail-fast"]);
+    match cross_rustc::find() {
+        Ok(rustc) => drop(tests.env(cross_rustc::VARIABLE, rustc)),
+        Err(reason) => eprintln!("{reason}: tests that need it are skipped and say so"),
+    }
+    step("tests", &mut tests)
 }
 
 /// Everything.

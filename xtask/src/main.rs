@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod cross_rustc;
 mod demo;
 mod directions;
 mod fuzz;

@@ -1,6 +1,11 @@
 //! The agent, which this command carries inside itself.
 
+mod cross;
+
+use crate::arguments::At;
+use crate::error::Failure;
 use crate::private_dir::PrivateDir;
+use crate::project::Project;
 use livepatch_build::capture::{Folders, write_atomically};
 use livepatch_proto::attach::block::{BORROWED, CODE};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
@@ -13,10 +18,26 @@ static AGENT: &[u8] = include_bytes!(env!("LIVEPATCH_AGENT_FILE"));
 /// Environment variable: another agent than the one inside this command, for work on the agent.
 const OVERRIDE_VARIABLE: &str = "LIVEPATCH_AGENT";
 
-/// Puts the agent where it can be preloaded from: `LD_PRELOAD` takes no path with a space or a colon.
-pub fn place(folders: &Folders, private: &PrivateDir) -> io::Result<PathBuf> {
+/// The target whose programs take the agent inside this command.
+pub const OWN_TRIPLE: &str = env!("LIVEPATCH_HOST_TRIPLE");
+
+/// Puts the agent for programs of a target where it can be preloaded from: `LD_PRELOAD` takes no path with a
+/// space or a colon. One that is not inside this command is built, once; `say` is told so.
+pub fn place(
+    project: &Project,
+    private: &PrivateDir,
+    triple: &str,
+    at: &At,
+    say: impl FnOnce(&str),
+) -> Result<PathBuf, Failure> {
     let link = private.path().join("agent.so");
-    std::os::unix::fs::symlink(path(folders)?, &link)?;
+    let cannot_write = || Failure::system("cannot write the agent");
+    let agent = if triple == OWN_TRIPLE || std::env::var_os(OVERRIDE_VARIABLE).is_some() {
+        path(&project.folders).map_err(cannot_write())?
+    } else {
+        cross::path(project, triple, at, say)?
+    };
+    std::os::unix::fs::symlink(agent, &link).map_err(cannot_write())?;
     Ok(link)
 }
 

@@ -2,12 +2,14 @@
 
 mod plugins;
 
+use crate::agent::OWN_TRIPLE;
 use crate::arguments::{BuildArgs, RunArgs};
 use crate::child::{self, Handle};
 use crate::error::Failure;
+use crate::launch::{STARTER, Through};
 use crate::lock::Lock;
 use crate::private_dir::PrivateDir;
-use crate::project::{Lto, Project, cargo, runner_variable};
+use crate::project::{Lto, Project, UserRunner, cargo, runner_variable};
 use crate::runner::{self, Note};
 use livepatch_build::capture::{
     CAPTURE_VARIABLE, CargoInput, Incomplete, Program, ProgramError, USER_WRAPPER_VARIABLE, VARIABLE_PREFIX,
@@ -17,7 +19,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,9 @@ pub struct Recipe {
     note: PathBuf,
     /// What is switched off for the captured build.
     pub notes: Vec<String>,
+    /// The target that is built for.
+    pub triple: String,
+    through: Option<Through>,
 }
 
 /// A build that succeeded.
@@ -41,6 +46,8 @@ pub struct Built {
     pub program: Program,
     /// How to start it.
     pub start: Note,
+    /// The runner to start it through.
+    pub through: Option<Through>,
     /// How long cargo took.
     pub took: Duration,
     /// What went wrong and need not stop anybody.
@@ -71,12 +78,15 @@ impl Recipe {
     /// Works out how to build. The runner is called under a name in `private`.
     pub fn new(run: &RunArgs, project: &Project, private: &PrivateDir) -> Result<Self, Failure> {
         let triple = project.triple(&run.selection);
-        check_target(project, &triple)?;
+        check_target(&triple)?;
         let command =
             std::env::current_exe().map_err(Failure::system("cannot find this command's own file"))?;
         project.folders.prepare(&command).map_err(Failure::file("write to", project.folders.root()))?;
         let runner = private.path().join(runner::NAME);
         std::os::unix::fs::symlink(&command, &runner).map_err(Failure::file("create", &runner))?;
+        let starter = private.path().join(STARTER);
+        std::os::unix::fs::symlink(&command, &starter).map_err(Failure::file("create", &starter))?;
+        let through = through(project, &triple, &starter)?;
         let note = private.path().join("start.json");
         let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
         let mut set = |name: &str, value: &OsStr| drop(environment.insert(name.into(), value.to_owned()));
@@ -94,7 +104,7 @@ impl Recipe {
         if profile.strips_symbols {
             notes.push(format!("symbols are kept in this build (profile `{}` strips them)", profile.name));
         }
-        Ok(Self { run: run.clone(), environment, note, notes })
+        Ok(Self { run: run.clone(), environment, note, notes, triple, through })
     }
 
     /// Builds. Cargo shows its progress and its errors itself.
@@ -120,7 +130,7 @@ impl Recipe {
             program.cargo_inputs.paths.insert(file, CargoInput::Manifest);
         }
         self.restore_environment(&mut note);
-        Ok(Built { program, start: note, took: started.elapsed(), warnings })
+        Ok(Built { program, start: note, through: self.through.clone(), took: started.elapsed(), warnings })
     }
 
     /// Builds the program, and whatever is missing of it and of these libraries, until everything is there.
@@ -209,20 +219,27 @@ fn cargo_arguments(run: &RunArgs) -> Vec<OsString> {
     arguments
 }
 
-fn check_target(project: &Project, triple: &str) -> Result<(), Failure> {
-    if triple != "x86_64-unknown-linux-gnu" {
-        return Err(Failure::Unsupported {
-            what: format!("programs for {triple} cannot be live-patched"),
-            hint: "x86_64-unknown-linux-gnu is the target that works".into(),
-        });
+/// Targets whose programs can be live-patched.
+pub const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
+fn check_target(triple: &str) -> Result<(), Failure> {
+    if TARGETS.contains(&triple) {
+        return Ok(());
     }
+    Err(Failure::Unsupported {
+        what: format!("programs for {triple} cannot be live-patched"),
+        hint: format!("{} are the targets that work", TARGETS.join(" and ")),
+    })
+}
+
+/// The runner that programs are started through.
+fn through(project: &Project, triple: &str, starter: &Path) -> Result<Option<Through>, Failure> {
     match project.runner(triple) {
-        Some(set) => Err(Failure::Unsupported {
-            what: format!(
-                "the project sets a runner ({set}), which livepatch would have to take the place of"
-            ),
-            hint: "unset it for this run: programs are started directly".into(),
+        None => Ok(None),
+        Some(UserRunner::Known(words)) => Ok(Through::new(words, triple == OWN_TRIPLE, starter)),
+        Some(UserRunner::Conditional(set)) => Err(Failure::Unsupported {
+            what: format!("the project sets a runner by a condition ({set}), which only cargo can decide"),
+            hint: format!("set target.{triple}.runner: it is used as it is"),
         }),
-        None => Ok(()),
     }
 }

@@ -1,5 +1,7 @@
 //! Starting the program, as cargo would have, with the agent preloaded.
 
+mod through;
+
 use crate::child::{self, Handle, Waiter};
 use crate::runner::Note;
 use livepatch_proto::Token;
@@ -8,6 +10,8 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+pub use through::{STARTER, Through, main};
 
 const PRELOAD_VARIABLE: &str = "LD_PRELOAD";
 const SOCKET_VARIABLE: &str = "LIVEPATCH_SOCKET";
@@ -24,18 +28,33 @@ pub struct Invitation<'a> {
     pub token: &'a Token,
 }
 
-/// Starts the program.
-pub fn start(note: &Note, invitation: &Invitation<'_>, empty_stdin: bool) -> io::Result<(Handle, Waiter)> {
-    let mut command = Command::new(note.executable());
+/// Starts the program, `through` the user's runner if there is one.
+pub fn start(
+    note: &Note,
+    through: Option<&Through>,
+    invitation: &Invitation<'_>,
+    empty_stdin: bool,
+) -> io::Result<(Handle, Waiter)> {
+    let preload = preload(note, invitation.agent);
+    let mut command = match through {
+        // As cargo calls it, but for its name: a runner may go elsewhere.
+        Some(through) => through.command(&note.executable(), &preload),
+        None => {
+            let mut command = Command::new(note.executable());
+            command.arg0(&note.program.0).env(PRELOAD_VARIABLE, &preload);
+            command
+        }
+    };
+    let for_program: Vec<(OsString, OsString)> =
+        command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
     command
-        .arg0(&note.program.0)
         .args(note.arguments.iter().map(|argument| &argument.0))
         .current_dir(note.cwd.as_path())
         .env_clear()
         .envs(note.environment.iter().map(|(name, value)| (&name.0, &value.0)))
+        .envs(for_program)
         .env(SOCKET_VARIABLE, invitation.socket)
-        .env(TOKEN_VARIABLE, invitation.token.to_hex())
-        .env(PRELOAD_VARIABLE, preload(note, invitation.agent));
+        .env(TOKEN_VARIABLE, invitation.token.to_hex());
     if empty_stdin {
         command.stdin(Stdio::null());
     }
@@ -82,7 +101,7 @@ mod tests {
         let invitation = Invitation { agent: Path::new(""), socket: Path::new("/s"), token: &Token([0; 32]) };
         let script = "test \"$A$LIVEPATCH_SOCKET$0$1$PWD\" = 'b/sname1/' && exit 7";
         let program = note("bin/sh", &["-c", script, "name", "1"], &[("A", "b")]);
-        let (_, waiter) = start(&program, &invitation, true).unwrap();
+        let (_, waiter) = start(&program, None, &invitation, true).unwrap();
         assert_eq!(waiter.wait().unwrap().code(), Some(7));
     }
 }

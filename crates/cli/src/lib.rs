@@ -46,6 +46,7 @@ pub fn main(command_line: Vec<OsString>) -> ExitCode {
         Role::RustcWrapper => capture::wrapper::main(rest()),
         Role::Linker => capture::linker::main(rest()),
         Role::Runner => runner::main(rest()),
+        Role::Starter => launch::main(rest()),
         Role::Command => command(command_line),
     }
 }
@@ -55,6 +56,7 @@ enum Role {
     RustcWrapper,
     Linker,
     Runner,
+    Starter,
     Command,
 }
 
@@ -65,6 +67,8 @@ impl Role {
             Self::RustcWrapper
         } else if called.file_name().is_some_and(|name| name == runner::NAME) {
             Self::Runner
+        } else if called.file_name().is_some_and(|name| name == launch::STARTER) {
+            Self::Starter
         } else if folder.is_some_and(|folder| folder == "shim") {
             Self::Linker
         } else {

@@ -61,6 +61,15 @@ pub struct Dependency {
     pub path: Option<PathBuf>,
 }
 
+/// A runner that the user has set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UserRunner {
+    /// Its words: a program and its first arguments.
+    Known(Vec<OsString>),
+    /// Set where it depends on more than the target's name whether it is meant: the setting's name.
+    Conditional(String),
+}
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -131,16 +140,36 @@ impl Project {
         chosen.unwrap_or_else(|| env!("LIVEPATCH_HOST_TRIPLE").to_owned())
     }
 
-    /// The runner that the user has set for a target, and where.
-    pub fn runner(&self, triple: &str) -> Option<String> {
-        let variable = runner_variable(triple);
-        if std::env::var_os(&variable).is_some() {
-            return Some(variable);
+    /// The runner that the user has set for a target.
+    pub fn runner(&self, triple: &str) -> Option<UserRunner> {
+        if let Some(set) = std::env::var_os(runner_variable(triple)) {
+            let words = set.to_string_lossy().split_whitespace().map(OsString::from).collect();
+            return Some(UserRunner::Known(words));
         }
         let targets = self.config.get("target")?.as_object()?;
-        let applies = |name: &str| name == triple || name.starts_with("cfg(");
-        let found = targets.iter().find(|(name, table)| applies(name) && table.get("runner").is_some());
-        found.map(|(name, _)| format!("target.'{name}'.runner"))
+        if let Some(set) = targets.get(triple).and_then(|table| table.get("runner")) {
+            return Some(UserRunner::Known(self.runner_words(set)));
+        }
+        let mut conditional = targets.iter().filter(|(name, _)| name.starts_with("cfg("));
+        let (name, _) = conditional.find(|(_, table)| table.get("runner").is_some())?;
+        Some(UserRunner::Conditional(format!("target.'{name}'.runner")))
+    }
+
+    /// A runner as configuration has it: a list, or words between white space. A path with a slash counts from
+    /// the folder that the configuration is in, which is the workspace's.
+    fn runner_words(&self, set: &Value) -> Vec<OsString> {
+        let words: Vec<&str> = match set {
+            Value::Array(words) => words.iter().filter_map(Value::as_str).collect(),
+            set => set.as_str().unwrap_or_default().split_whitespace().collect(),
+        };
+        let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+        if let Some(program) = words.first_mut() {
+            let path = self.root.join(&*program);
+            if program.to_string_lossy().contains('/') && path.is_file() {
+                *program = path.into();
+            }
+        }
+        words
     }
 
     /// The workspace wrapper that the user has set.
@@ -208,7 +237,9 @@ mod tests {
             "target": { "cfg(unix)": { "runner": "x" }, "other": { "runner": "y" } },
         }));
         assert_eq!(project.triple(&Selection::default()), "t-u-v");
-        assert_eq!(project.runner("t-u-v").as_deref(), Some("target.'cfg(unix)'.runner"));
+        let conditional = UserRunner::Conditional("target.'cfg(unix)'.runner".into());
+        assert_eq!(project.runner("t-u-v"), Some(conditional));
+        assert_eq!(project.runner("other"), Some(UserRunner::Known(vec!["y".into()])));
         assert_eq!(project.workspace_wrapper(), Some("/w".into()));
         assert_eq!(
             runner_variable("x86_64-unknown-linux-gnu"),

@@ -183,8 +183,8 @@ impl Session {
         let reporter = Reporter::new(options.message_format, events.transpose()?);
         let private = PrivateDir::create().map_err(Failure::system("cannot make a private folder"))?;
         let recipe = recipe(&project, &private, &reporter)?;
-        let agent =
-            agent::place(&project.folders, &private).map_err(Failure::system("cannot write the agent"))?;
+        let triple = recipe.as_ref().map_or(agent::OWN_TRIPLE, |recipe| &recipe.triple);
+        let agent = agent::place(&project, &private, triple, options.at, |text| reporter.note(text))?;
         let token = Token(random_bytes().map_err(Failure::system("cannot read random bytes"))?);
         let socket = private.path().join(lifecycle::SOCKET);
         processes::listen(&socket, token, forward(&sender, Message::News))

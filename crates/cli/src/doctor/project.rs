@@ -2,7 +2,8 @@
 
 use super::Finding;
 use crate::arguments::Selection;
-use crate::project::{Lto, Profile, Project, linker_variable};
+use crate::captured_build::TARGETS;
+use crate::project::{Lto, Profile, Project, UserRunner, linker_variable};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -19,11 +20,11 @@ pub(super) fn check(project: &Project, selection: &Selection) -> Vec<Finding> {
 }
 
 fn target(triple: &str) -> Finding {
-    if triple == "x86_64-unknown-linux-gnu" {
+    if TARGETS.contains(&triple) {
         return Finding::ok(format!("builds for {triple}"));
     }
     let why = if triple.contains("musl") { " (static programs take no preloaded agent)" } else { "" };
-    Finding::problem(format!("builds for {triple}{why}"), "build for x86_64-unknown-linux-gnu")
+    Finding::problem(format!("builds for {triple}{why}"), format!("build for {}", TARGETS.join(" or ")))
 }
 
 /// What is kept of a build is kept by hard links.
@@ -45,13 +46,16 @@ fn hard_links(project: &Project) -> Finding {
 }
 
 fn runner(project: &Project, triple: &str) -> Option<Finding> {
-    let set = project.runner(triple)?;
-    Some(Finding::problem(
-        format!(
-            "a runner is set ({set}): livepatch has to take its place, and cannot start programs through it"
+    Some(match project.runner(triple)? {
+        UserRunner::Known(words) => {
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            Finding::ok(format!("programs are started through {}", words.join(" ")))
+        }
+        UserRunner::Conditional(set) => Finding::problem(
+            format!("a runner is set by a condition ({set}), which only cargo can decide"),
+            format!("set target.{triple}.runner"),
         ),
-        "unset it for live patching",
-    ))
+    })
 }
 
 fn linker(project: &Project, triple: &str) -> Finding {

@@ -7,7 +7,7 @@ use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder};
 use livepatch_object::address::RuntimeAddress;
 use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{ElfFile64, ProgramHeader as _};
-use object::{LittleEndian as LE, Object as _, ObjectSection as _, ReadCache, ReadRef};
+use object::{Architecture, LittleEndian as LE, Object as _, ObjectSection as _, ReadCache, ReadRef};
 use std::collections::HashSet;
 
 /// The registers that a stack is unwound from.
@@ -116,6 +116,10 @@ impl<'a> Unwinding<'a> {
     fn module(&self, mapping: &Mapping) -> Option<Module<Vec<u8>>> {
         let file = ReadCache::new(self.maps.open(mapping).ok()?);
         let elf = ElfFile64::<LE, _>::parse(&file).ok()?;
+        // An emulated program's registers are others; its frames' links are where they would be here.
+        if elf.architecture() != Architecture::X86_64 {
+            return None;
+        }
         let bias = bias(&elf, mapping)?;
         let section = |name: &str| {
             let section = elf.section_by_name(name)?;

@@ -165,8 +165,9 @@ impl Server {
         let socket = self.private.path().join(SOCKET);
         let invitation = Invitation { agent: &self.agent, socket: &socket, token: &self.token };
         let executable = built.start.executable();
-        let (program, waiter) = launch::start(&built.start, &invitation, self.empty_stdin)
-            .map_err(Failure::file("start", &executable))?;
+        let (program, waiter) =
+            launch::start(&built.start, built.through.as_ref(), &invitation, self.empty_stdin)
+                .map_err(Failure::file("start", &executable))?;
         let pid = program.pid;
         let start = self.begin_run(program, executable, built.program)?;
         let sender = self.sender.clone();
