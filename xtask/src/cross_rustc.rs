@@ -37,58 +37,75 @@ fn has_target(rustc: &Path) -> bool {
 }
 
 fn unpack(folder: &Path) -> Result<(), String> {
-    let (lists, cache, root) = (folder.join("lists"), folder.join("cache"), folder.join("root"));
-    for inner in [&lists.join("partial"), &cache.join("archives/partial"), &root] {
-        std::fs::create_dir_all(inner).map_err(|error| error.to_string())?;
+    let text = |error: std::io::Error| error.to_string();
+    let apt = Apt::new(folder).map_err(text)?;
+    apt.run("apt-get", &["update", "--quiet"])?;
+    let names = apt.packages()?;
+    let names = names.iter().map(String::as_str);
+    apt.run("apt-get", &["download", "--quiet"].into_iter().chain(names).collect::<Vec<_>>())?;
+    let root = folder.join("root");
+    std::fs::create_dir_all(&root).map_err(text)?;
+    for file in std::fs::read_dir(&apt.cache).map_err(text)?.flatten().map(|file| file.path()) {
+        if file.extension() == Some("deb".as_ref()) {
+            run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&root))?;
+            std::fs::remove_file(&file).map_err(text)?;
+        }
     }
-    // The system's own lists stay as they are: they know no other architecture.
-    let configuration = folder.join("apt.conf");
-    let text = format!(
-        "APT::Architectures {{ \"amd64\"; \"arm64\"; }};\nDir::State::lists \"{}\";\nDir::Cache \"{}\";\nAcquire::Languages \"none\";\n",
-        lists.display(),
-        cache.display()
-    );
-    std::fs::write(&configuration, text).map_err(|error| error.to_string())?;
-    let apt = |program: &str, arguments: &[String]| {
-        let mut command = Command::new(program);
-        command.args(arguments).env("APT_CONFIG", &configuration).current_dir(&cache);
-        run(&mut command)
-    };
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    apt("apt-get", &words(&["update", "--quiet"]))?;
-    let mut names = words(&PACKAGES);
-    let depends = [
-        "depends",
-        "--recurse",
-        "--no-recommends",
-        "--no-suggests",
-        "--no-conflicts",
-        "--no-breaks",
-        "--no-replaces",
-        "--no-enhances",
-    ];
-    let all = apt("apt-cache", &[words(&depends), words(&PACKAGES)].concat())?;
-    let is_part = |name: &&str| PARTS.iter().any(|part| name.starts_with(part)) && !name.contains(':');
-    names.extend(all.split_whitespace().filter(is_part).map(str::to_owned));
-    names.sort();
-    names.dedup();
-    apt("apt-get", &[words(&["download", "--quiet"]), names].concat())?;
-    let files = std::fs::read_dir(&cache).map_err(|error| error.to_string())?;
-    for file in
-        files.flatten().map(|file| file.path()).filter(|path| path.extension() == Some("deb".as_ref()))
-    {
-        run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&root))?;
-        let _ = std::fs::remove_file(&file);
-    }
+    write_rustc(folder, &root).map_err(text)
+}
+
+/// The unpacked compiler, told where its libraries are.
+fn write_rustc(folder: &Path, root: &Path) -> std::io::Result<()> {
     let rustc = folder.join("rustc");
     let (libraries, program) = (root.join("usr/lib/x86_64-linux-gnu"), root.join("usr/bin/rustc"));
-    let script = format!(
-        "#!/bin/sh\nexport LD_LIBRARY_PATH='{}'\nexec '{}' \"$@\"\n",
-        libraries.display(),
-        program.display()
-    );
-    std::fs::write(&rustc, script).map_err(|error| error.to_string())?;
-    std::fs::set_permissions(&rustc, PermissionsExt::from_mode(0o755)).map_err(|error| error.to_string())
+    let (libraries, program) = (libraries.display(), program.display());
+    let script = format!("#!/bin/sh\nexport LD_LIBRARY_PATH='{libraries}'\nexec '{program}' \"$@\"\n");
+    std::fs::write(&rustc, script)?;
+    std::fs::set_permissions(&rustc, PermissionsExt::from_mode(0o755))
+}
+
+/// The system's package manager with lists of its own: the system's know no other architecture.
+struct Apt {
+    configuration: PathBuf,
+    cache: PathBuf,
+}
+
+impl Apt {
+    fn new(folder: &Path) -> std::io::Result<Self> {
+        let (lists, cache, configuration) =
+            (folder.join("lists"), folder.join("cache"), folder.join("apt.conf"));
+        std::fs::create_dir_all(lists.join("partial"))?;
+        std::fs::create_dir_all(cache.join("archives/partial"))?;
+        let settings = [
+            "APT::Architectures { \"amd64\"; \"arm64\"; };".to_owned(),
+            format!("Dir::State::lists \"{}\";", lists.display()),
+            format!("Dir::Cache \"{}\";", cache.display()),
+            "Acquire::Languages \"none\";\n".to_owned(),
+        ];
+        std::fs::write(&configuration, settings.join("\n"))?;
+        Ok(Self { configuration, cache })
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(program);
+        run(command.args(arguments).env("APT_CONFIG", &self.configuration).current_dir(&self.cache))
+    }
+
+    /// What is to be unpacked. Of the target's packages only the std: its compiler is this machine's.
+    fn packages(&self) -> Result<Vec<String>, String> {
+        let kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
+        let without: Vec<String> = kinds.iter().map(|kind| format!("--no-{kind}")).collect();
+        let mut words = vec!["depends", "--recurse"];
+        words.extend(without.iter().map(String::as_str));
+        words.extend(PACKAGES);
+        let all = self.run("apt-cache", &words)?;
+        let is_part = |name: &&str| PARTS.iter().any(|part| name.starts_with(part)) && !name.contains(':');
+        let mut names: Vec<String> = PACKAGES.iter().map(|name| (*name).to_owned()).collect();
+        names.extend(all.split_whitespace().filter(is_part).map(str::to_owned));
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
 }
 
 fn run(command: &mut Command) -> Result<String, String> {

@@ -2,8 +2,8 @@
 //!
 //! A redirected function's entry is a jump to its *island*, which jumps on to the body: straight, where it
 //! can be placed so that one store changes that jump ([`BodyJump`]), or else by way of its *slot*, which holds
-//! the body's address. What these jumps are, and where they may be, is the instruction set's ([`x86_64`],
-//! [`aarch64`]). Code pages are never writable and slot pages never executable.
+//! the body's address. What these jumps are, and where they may be, is the instruction set's (`x86_64`,
+//! `aarch64`). Code pages are never writable and slot pages never executable.
 //!
 //! Nothing here touches the process: a plan is a value, and [`Islands`] is cheap to clone, so that the plan
 //! of a patch that was not applied is dropped with the clone that it was made on.
