@@ -60,6 +60,14 @@ fn main() {
 }
 "#;
 
+/// Two and a half to the power of one and a half is the root of 15.625.
+const MORE: &str = r#"
+    thread_local! { static MORE: Cell<u64> = const { Cell::new(0) }; }
+    MORE.set(MORE.get() + 1);
+    let power = std::hint::black_box(2.5f64).powf(std::hint::black_box(1.5));
+    println!("more {} {:?}", MORE.get(), std::collections::BTreeMap::from([(1, power)]));
+"#;
+
 /// A start builds the agent, too.
 const PATIENCE: Duration = Duration::from_secs(400);
 
@@ -117,6 +125,13 @@ fn a_program_of_another_architecture_is_patched_under_its_runner() {
     session.wait_until_said(" failed");
     let line = 1 + failing[..failing.find("panic!").unwrap()].matches('\n').count();
     session.wait_until_said(&format!("app::fails\n             at ./src/main.rs:{line}:"));
+
+    // A new thread-local, code that the program never had, and a function of a library.
+    let count = "TURNS.with(|turns| turns.set(turns.get() + 1));";
+    let more = ninth.replace(count, &[MORE, count].concat());
+    project.write("src/main.rs", &more);
+    session.wait_for("patched");
+    session.wait_until_said("more 1 {1: 3.952847075210474}");
 
     let done = livepatch(&project, &["rollback", "--to", "0"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
