@@ -152,6 +152,18 @@ impl Islands {
         }
     }
 
+    /// Takes a slot for a shim that stands for the function at `entry`, and says which pages were opened for it.
+    pub fn plan_slot(
+        &mut self,
+        entry: RuntimeAddress,
+    ) -> Result<(RuntimeAddress, Vec<IslandPage>), PlanError> {
+        match &mut self.planner {
+            Planner::X86_64(planner) => planner.plan_slot(entry, &mut self.space),
+            // No shims are made for it.
+            Planner::Aarch64(_) => Err(PlanError::NoRoom { entry, what: "a shim's slot" }),
+        }
+    }
+
     /// Takes `length` bytes for a patch image, at a multiple of `align` (a power of two, at least a page), within
     /// 2 GiB less 64 MiB of everything in `reach` (the host and earlier images).
     ///

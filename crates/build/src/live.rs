@@ -118,10 +118,30 @@ struct Bodies {
 }
 
 impl Bodies {
+    /// What callers get at a patch that is not taken back.
     fn at(&self, patch: u32) -> Body {
-        let kept = self.kept.iter().rev().find(|(number, _)| *number > patch).map(|(_, body)| *body);
-        let at = self.later.iter().rev().find(|(number, ..)| *number <= patch).map(|(_, body, _)| *body);
-        kept.or(at).unwrap_or(Body::Original)
+        match self.kept.last() {
+            Some(&(shim, kept)) if !self.is_live(shim, patch) => kept,
+            _ => self.without_shims_after(patch),
+        }
+    }
+
+    /// What a shim goes on to at a patch: every shim there ever was has futures to serve.
+    fn behind(&self, shim: u32, patch: u32) -> Body {
+        match self.kept.iter().rev().find(|(number, _)| *number < shim) {
+            Some(&(earlier, kept)) if !self.is_live(earlier, patch) => kept,
+            _ => self.without_shims_after(patch.min(shim.saturating_sub(1))),
+        }
+    }
+
+    fn without_shims_after(&self, patch: u32) -> Body {
+        let at = self.later.iter().rev().find(|(number, ..)| *number <= patch);
+        at.map_or(Body::Original, |(_, body, _)| *body)
+    }
+
+    /// Whether a patch that brought a shim was not taken back, and is not by going to another.
+    fn is_live(&self, shim: u32, patch: u32) -> bool {
+        shim <= patch && self.later.iter().any(|(number, ..)| *number == shim)
     }
 }
 
@@ -343,6 +363,13 @@ impl Live {
     /// The body that callers of `entry` get at a patch.
     pub fn body_at(&self, entry: Location, patch: u32) -> Body {
         self.bodies.get(&entry).map_or(Body::Original, |bodies| bodies.at(patch))
+    }
+
+    /// Every shim, by its entry and its patch, and what it goes on to at a patch.
+    pub fn shims_at(&self, patch: u32) -> impl Iterator<Item = (Location, u32, Body)> {
+        self.bodies.iter().flat_map(move |(&entry, bodies)| {
+            bodies.kept.iter().map(move |&(shim, _)| (entry, shim, bodies.behind(shim, patch)))
+        })
     }
 
     /// How many shims were made for functions of a name.

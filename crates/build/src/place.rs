@@ -241,8 +241,12 @@ impl Layout {
 fn may_be_far(architecture: Architecture, target: Target) -> bool {
     match target {
         Target::Process(_) => true,
-        Target::Live(_) | Target::Before(..) => architecture == Architecture::Aarch64,
-        Target::Part(..) | Target::Absolute(_) | Target::HostTls(_) | Target::ReserveTls(_) => false,
+        Target::Live(_) => architecture == Architecture::Aarch64,
+        Target::ShimSlot(_)
+        | Target::Part(..)
+        | Target::Absolute(_)
+        | Target::HostTls(_)
+        | Target::ReserveTls(_) => false,
     }
 }
 

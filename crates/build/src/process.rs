@@ -63,6 +63,8 @@ pub struct Process {
     host: Range<RuntimeAddress>,
     images: FxHashMap<u32, PlacedImage>,
     slots: FxHashMap<Location, Slot>,
+    /// Where shims go on, by the entry that they are for and the patch that they came with.
+    shim_slots: FxHashMap<(Location, u32), WireAddress>,
     /// Its island space.
     pub islands: Islands,
     tls_reserve: Option<TlsReserve>,
@@ -177,6 +179,7 @@ impl Process {
             host: start..end,
             images: FxHashMap::default(),
             slots: FxHashMap::default(),
+            shim_slots: FxHashMap::default(),
             islands: Islands::new(architecture, page, start..end, &hello.free_ranges),
             tls_reserve: hello.tls_reserve,
             thread_locals: host.tls().map_or(ThreadLocals::Absent, |tls| ThreadLocals::At(tls.tp_offset(0))),
@@ -236,6 +239,7 @@ impl Process {
             host: range,
             images: FxHashMap::default(),
             slots: FxHashMap::default(),
+            shim_slots: FxHashMap::default(),
             islands,
             tls_reserve: self.tls_reserve,
             thread_locals: match module.tls {
@@ -329,6 +333,16 @@ impl Process {
     /// Records the slot of an entry.
     pub fn set_slot(&mut self, entry: Location, slot: Slot) {
         self.slots.insert(entry, slot);
+    }
+
+    /// The slot through which a patch's shim at an entry goes on.
+    pub fn shim_slot(&self, entry: Location, patch: u32) -> Option<WireAddress> {
+        self.shim_slots.get(&(entry, patch)).copied()
+    }
+
+    /// Records the slot of a shim.
+    pub fn set_shim_slot(&mut self, entry: Location, patch: u32, slot: WireAddress) {
+        self.shim_slots.insert((entry, patch), slot);
     }
 
     /// Takes room for an image of `length` bytes whose start is a multiple of `align`, with a page to

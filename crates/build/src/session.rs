@@ -259,7 +259,12 @@ impl Session {
             let slot = process.slot(entry)?;
             Some(slot.set(process.body_address(slot, body)?))
         });
-        slots.collect()
+        // What shims go on to first: callers may arrive at any time.
+        let shims = self.live.shims_at(to).filter_map(|(entry, patch, behind)| {
+            let target = process.body_address(process.slot(entry)?, behind)?;
+            Some(SlotSet { slot: process.shim_slot(entry, patch)?, target, jump: None })
+        });
+        shims.chain(slots).collect()
     }
 
     /// The processes are at an earlier patch.

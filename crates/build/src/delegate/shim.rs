@@ -3,7 +3,7 @@
 //! ```text
 //! poll(old):  mark? ─► call new poll(*old.pointer); when it has returned: free, old = Returned
 //!             Unresumed? ─► allocate, move what was captured, old.pointer = new, old.state = mark, as above
-//!             else ─► what was there before
+//!             else ─► what was there before, through a slot: taking patches back changes what that is
 //! drop(old):  mark? ─► new drop(*old.pointer), free
 //!             else ─► what was there before
 //! ```
@@ -32,7 +32,7 @@ struct Code {
 enum Callee {
     /// The function of the new version.
     New,
-    /// What callers got before.
+    /// The slot that leads to what callers get without the shim.
     Before,
     Malloc,
     Free,
@@ -55,6 +55,13 @@ impl Code {
     fn transfer(&mut self, opcode: u8, callee: Callee) {
         self.put(&[opcode]);
         self.calls.push((self.bytes.len(), callee));
+        self.put_u32(0);
+    }
+
+    /// `jmp [slot]` (`FF /4`).
+    fn jump_through(&mut self, slot: Callee) {
+        self.put(&[0xFF, 0x25]);
+        self.calls.push((self.bytes.len(), slot));
         self.put_u32(0);
     }
 
@@ -97,7 +104,7 @@ fn poll(shape: &Shape, moves: bool) -> Code {
     code.put(&[0x48, 0x8B, 0x75, SAVED_SI]); // mov rsi, [rbp-16]
     code.put(&[0x48, 0x8B, 0x55, 0xE8]); // mov rdx, [rbp-24]
     code.put(&[0xC9]); // leave
-    code.transfer(JUMP, Callee::Before);
+    code.jump_through(Callee::Before);
     code
 }
 
@@ -166,7 +173,7 @@ fn drop_glue(shape: &Shape, has_new: bool) -> Code {
     code.transfer(JUMP, Callee::Free);
     code.land(&before);
     code.put(&[0xC9]); // leave; rdi is as it was
-    code.transfer(JUMP, Callee::Before);
+    code.jump_through(Callee::Before);
     code
 }
 
@@ -196,7 +203,7 @@ fn move_captured(code: &mut Code, captured: &Move) {
     code.put(&[0xF3, 0xA4]); // rep movsb
 }
 
-/// The name that stands for what callers got before.
+/// The name that stands for the slot that leads to what callers get without the shim.
 pub(crate) const BEFORE: &str = "livepatch.before";
 /// The name that stands for the function of the new version.
 pub(crate) const NEW: &str = "livepatch.new";
@@ -229,7 +236,8 @@ fn relocatable(name: &str, code: &Code) -> Result<Vec<u8>, object::write::Error>
     let mut names = Names { object, known: Vec::new() };
     for &(offset, callee) in &code.calls {
         let symbol = names.symbol(callee);
-        let flags = RelocationFlags::Elf { r_type: elf::R_X86_64_PLT32 };
+        let r_type = if callee == Callee::Before { elf::R_X86_64_PC32 } else { elf::R_X86_64_PLT32 };
+        let flags = RelocationFlags::Elf { r_type };
         names.object.add_relocation(text, Relocation { offset: offset as u64, symbol, addend: -4, flags })?;
     }
     let mut object = names.object;

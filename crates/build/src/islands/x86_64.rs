@@ -111,6 +111,16 @@ impl Planner {
         })
     }
 
+    /// Takes a slot that nothing leads past; it comes with the pages that were opened for it.
+    pub(super) fn plan_slot(
+        &mut self,
+        entry: RuntimeAddress,
+        space: &mut Space,
+    ) -> Result<(RuntimeAddress, Vec<IslandPage>), PlanError> {
+        let slot = self.take_slot(entry, space)?;
+        Ok((slot, std::mem::take(&mut self.unsent)))
+    }
+
     fn take_slot(&mut self, entry: RuntimeAddress, space: &mut Space) -> Result<RuntimeAddress, PlanError> {
         let slot = self.slots.take(SLOT, SLOT, space, &mut self.unsent);
         slot.map(RuntimeAddress).ok_or(PlanError::NoRoom { entry, what: "a slot" })

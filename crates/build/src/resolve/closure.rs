@@ -30,8 +30,8 @@ pub enum Target {
     Live(Location),
     /// A dynamic symbol of the process: index into [`Closure::process_names`].
     Process(usize),
-    /// What callers of an entry got before this patch.
-    Before(Location, Body),
+    /// The slot through which this patch's shim at an entry goes on to what callers get without it.
+    ShimSlot(Location),
     /// A fixed value: absolute symbols, and zero for weak ones that nothing defines.
     Absolute(i64),
     /// A thread-local of the host: offset in its TLS segment.

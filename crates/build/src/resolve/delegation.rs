@@ -17,7 +17,7 @@ impl Resolver<'_> {
             Some(new) => Some(self.define(&new.object, new.symbol)?),
             None => None,
         };
-        let before = Target::Before(entry, self.sources.live.body_at(entry, self.sources.current));
+        let before = Target::ShimSlot(entry);
         let (Some(part), Some(kept)) = (self.add_shim(shim, new, before), self.add_shim(kept, new, before))
         else {
             return Ok(());

@@ -69,7 +69,10 @@ impl Session {
                 set.jump = jump.map(BodyJump::through_slot);
             }
         }
-        // After the slots: a shim in the image goes on where callers arrived before.
+        // Before the others: callers that arrive at a shim may go on at once.
+        let shims = self.shim_slots(draft, &mut after, &mut patch)?;
+        patch.slots.splice(0..0, shims);
+        // After the slots, which shims in the image refer to.
         if let Some(placed) = after.image(draft.number) {
             let length = self.write_image(draft, &after, placed, lookup, &mut patch.tls)?;
             patch.images.push(Image {
@@ -80,6 +83,31 @@ impl Session {
             });
         }
         Ok(Linked { patch, process: after, originals })
+    }
+
+    /// Takes slots for the shims of a patch, and has them lead to what callers got before it.
+    fn shim_slots(
+        &self,
+        draft: &Draft,
+        process: &mut Process,
+        patch: &mut Patch,
+    ) -> Result<Vec<SlotSet>, PatchError> {
+        let mut sets = Vec::new();
+        for shim in draft.closure.redirected.iter().filter(|redirected| redirected.kept.is_some()) {
+            let no_code = || PatchError::NoCode(demangle(&shim.name));
+            let entry = process.address(shim.entry).ok_or_else(no_code)?;
+            let planned = process.islands.plan_slot(entry);
+            let (at, pages) =
+                planned.map_err(|source| PatchError::Redirect { name: demangle(&shim.name), source })?;
+            let slot = WireAddress(at.0);
+            patch.island_pages.extend(pages);
+            process.set_shim_slot(shim.entry, draft.number, slot);
+            let before = self.live.body_at(shim.entry, self.counters.current);
+            let known = process.slot(shim.entry).ok_or_else(no_code)?;
+            let target = process.body_address(known, before).ok_or_else(no_code)?;
+            sets.push(SlotSet { slot, target, jump: None });
+        }
+        Ok(sets)
     }
 
     /// Finds room for a patch's image in one process.

@@ -56,10 +56,9 @@ impl<'b> Bind<'b> {
                 let address = self.process_addresses.get(name).copied().flatten();
                 Ok(address.ok_or_else(|| self.absent(name))?.0)
             }
-            Target::Before(entry, body) => {
-                let slot = self.process.slot(entry);
-                let address = slot.and_then(|slot| self.process.body_address(slot, body));
-                Ok(address.ok_or(WriteError::Inconsistent("code of before without its place"))?.0)
+            Target::ShimSlot(entry) => {
+                let slot = self.process.shim_slot(entry, self.process.current);
+                Ok(slot.ok_or(WriteError::Inconsistent("a shim without its slot"))?.0)
             }
             Target::Absolute(value) => Ok(value.cast_unsigned()),
             Target::HostTls(_) | Target::ReserveTls(_) => {

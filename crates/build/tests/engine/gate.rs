@@ -360,6 +360,32 @@ fn moved_futures_are_dropped_once_whether_they_end_are_cancelled_or_panic() {
 }
 
 #[test]
+fn futures_that_begin_after_a_rollback_get_the_code_that_is_live_then() {
+    let mut f = Fixture::new(MOVED);
+    assert_eq!(f.line("......"), "cancelled;won 2 7;plain 2 3; 0 left");
+    let (text, one) = ("format!(\"{} {steps}", "format!(\"one {} {steps}");
+    f.edit(text, one);
+    assert_eq!(f.line("......"), "cancelled;one won 2 7;one plain 2 6; 0 left");
+    let (short, long) = (
+        "    Yield(steps).await;\n    if",
+        "    let more = [Counted::new(\"more\"), Counted::new(\"again\")];\n    Yield(steps).await;\n    print!(\"<{}>\", more[1].0);\n    if",
+    );
+    f.edit(short, long);
+    assert_eq!(f.line("......"), "cancelled;<again>one won 2 7;<again>one plain 2 9; 0 left");
+    assert_eq!(f.line("."), " 3 left", "one is in the new code");
+    f.edit(long, short);
+    // That one is cancelled; what begins has the short form.
+    assert_eq!(f.line("....."), "cancelled;one won 2 7;one plain 2 12; 0 left");
+    f.running.roll_back(&mut f.session, 1);
+    assert_eq!(f.line("......"), "cancelled;one won 2 7;one plain 2 15; 0 left");
+    f.running.roll_back(&mut f.session, 0);
+    assert_eq!(f.line("......"), "cancelled;won 2 7;plain 2 18; 0 left");
+    f.source = f.source.replace(one, text);
+    f.edit("\"cancelled\"", "\"given up\"");
+    assert_eq!(f.line("......"), "given up;won 2 7;plain 2 21; 0 left");
+}
+
+#[test]
 fn a_static_of_another_type_is_told_where_its_name_does_not_tell() {
     let source = r#"
 use std::cell::Cell;
