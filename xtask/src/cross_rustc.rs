@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Tells tests which rustc it is.
-pub(crate) const VARIABLE: &str = "LIVEPATCH_TEST_AARCH64_RUSTC";
+pub(crate) const VARIABLE: &str = "TEST_AARCH64_RUSTC";
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// A std takes the very rustc that it was built with, so both are Debian's.
 const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev:arm64"];

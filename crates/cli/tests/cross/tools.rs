@@ -6,7 +6,7 @@ use std::process::Command;
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// Environment variable: a rustc that has a std for the target.
-const RUSTC_VARIABLE: &str = "LIVEPATCH_TEST_AARCH64_RUSTC";
+const RUSTC_VARIABLE: &str = "TEST_AARCH64_RUSTC";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
 const EMULATOR: &str = "qemu-aarch64";
 /// Where distributions have the target's libraries.
