@@ -2,25 +2,29 @@
 
 use super::contender::{ms, quietly};
 use super::livepatch::first_start;
-use super::project::Project;
+use super::project::{Program, Project};
 use super::samples::{Series, Times};
 use crate::run::{Result, cargo_in};
 use std::path::Path;
 use std::time::Instant;
 
-/// Everything from nothing, so many times: dependencies take their time.
-const FROM_NOTHING: usize = 1;
-/// With the dependencies there.
-const PREBUILT: usize = 3;
+/// How often: with the dependencies there, and everything from nothing, where dependencies take their time.
+const fn rounds(program: Program) -> [usize; 2] {
+    match program {
+        Program::Small => [15, 9],
+        Program::Large => [3, 1],
+    }
+}
 
 /// Takes back what was built.
 type Forget = fn(&Project) -> Result;
 
 /// The folder's first starts: with dependencies prebuilt, and without.
 pub(super) fn measure(project: &Project, command: &Path) -> [Series; 2] {
+    let [prebuilt, from_nothing] = rounds(project.program);
     let cases: [(&str, usize, Forget); 2] = [
-        ("first start, dependencies prebuilt", PREBUILT, forget_own),
-        ("first start, from nothing", FROM_NOTHING, forget_all),
+        ("first start, dependencies prebuilt", prebuilt, forget_own),
+        ("first start, from nothing", from_nothing, forget_all),
     ];
     cases.map(|(name, rounds, forget)| {
         let mut series = Series::new(name);
