@@ -88,9 +88,14 @@ fn once(all: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 impl Hosts {
-    /// What a rebuild changed of what is live, and what libraries lack that were loaded since.
+    /// What a rebuild changed of what is live, and what libraries lack that were loaded since. What a rollback
+    /// has taken back of crates that were not rebuilt is live again with it: the sources still say it.
     pub fn diff(&self, rebuilt: &[CrateObjects]) -> Result<Changes, PatchError> {
-        let mut changes = Changes { crates: rebuilt.to_vec(), ..Changes::default() };
+        self.compare(self.versions.with_taken_back(rebuilt))
+    }
+
+    fn compare(&self, rebuilt: Vec<CrateObjects>) -> Result<Changes, PatchError> {
+        let mut changes = Changes::default();
         for (&id, host) in &self.hosts {
             let mut crates: Vec<CrateObjects> =
                 rebuilt.iter().filter(|krate| host.units.contains(&krate.unit)).cloned().collect();
@@ -111,6 +116,7 @@ impl Hosts {
             changes.diffs.insert(id, diff);
         }
         changes.unsound = once(std::mem::take(&mut changes.unsound).into_iter());
+        changes.crates = rebuilt;
         Ok(changes)
     }
 
@@ -194,7 +200,7 @@ impl Hosts {
 
     /// What libraries lack that were loaded after patches went live, as a rebuild of nothing.
     pub fn behind(&self) -> Result<Changes, PatchError> {
-        self.diff(&[])
+        self.compare(Vec::new())
     }
 
     /// The same, as a patch that leaves processes at the one that they are at.

@@ -13,6 +13,8 @@ pub(super) struct Versions {
     latest: Version,
     /// Ascending by patch.
     earlier: Vec<(u32, Version)>,
+    /// The newest objects of crates of which older ones are live, because a rollback took the newer ones back.
+    taken_back: Version,
 }
 
 impl Versions {
@@ -21,9 +23,20 @@ impl Versions {
         self.latest.iter().filter(|(unit, _)| units.contains(unit)).map(|(_, krate)| &**krate)
     }
 
+    /// What was rebuilt, and the newest of what a rollback has taken back and was not rebuilt since: the sources
+    /// still say it, so that the next edit makes it live.
+    pub(super) fn with_taken_back(&self, rebuilt: &[CrateObjects]) -> Vec<CrateObjects> {
+        let is_old = |unit: &UnitId| rebuilt.iter().any(|krate| krate.unit == *unit);
+        let others = self.taken_back.iter().filter(|(unit, _)| !is_old(unit));
+        rebuilt.iter().cloned().chain(others.map(|(_, krate)| CrateObjects::clone(krate))).collect()
+    }
+
     /// These crates are what is live from now on, at that patch.
     pub(super) fn advance(&mut self, patch: u32, crates: impl IntoIterator<Item = CrateObjects>) {
-        self.latest.extend(crates.into_iter().map(|krate| (krate.unit.clone(), Arc::new(krate))));
+        for krate in crates {
+            self.taken_back.remove(&krate.unit);
+            self.latest.insert(krate.unit.clone(), Arc::new(krate));
+        }
         self.earlier.retain(|&(number, _)| number != patch);
         // What the program was started with stays what it was.
         if patch > 0 {
@@ -34,6 +47,12 @@ impl Versions {
     /// What was live at an earlier patch is so again.
     pub(super) fn revert_to(&mut self, patch: u32) {
         self.earlier.retain(|&(number, _)| number <= patch);
-        self.latest = self.earlier.last().map(|(_, version)| version.clone()).unwrap_or_default();
+        let latest = self.earlier.last().map(|(_, version)| version.clone()).unwrap_or_default();
+        for (unit, krate) in std::mem::replace(&mut self.latest, latest) {
+            if self.latest.get(&unit).is_none_or(|live| !Arc::ptr_eq(live, &krate)) {
+                // Newer than what an earlier rollback took back, if there is any of this crate.
+                self.taken_back.insert(unit, krate);
+            }
+        }
     }
 }

@@ -184,9 +184,12 @@ fn edits_at_every_level_in_one_run() {
     assert_eq!(answers(&mut live), now.answers());
     assert!(crate::session::livepatch(&live.project, &["rollback"]).status.success());
     assert_eq!(answers(&mut live), before.answers());
+    // The next edit makes live what the sources say, in crates too that it does not touch.
+    patch(&mut live, &[("right/src/lib.rs", "+ 3000", "+ 4000")]);
+    assert_eq!(answers(&mut live), Meaning { right: 4000, ..now }.answers());
     // The static has counted on. Each round calls `plain` seven times: twice in `left`, once in `right`, three
     // times in `top`, once for the last answer.
-    let rounds = 11;
+    let rounds = 12;
     assert_eq!(live.ask("calls").parse::<u32>().unwrap(), calls + rounds * 7);
 }
 
