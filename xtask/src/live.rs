@@ -58,8 +58,10 @@ impl Session {
         if event["event"] == kind { Ok(event) } else { Err(format!("waiting for `{kind}`: {event}")) }
     }
 
-    /// Waits for the next event of one of these kinds.
+    /// Waits for the next event of one of these kinds. Of an edit that goes live in parts, the last part is
+    /// waited for.
     pub(crate) fn next(&mut self, kinds: &[&str]) -> Result<Value> {
+        let mut part = None;
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Before the events are read: it writes none after its end.
@@ -68,6 +70,17 @@ impl Session {
             while let Some(line) = self.unheard.pop_front() {
                 let event: Value = serde_json::from_str(&line).map_err(|e| format!("event {line:?}: {e}"))?;
                 let kind = event["event"].as_str().unwrap_or_default();
+                if kind == "patched" && event["more"] == true {
+                    part = Some(event);
+                    continue;
+                }
+                // What was still to come of the edit changed nothing.
+                if kind == "unchanged"
+                    && event["edit"].is_u64()
+                    && let Some(part) = part.take()
+                {
+                    return Ok(part);
+                }
                 if kinds.contains(&kind) {
                     return Ok(event);
                 }

@@ -9,6 +9,7 @@
 
 mod shape;
 mod shim;
+mod texts;
 
 use crate::gate::Relaid;
 use crate::live::{Entity, Live};
@@ -19,6 +20,7 @@ use rustc_hash::FxHashSet;
 use shape::Shape;
 use std::path::Path;
 use std::sync::Arc;
+use texts::Texts;
 
 pub(crate) use shim::{BEFORE, NEW};
 
@@ -46,26 +48,32 @@ pub(crate) fn delegations(
     if newest.iter().any(|object| object.image.architecture() != Architecture::X86_64) {
         return Vec::new();
     }
-    relaid.iter().filter_map(|future| delegate(live, newest, future, changed)).flatten().collect()
+    let texts = Texts::of(relaid);
+    relaid.iter().filter_map(|future| delegate(live, newest, future, &texts, changed)).flatten().collect()
 }
 
 fn delegate(
     live: &Live,
     newest: &[&Arc<Object>],
     future: &Relaid<'_>,
+    texts: &Texts,
     changed: &FxHashSet<TypeId>,
 ) -> Option<Vec<Delegation>> {
-    let before: Vec<&Arc<Object>> = live.objects().map(|(_, object)| object).collect();
+    let has_it = |object: &&Arc<Object>| {
+        object.layouts().is_some_and(|layouts| layouts.environments().any(|id| id == future.id))
+    };
+    let before: Vec<&Arc<Object>> = live.objects().map(|(_, object)| object).filter(has_it).collect();
+    let newest: Vec<&Arc<Object>> = newest.iter().copied().filter(has_it).collect();
     let is_poll = |f: &livepatch_object::layout::Function<'_>| f.environment() == Some(future.id);
     let is_drop = |f: &livepatch_object::layout::Function<'_>| f.drops() == Some(future.id);
-    let (old_poll, new_poll) = (only(&before, is_poll)?, only(newest, is_poll)?);
+    let (old_poll, new_poll) = (only(&before, is_poll)?, only(&newest, is_poll)?);
     let old_drops = all(&before, is_drop);
-    let new_drop = all(newest, is_drop).into_iter().next();
+    let new_drop = all(&newest, is_drop).into_iter().next();
     if old_drops.is_empty() && new_drop.is_some() {
         return None;
     }
     let earlier = live.shims_of(old_poll.name());
-    let shape = Shape::of(future, &old_poll, &new_poll, changed, earlier)?;
+    let shape = Shape::of(future, texts, &old_poll, &new_poll, changed, earlier)?;
     let shim = |bytes: Result<Vec<u8>, object::write::Error>| entity(bytes.ok()?);
     let mut all = vec![Delegation {
         shim: shim(shim::poll_object(&shape, true))?,

@@ -15,6 +15,8 @@
 
 mod boundary;
 mod families;
+mod held;
+mod part;
 mod signatures;
 mod statics;
 mod types;
@@ -26,14 +28,19 @@ use crate::live::Live;
 use crate::objects::Object;
 use crate::readers::newest;
 use livepatch_object::demangle;
-use livepatch_object::layout::{Layouts, TypeId, describe};
+use livepatch_object::layout::{Layouts, TypeId, TypeText, describe_several};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
+pub use part::stands_alone;
+
+/// An object, and what it says of types.
+type Described<'l> = (&'l Arc<Object>, &'l Layouts);
+
 /// An object, and what is live of its codegen unit.
 struct Pair<'l> {
-    old: (&'l Arc<Object>, &'l Layouts),
-    new: (&'l Arc<Object>, &'l Layouts),
+    old: Described<'l>,
+    new: Described<'l>,
 }
 
 /// A type with another layout than before.
@@ -61,9 +68,10 @@ struct Findings<'l> {
 }
 
 /// Checks a difference: says why it is unsound, or what must be versioned for it to be sound. Where code is
-/// `optimized`, futures of before go on in the code of before.
-pub fn check(live: &Live, diff: &mut Diff, optimized: bool) {
-    let Outcome { unsound, versioned, mut names, delegations } = outcome(live, diff, optimized);
+/// `optimized`, futures of before go on in the code of before. `former` are the objects that a
+/// [first part](stands_alone) of the same edit has replaced.
+pub fn check(live: &Live, diff: &mut Diff, former: &[Arc<Object>], optimized: bool) {
+    let Outcome { unsound, versioned, mut names, delegations } = outcome(live, diff, former, optimized);
     let is_versioned = |change: &Change| versioned.contains(change.new.name());
     let (apart, redirected): (Vec<_>, Vec<_>) =
         std::mem::take(&mut diff.changed).into_iter().partition(is_versioned);
@@ -83,34 +91,37 @@ struct Outcome {
     unsound: Vec<String>,
     /// Functions, by symbol name.
     versioned: FxHashSet<Box<str>>,
-    /// The closures and futures because of which they are, demangled.
+    /// The closures and futures because of which they are, and functions of another signature that are held,
+    /// demangled.
     names: Vec<String>,
     delegations: Vec<Delegation>,
 }
 
-fn outcome(live: &Live, diff: &Diff, optimized: bool) -> Outcome {
+fn outcome(live: &Live, diff: &Diff, former: &[Arc<Object>], optimized: bool) -> Outcome {
     let pairs = pairs(live, diff);
+    let former: Vec<_> = former.iter().filter_map(|object| Some((object, object.layouts()?))).collect();
     let mut findings = Findings::default();
-    types::check(&pairs, &mut findings);
+    types::check(&pairs, &former, &mut findings);
     statics::check(&pairs, &mut findings);
-    vtables::check(&pairs, &mut findings);
+    vtables::check(&pairs, &former, &mut findings);
     signatures::check(&pairs, diff, &mut findings);
     families::check(&pairs, diff, &mut findings);
     let mut shims = Vec::new();
     if !findings.environments.is_empty() {
         let newest = newest(live, diff);
-        let handled = types::that_reach(&newest, &pairs, &findings.environments);
-        boundary::version(live, &newest, &handled, &mut findings);
+        let handling: Vec<_> =
+            newest.iter().copied().filter(|object| has_any(object, &findings.environments)).collect();
+        let layouts = handling.iter().filter_map(|object| object.layouts());
+        let handled =
+            types::that_reach(layouts.chain(pairs.iter().map(|pair| pair.old.1)), &findings.environments);
+        boundary::version(live, &handling, &newest, &handled, &mut findings);
         if !optimized {
             shims = delegations(live, &newest, &findings.coroutines, &findings.changed);
         }
     }
-    Outcome {
-        names: environment_names(&pairs, &findings.environments),
-        unsound: findings.unsound,
-        versioned: findings.versioned,
-        delegations: shims,
-    }
+    let mut names = environment_names(&pairs, &findings.environments);
+    names.extend(held::names(live, &pairs, &findings.versioned));
+    Outcome { names, unsound: findings.unsound, versioned: findings.versioned, delegations: shims }
 }
 
 /// The changed objects that were there before, with debug information on both sides.
@@ -122,14 +133,28 @@ fn pairs<'l>(live: &'l Live, diff: &'l Diff) -> Vec<Pair<'l>> {
     units.collect()
 }
 
+/// Whether an object has anything of some environments.
+fn has_any(object: &Object, environments: &FxHashSet<TypeId>) -> bool {
+    object.layouts().is_some_and(|layouts| layouts.environments().any(|id| environments.contains(&id)))
+}
+
 /// The closures and futures that environments belong to, as symbols spell them: `app::run::{{closure}}`.
 fn environment_names(pairs: &[Pair<'_>], environments: &FxHashSet<TypeId>) -> Vec<String> {
-    let name = |id: &TypeId| {
-        let mut objects = pairs.iter().flat_map(|pair| [pair.new, pair.old]);
-        let (object, _) = objects.find(|(_, layouts)| layouts.get(*id).is_some())?;
-        let text = describe(&object.image, *id)?;
-        let (path, _) = text.name.split_once("_env#")?;
-        Some(format!("{}::{{{{closure}}}}", path.rsplit_once("::")?.0))
-    };
-    environments.iter().filter_map(name).collect()
+    let mut left: Vec<TypeId> = environments.iter().copied().collect();
+    let mut names = Vec::new();
+    for (object, layouts) in pairs.iter().flat_map(|pair| [pair.new, pair.old]) {
+        let here: Vec<TypeId> = left.extract_if(.., |id| layouts.get(*id).is_some()).collect();
+        if !here.is_empty() {
+            let describe = |describe: &dyn Fn(TypeId) -> Option<TypeText>| {
+                here.iter().filter_map(|id| environment_name(&describe(*id)?)).collect::<Vec<_>>()
+            };
+            names.extend(describe_several(&object.image, describe).into_iter().flatten());
+        }
+    }
+    names
+}
+
+fn environment_name(text: &TypeText) -> Option<String> {
+    let (path, _) = text.name.split_once("_env#")?;
+    Some(format!("{}::{{{{closure}}}}", path.rsplit_once("::")?.0))
 }

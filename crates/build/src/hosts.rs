@@ -18,7 +18,9 @@ use crate::process::{Process, ProcessError};
 use crate::session::{BaseBuild, CodeAt, Counters, OpenError, Session, UnitId};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::host::build_id_of;
-use livepatch_proto::{BuildId, Generation, Hello, LoadedModule, ModuleList, Redirected, SlotSet, WireRange};
+use livepatch_proto::{
+    BuildId, Generation, Hello, LoadedModule, ModuleList, Redirected, Shim, SlotSet, WireRange,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -208,15 +210,19 @@ impl Hosts {
         Ok(self.load(hello, program))
     }
 
-    /// The same for one in which earlier sessions have redirected these functions. It is taken to be at the
+    /// The same for one in which earlier sessions have redirected these functions, and left these shims. It is taken to be at the
     /// base build; with where slots must point for it to be so.
     pub fn adopt(
         &mut self,
         hello: &Hello,
         redirected: &[Redirected],
+        shims: &[Shim],
     ) -> Result<(Loaded, Vec<SlotSet>, Vec<JoinError>), ProcessError> {
         let mut program = self.program(hello)?;
-        let slots = program.inherit(redirected);
+        let slots = program.inherit(redirected, shims);
+        if let Some(host) = self.hosts.get_mut(&HostId::PROGRAM) {
+            host.session.inherit(&program);
+        }
         let (loaded, errors) = self.load(hello, program);
         Ok((loaded, slots, errors))
     }
@@ -276,9 +282,10 @@ impl Hosts {
         let Some(program) = loaded.hosts.get(&HostId::PROGRAM) else { return Ok(()) };
         let id = HostId(self.count);
         let name = format!("patch-{}", id.0);
-        let session =
+        let mut session =
             Session::open_one(&library.base, &self.folder, &name, self.store.clone(), self.counters)?;
         let process = program.with_library(module, session.host(), free_ranges)?;
+        session.inherit(&process);
         session.read_ahead();
         let mut host = Host::new(session, &library.base, short(&module.name).to_owned());
         host.behind = self.versions.latest_of(&host.units).next().is_some();

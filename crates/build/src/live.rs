@@ -88,6 +88,8 @@ pub struct Live {
     brought: FxHashMap<Name, (Location, Entity)>,
     /// The bodies of redirected functions, by where their callers arrive.
     bodies: FxHashMap<Location, Bodies>,
+    /// How many shims of earlier sessions are at an entry for ever.
+    inherited: FxHashMap<Location, usize>,
     /// Names that mean something else to new code, which no patch had to bring so far.
     stale: FxHashSet<Box<str>>,
     /// Whether a patch ever gave a name another meaning for new code: bodies of before have the old one.
@@ -372,16 +374,25 @@ impl Live {
         })
     }
 
-    /// How many shims were made for functions of a name.
+    /// Takes note of shims that earlier sessions have left.
+    pub fn inherit(&mut self, shims: FxHashMap<Location, usize>) {
+        self.inherited = shims;
+    }
+
+    /// How many shims were made for functions of a name, or more: none of the marks that are left after so
+    /// many is in use.
     pub fn shims_of(&self, name: &str) -> usize {
         let bodies = self.bodies.values();
         let of_name = bodies.filter(|bodies| bodies.later.iter().any(|(.., entity)| entity.name() == name));
-        of_name.map(|bodies| bodies.kept.len()).sum()
+        let own: usize = of_name.map(|bodies| bodies.kept.len()).sum();
+        // Of those it is not known whose they are.
+        own + self.inherited.values().max().unwrap_or(&0)
     }
 
     /// How many shims are at an entry for ever.
     pub fn shims(&self, entry: Location) -> usize {
-        self.bodies.get(&entry).map_or(0, |bodies| bodies.kept.len())
+        let own = self.bodies.get(&entry).map_or(0, |bodies| bodies.kept.len());
+        own + self.inherited.get(&entry).unwrap_or(&0)
     }
 
     /// A body that callers of `entry` got before and that is the same as `new`: an edit taken back.

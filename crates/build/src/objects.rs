@@ -7,7 +7,8 @@ use livepatch_object::ObjectError;
 use livepatch_object::layout::Layouts;
 use livepatch_object::relocatable::{Binding, Place, Relocatable, SymbolId, SymbolKind};
 use livepatch_object::unwind::Unwind;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
+use std::hash::Hasher as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,6 +25,7 @@ pub struct Object {
     pub origin: PathBuf,
     layouts: OnceLock<Option<Layouts>>,
     thread_mains: OnceLock<Vec<SymbolId>>,
+    mentioned: OnceLock<Mentioned>,
     /// The name under which its codegen unit was known before it got another.
     known_as: OnceLock<Box<str>>,
 }
@@ -40,6 +42,7 @@ impl Object {
             origin: origin.to_owned(),
             layouts: OnceLock::new(),
             thread_mains: OnceLock::new(),
+            mentioned: OnceLock::new(),
             known_as: OnceLock::new(),
         }))
     }
@@ -58,6 +61,14 @@ impl Object {
     /// What it has threads run from their beginning to their end. Takes time when it is asked for first.
     pub fn thread_mains(&self) -> &[SymbolId] {
         self.thread_mains.get_or_init(|| crate::threads::mains(self))
+    }
+
+    /// Whether it may define or refer to one of some names; quick once it was asked for anything.
+    pub fn mentions(&self, names: &Mentioned) -> bool {
+        let own = self
+            .mentioned
+            .get_or_init(|| Mentioned::of(self.image.symbols().map(|(id, _)| self.image.name(id))));
+        own.has_any_of(names)
     }
 
     /// The functions, variables and thread-locals that it defines under a name of their own.
@@ -84,6 +95,31 @@ impl Object {
     /// Takes it for a later version of another object: what is local to the one is local to the other.
     pub fn succeed(&self, other: &Self) {
         self.known_as.get_or_init(|| other.file().into());
+    }
+}
+
+/// A set of names, as hashes: what it does not have was not put in.
+#[derive(Clone, Debug, Default)]
+pub struct Mentioned(Vec<u32>);
+
+impl Mentioned {
+    /// The set of these names.
+    pub fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        let hash = |name: &str| {
+            let mut hasher = FxHasher::default();
+            hasher.write(name.as_bytes());
+            // The upper half is mixed best.
+            (hasher.finish() >> 32) as u32
+        };
+        let mut hashes: Vec<u32> = names.map(hash).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        Self(hashes)
+    }
+
+    fn has_any_of(&self, other: &Self) -> bool {
+        let (few, many) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
+        few.0.iter().any(|hash| many.0.binary_search(hash).is_ok())
     }
 }
 

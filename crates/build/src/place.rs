@@ -246,6 +246,7 @@ fn may_be_far(architecture: Architecture, target: Target) -> bool {
         | Target::Part(..)
         | Target::Absolute(_)
         | Target::HostTls(_)
+        | Target::OtherTls(_)
         | Target::ReserveTls(_) => false,
     }
 }

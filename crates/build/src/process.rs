@@ -6,7 +6,8 @@ use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
 use livepatch_object::architecture::Architecture;
 use livepatch_object::host::Host;
 use livepatch_proto::{
-    Arch, Hello, LoadedModule, ModuleKey, ModuleTls, Redirected, SlotSet, TlsReserve, WireAddress, WireRange,
+    Arch, Hello, LoadedModule, ModuleKey, ModuleTls, Redirected, Shim, SlotSet, TlsReserve, WireAddress,
+    WireRange,
 };
 use rustc_hash::FxHashMap;
 use std::ops::Range;
@@ -29,10 +30,12 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The slot of a function that an earlier session redirected.
-    fn inherited(architecture: Architecture, known: &Redirected) -> Self {
+    /// The slot of a function that an earlier session redirected. Without patches, its callers get what the
+    /// last shim there keeps for them.
+    fn inherited(architecture: Architecture, known: &Redirected, shims: &[Shim]) -> Self {
         let jump = known.jump.map(|jump| BodyJump::of(architecture, jump));
-        Self { at: known.slot, original: known.original, jump }
+        let last = shims.iter().rfind(|shim| shim.entry == known.entry);
+        Self { at: known.slot, original: last.map_or(known.original, |shim| shim.kept), jump }
     }
 
     /// Has callers get to `target` from now on.
@@ -73,8 +76,15 @@ pub struct Process {
     library: Option<ModuleKey>,
     guarded: bool,
     architecture: Architecture,
-    /// What earlier sessions redirected.
-    inherited: Arc<[Redirected]>,
+    inherited: Arc<Inherited>,
+}
+
+/// What earlier sessions left in a process.
+#[derive(Default, Debug)]
+struct Inherited {
+    functions: Vec<Redirected>,
+    /// In the order in which they came.
+    shims: Vec<Shim>,
 }
 
 /// Where the host's thread-locals are.
@@ -191,22 +201,48 @@ impl Process {
     }
 
     /// Takes over what earlier sessions redirected: their slots are used on. Returns where they must point
-    /// for the process to be at the base build.
-    pub fn inherit(&mut self, redirected: &[Redirected]) -> Vec<SlotSet> {
-        self.inherited = redirected.into();
+    /// for the process to be at the base build. Shims stay: they lead the futures that they have moved to
+    /// the code that knows them, and all others on.
+    pub fn inherit(&mut self, redirected: &[Redirected], shims: &[Shim]) -> Vec<SlotSet> {
+        self.inherited = Arc::new(Inherited { functions: redirected.to_vec(), shims: shims.to_vec() });
         self.current = 0;
         self.use_inherited_slots();
-        redirected.iter().map(|known| Slot::inherited(self.architecture, known).set(known.original)).collect()
+        let mut sets = Vec::new();
+        let mut behind: FxHashMap<WireAddress, WireAddress> =
+            redirected.iter().map(|known| (known.entry, known.original)).collect();
+        // Before the entries, as ever: callers may come to a shim at any time.
+        for shim in shims {
+            if let Some(target) = behind.insert(shim.entry, shim.kept) {
+                sets.push(SlotSet { slot: shim.slot, target, jump: None });
+            }
+        }
+        let slots = redirected.iter().map(|known| Slot::inherited(self.architecture, known, shims));
+        sets.extend(slots.map(|slot| slot.set(slot.original)));
+        sets
     }
 
     fn use_inherited_slots(&mut self) {
-        for known in self.inherited.clone().iter() {
-            let entry = RuntimeAddress(known.entry.0);
-            if let Some(link) = self.slide.link(entry).filter(|_| self.host.contains(&entry)) {
-                let entry = Location { module: Module::Host, position: link.0 };
-                self.slots.insert(entry, Slot::inherited(self.architecture, known));
+        let inherited = self.inherited.clone();
+        for known in &inherited.functions {
+            if let Some(entry) = self.in_host(known.entry) {
+                self.slots.insert(entry, Slot::inherited(self.architecture, known, &inherited.shims));
             }
         }
+    }
+
+    fn in_host(&self, entry: WireAddress) -> Option<Location> {
+        let entry = RuntimeAddress(entry.0);
+        let link = self.slide.link(entry).filter(|_| self.host.contains(&entry))?;
+        Some(Location { module: Module::Host, position: link.0 })
+    }
+
+    /// At how many shims of earlier sessions callers of each of the host's functions pass.
+    pub fn inherited_shims(&self) -> FxHashMap<Location, usize> {
+        let mut counts = FxHashMap::default();
+        for entry in self.inherited.shims.iter().filter_map(|shim| self.in_host(shim.entry)) {
+            *counts.entry(entry).or_default() += 1;
+        }
+        counts
     }
 
     /// Whether the agent sees to it that traps arrive, whenever a thread comes to one.
@@ -304,6 +340,16 @@ impl Process {
         match self.thread_locals {
             ThreadLocals::Dynamic(module) => Some(module),
             ThreadLocals::Absent | ThreadLocals::At(_) => None,
+        }
+    }
+
+    /// Whether the host's code calls `__tls_get_addr` for thread-locals, its own or those of libraries that it
+    /// is linked against.
+    pub fn calls_for_thread_locals(&self) -> bool {
+        match self.thread_locals {
+            ThreadLocals::Dynamic(_) => true,
+            ThreadLocals::Absent => self.library.is_some(),
+            ThreadLocals::At(_) => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::diff::{Change, Diff};
 use crate::live::{Entity, Live};
-use crate::objects::{CodegenUnit, Object, ObjectKey};
+use crate::objects::{CodegenUnit, Mentioned, Object, ObjectKey};
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::relocatable::{Place, Relocatable, SectionId, SectionKind, SymbolId};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -37,11 +37,9 @@ fn find(live: &Live, diff: &Diff) -> Found {
     let known: FxHashSet<(ObjectKey, SymbolId)> =
         diff.changed.iter().map(|c| (ObjectKey::of(&c.new.object), c.new.symbol)).collect();
     let mut found = Found::default();
-    for object in newest(live, diff) {
+    let renewed = Mentioned::of(diff.renewed().map(|name| &**name));
+    for object in newest(live, diff).into_iter().filter(|object| object.mentions(&renewed)) {
         let image = &object.image;
-        if !image.symbols().any(|(id, _)| diff.is_renewed(image.name(id))) {
-            continue;
-        }
         let mut reads = References::new(image, |name| diff.is_renewed(name));
         for symbol in object.definitions() {
             let Place::Section(section) = image.symbol(symbol).place else { continue };

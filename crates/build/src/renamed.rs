@@ -108,7 +108,7 @@ fn functions(object: &Object, is_wanted: impl Fn(&str, SymbolId) -> bool) -> FxH
 }
 
 /// A legacy name without its hash.
-fn without_hash(name: &str) -> Option<&str> {
+pub(crate) fn without_hash(name: &str) -> Option<&str> {
     let (path, hash) = name.split_at_checked(name.len().checked_sub(HASH)?)?;
     (name.starts_with("_ZN") && hash.starts_with("17h") && hash.ends_with('E')).then_some(path)
 }

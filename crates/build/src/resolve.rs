@@ -29,8 +29,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use closure::{Closure, NewCode, Part, PartId, Redirected, Target};
-pub use error::{Lookup, LookupError, ResolveError, Unresolved};
+pub use closure::{Closure, NewCode, OtherTls, Part, PartId, Redirected, Target};
+pub use error::{Lookup, LookupError, ResolveError, ThreadLocalPlace, Unresolved};
 
 /// What there is to resolve against.
 pub struct Sources<'s> {
@@ -48,7 +48,7 @@ pub struct Sources<'s> {
     pub tls_reserve: u64,
     /// How much of it earlier patches use.
     pub tls_reserve_used: u64,
-    /// Whether only `__tls_get_addr` finds the host's thread-locals.
+    /// Whether the host's code calls `__tls_get_addr` for thread-locals.
     pub dynamic_tls: bool,
 }
 
@@ -71,6 +71,9 @@ pub fn resolve<'s>(sources: Sources<'s>, diff: &'s Diff) -> Result<Closure, Reso
     Ok(resolver.closure)
 }
 
+/// Names, which symbols mean each, and who needs it.
+type Wanted = BTreeMap<String, Vec<(Arc<Object>, SymbolId, String)>>;
+
 struct Resolver<'s> {
     sources: Sources<'s>,
     /// Definitions in objects that this patch makes live.
@@ -81,7 +84,7 @@ struct Resolver<'s> {
     /// Parts whose references were not looked at yet.
     queue: Vec<PartId>,
     /// Names to ask the process for: which symbols mean them, and who needs them.
-    wanted: BTreeMap<String, Vec<(Arc<Object>, SymbolId, String)>>,
+    wanted: Wanted,
     /// Whether an archive member is linked into the host, at least in part.
     in_host: FxHashMap<ObjectKey, bool>,
     /// Objects whose constructors were looked for.
@@ -376,9 +379,47 @@ impl<'s> Resolver<'s> {
         }
     }
 
+    /// Resolves the thread-locals among the wanted names: in other hosts, then in the archives. Returns what is
+    /// left. One of the C library's, say, has an address in the thread that is asked only.
+    fn take_thread_locals(&mut self) -> Result<Wanted, ResolveError> {
+        let is_local = |(object, symbol, _): &(Arc<Object>, SymbolId, String)| {
+            object.image.symbol(*symbol).kind == SymbolKind::ThreadLocal
+        };
+        let (locals, others): (Wanted, Wanted) =
+            std::mem::take(&mut self.wanted).into_iter().partition(|(_, users)| users.iter().any(is_local));
+        for (name, users) in locals {
+            let target = if let Some(place) = self.sources.process.thread_local(&name) {
+                let dynamic = matches!(place, ThreadLocalPlace::In { .. });
+                self.closure.other_tls.push(OtherTls { name, dynamic });
+                Target::OtherTls(self.closure.other_tls.len() - 1)
+            } else if let Some((object, symbol)) = self.archived(&name)? {
+                self.define(&object, symbol)?
+            } else {
+                let needed_by = users.first().map(|user| user.2.clone()).unwrap_or_default();
+                return Err(ResolveError::OtherThreadLocal { name: demangle(&name), needed_by });
+            };
+            for (object, symbol, _) in users {
+                self.closure.targets.insert((ObjectKey::of(&object), symbol), target);
+            }
+        }
+        Ok(others)
+    }
+
+    /// The definition of a name in the archives of the captured link.
+    fn archived(&mut self, name: &str) -> Result<Option<(Arc<Object>, SymbolId)>, ResolveError> {
+        let Some(object) = self.sources.archives.find(name)? else { return Ok(None) };
+        let mut all = object.definitions();
+        let found = all.find(|&s| object.image.name(s) == name && object.scope(s).is_none());
+        drop(all);
+        Ok(found.map(|symbol| (object, symbol)))
+    }
+
     /// Resolves the wanted names: first in the process, then in the archives.
     fn ask_process(&mut self) -> Result<(), ResolveError> {
-        let wanted = std::mem::take(&mut self.wanted);
+        let wanted = self.take_thread_locals()?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let names: Vec<String> = wanted.keys().cloned().collect();
         let addresses = self.sources.process.addresses(&names)?;
         if addresses.len() != names.len() {

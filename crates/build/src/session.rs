@@ -16,7 +16,7 @@ use crate::archives::Archives;
 use crate::diff::{Diff, diff, note_main};
 use crate::gate;
 use crate::live::{Body, Commit, Entity, Live, Location, Module, Name, NewBody};
-use crate::objects::{CodegenUnit, LoadError, Store, load};
+use crate::objects::{CodegenUnit, LoadError, Mentioned, Object, Store, load};
 use crate::place::Layout;
 use crate::process::Process;
 use crate::readers;
@@ -29,6 +29,7 @@ use livepatch_object::host::Host;
 use livepatch_object::layout::Layouts;
 use livepatch_proto::SlotSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use code_at::CodeAt;
 pub use draft::Draft;
@@ -77,6 +78,8 @@ pub struct Session {
     store: Store,
     counters: Counters,
     optimized: bool,
+    /// What the first part of an edit has replaced, whose rest is to come.
+    former: Vec<Arc<Object>>,
 }
 
 /// What the hosts of one program count together.
@@ -88,6 +91,16 @@ pub struct Counters {
     pub current: u32,
     /// Bytes of the agent's thread-local reserve that are in use.
     pub tls_reserve_used: u64,
+}
+
+/// What of an edit a patch is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum EditPart {
+    /// One crate's, without its dependents: more follows, or it is taken back.
+    First,
+    /// All there is, or the rest of it.
+    #[default]
+    Last,
 }
 
 impl Session {
@@ -125,7 +138,8 @@ impl Session {
         remove_stale_images(folder);
         let archives = Archives::open(&base.link_inputs)?;
         let optimized = base.optimized;
-        Ok(Self { host, live, archives, images: folder.join(name), store, counters, optimized })
+        let (images, former) = (folder.join(name), Vec::new());
+        Ok(Self { host, live, archives, images, store, counters, optimized, former })
     }
 
     /// Whether debug information says how types are laid out.
@@ -139,8 +153,12 @@ impl Session {
     pub fn read_ahead(&self) {
         let objects: Vec<_> = self.live.objects().map(|(_, object)| object.clone()).collect();
         std::thread::spawn(move || {
-            for object in objects {
+            for object in &objects {
                 object.layouts();
+            }
+            for object in objects {
+                object.thread_mains();
+                object.mentions(&Mentioned::default());
             }
         });
     }
@@ -158,6 +176,11 @@ impl Session {
     /// What the hosts count together, as far as this one knows.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Takes note of what earlier sessions have left in the process for ever.
+    pub fn inherit(&mut self, process: &Process) {
+        self.live.inherit(process.inherited_shims());
     }
 
     /// Takes in what other hosts have counted.
@@ -185,11 +208,17 @@ impl Session {
     /// What a rebuild changed of what is live.
     pub fn diff(&self, rebuilt: &[CrateObjects]) -> Result<Diff, PatchError> {
         let mut diff = diff(&self.live, rebuilt, &self.store)?;
-        gate::check(&self.live, &mut diff, self.optimized);
+        gate::check(&self.live, &mut diff, &self.former, self.optimized);
         readers::add(&self.live, &mut diff);
         note_main(&mut diff, rebuilt);
         threads::note(&self.live, &mut diff);
         Ok(diff)
+    }
+
+    /// The same for what one crate's dependents follow; none where it must go live together with them.
+    pub fn diff_first(&self, krate: &CrateObjects) -> Result<Option<Diff>, PatchError> {
+        let diff = self.diff(std::slice::from_ref(krate))?;
+        Ok(gate::stands_alone(&self.live, &diff, krate).then_some(diff))
     }
 
     /// Finds all that the patch must hold, and lays it out. The process is only asked for symbols.
@@ -207,7 +236,7 @@ impl Session {
             current: self.counters.current,
             tls_reserve: process.tls_reserve(),
             tls_reserve_used: self.counters.tls_reserve_used,
-            dynamic_tls: process.tls_module().is_some(),
+            dynamic_tls: process.calls_for_thread_locals(),
         };
         let closure = resolve(sources, &diff)?;
         let layout = Layout::new(&closure, HEADERS)?;
@@ -216,7 +245,8 @@ impl Session {
     }
 
     /// The patch is applied in the processes.
-    pub fn commit(&mut self, draft: Draft) {
+    pub fn commit(&mut self, draft: Draft, part: EditPart) {
+        self.note_replaced(&draft.diff, part);
         let brought = draft.closure.brought.iter();
         let brought = brought
             .filter_map(|(name, target, entity)| Some((name.clone(), draft.place(target)?, entity.clone())));
@@ -242,7 +272,8 @@ impl Session {
     }
 
     /// A rebuild changed nothing that runs: its objects are what is live from now on.
-    pub fn accept(&mut self, diff: Diff) {
+    pub fn accept(&mut self, diff: Diff, part: EditPart) {
+        self.note_replaced(&diff, part);
         let renewed = diff.renewed().cloned().collect();
         self.live.commit(Commit {
             patch: self.counters.current,
@@ -251,6 +282,17 @@ impl Session {
             bodies: Vec::new(),
             renewed,
         });
+    }
+
+    /// Keeps what a first part replaces: the rest is compared with it too.
+    fn note_replaced(&mut self, diff: &Diff, part: EditPart) {
+        match part {
+            EditPart::First => {
+                let replaced = diff.units.iter().filter_map(|(unit, ..)| self.live.unit(unit));
+                self.former.extend(replaced.cloned().collect::<Vec<_>>());
+            }
+            EditPart::Last => self.former.clear(),
+        }
     }
 
     /// Where the slots of a process must point for it to be at an earlier patch.
@@ -270,6 +312,7 @@ impl Session {
     /// The processes are at an earlier patch.
     pub fn commit_rollback(&mut self, to: u32) {
         self.live.revert_to(to);
+        self.former.clear();
         self.counters.current = to;
     }
 }

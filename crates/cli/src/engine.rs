@@ -5,7 +5,7 @@ use livepatch_build::hosts::{Changes, Draft, Hosts, JoinError, Loaded, ProcessLo
 use livepatch_build::resolve::{LookupError, ResolveError};
 use livepatch_build::session::{BaseBuild, CodeAt, CrateObjects, PatchError};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{BuildId, Hello, ModuleKey, Origin, Redirected, SlotSet, WireRange};
+use livepatch_proto::{BuildId, Hello, ModuleKey, Origin, Redirected, Shim, SlotSet, WireRange};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -80,27 +80,39 @@ impl Engine {
             self.hosts.accept(changes);
             return Ok(Verdict::Unchanged { notes });
         }
+        match self.prepare(changes, pid, ask, how.catches_up, diff) {
+            Ok(Prepared::Patch(change)) => Ok(Verdict::Patch(change)),
+            Ok(Prepared::Nothing(draft)) => {
+                let notes = draft.notes();
+                self.hosts.accept_draft(*draft);
+                Ok(Verdict::Unchanged { notes })
+            }
+            Err(Refusal::Restart(reason)) => Ok(Verdict::Restart { reason }),
+            Err(Refusal::Later(reason)) => Err(reason),
+        }
+    }
+
+    /// Makes a patch, which is to go live next.
+    fn prepare(
+        &mut self,
+        changes: Changes,
+        pid: u32,
+        ask: &mut dyn Ask,
+        catches_up: bool,
+        diff: Duration,
+    ) -> Result<Prepared, Refusal> {
         let start = Instant::now();
-        let loaded = self.processes.get(&pid).ok_or_else(|| format!("process {pid} is not connected"))?;
+        let loaded = self.processes.get(&pid);
+        let loaded = loaded.ok_or_else(|| Refusal::Later(format!("process {pid} is not connected")))?;
         let mut asking = Asking { ask, time: Duration::ZERO };
-        let prepared = if how.catches_up {
+        let prepared = if catches_up {
             self.hosts.catch_up(changes, loaded, &mut asking)
         } else {
             self.hosts.prepare(changes, loaded, &mut asking)
         };
-        let draft = match prepared {
-            Ok(draft) => draft,
-            Err(error) => {
-                return match refusal(&error) {
-                    Refusal::Restart(reason) => Ok(Verdict::Restart { reason }),
-                    Refusal::Later(reason) => Err(reason),
-                };
-            }
-        };
+        let draft = prepared.map_err(|error| refusal(&error))?;
         if draft.is_empty() {
-            let notes = draft.notes();
-            self.hosts.accept_draft(draft);
-            return Ok(Verdict::Unchanged { notes });
+            return Ok(Prepared::Nothing(Box::new(draft)));
         }
         let change = Change {
             number: draft.number,
@@ -112,8 +124,15 @@ impl Engine {
             resolve: start.elapsed(),
         };
         self.next = Some(draft);
-        Ok(Verdict::Patch(change))
+        Ok(Prepared::Patch(change))
     }
+}
+
+/// What came of making a patch.
+enum Prepared {
+    Patch(Change),
+    /// Nothing in any process would differ.
+    Nothing(Box<Draft>),
 }
 
 /// What kind of patch is to be made.
@@ -208,8 +227,10 @@ impl Patcher for Engine {
         &mut self,
         hello: &Hello,
         redirected: &[Redirected],
+        shims: &[Shim],
     ) -> Result<(Vec<SlotSet>, Vec<String>), String> {
-        let (loaded, slots, errors) = self.hosts.adopt(hello, redirected).map_err(|error| text(&error))?;
+        let adopted = self.hosts.adopt(hello, redirected, shims);
+        let (loaded, slots, errors) = adopted.map_err(|error| text(&error))?;
         self.processes.insert(hello.pid, loaded);
         Ok((slots, texts(&errors)))
     }
@@ -233,6 +254,25 @@ impl Patcher for Engine {
         let changes = self.hosts.diff(crates).map_err(|error| text(&error))?;
         let how = How { force, catches_up: false };
         self.draft(changes, pid, ask, how, start.elapsed())
+    }
+
+    fn begin_first(
+        &mut self,
+        krate: &CrateObjects,
+        pid: u32,
+        ask: &mut dyn Ask,
+    ) -> Result<Option<Change>, String> {
+        self.look(pid, ask)?;
+        self.looked = Some(pid);
+        let start = Instant::now();
+        let Some(changes) = self.hosts.diff_first(krate).map_err(|error| text(&error))? else {
+            return Ok(None);
+        };
+        match self.prepare(changes, pid, ask, false, start.elapsed()) {
+            Ok(Prepared::Patch(change)) => Ok(Some(change)),
+            Ok(Prepared::Nothing(_)) => Ok(None),
+            Err(refusal) => Err(refusal.to_string()),
+        }
     }
 
     fn catch_up(

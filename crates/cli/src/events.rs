@@ -58,6 +58,10 @@ pub enum Event {
     Patched {
         /// Its number.
         patch: u32,
+        /// The number of the first patch of the same edit: its own unless the edit goes live in parts.
+        edit: u32,
+        /// Whether more of the edit is still being compiled, and follows, or this is taken back.
+        more: bool,
         /// The functions whose callers now get new code, demangled.
         functions: Vec<String>,
         /// Functions of which old and new code are both in use.
@@ -76,8 +80,10 @@ pub enum Event {
         /// The functions whose callers now get new code, demangled.
         functions: Vec<String>,
     },
-    /// The edit changed nothing that runs.
+    /// The edit, or what was still to come of it, changed nothing that runs.
     Unchanged {
+        /// The patch that made the first part of it live.
+        edit: Option<u32>,
         /// What the user should know.
         notes: Vec<String>,
     },
@@ -213,8 +219,8 @@ mod tests {
         );
         assert_eq!(line(Event::Ready { pid: 7 }), "{\"event\":\"ready\",\"pid\":7,\"v\":1,\"at_ms\":1234}\n");
         assert_eq!(
-            line(Event::Unchanged { notes: vec![] }),
-            "{\"event\":\"unchanged\",\"notes\":[],\"v\":1,\"at_ms\":1234}\n"
+            line(Event::Unchanged { edit: None, notes: vec![] }),
+            "{\"event\":\"unchanged\",\"edit\":null,\"notes\":[],\"v\":1,\"at_ms\":1234}\n"
         );
         assert_eq!(
             line(Event::RolledBack { to: 2 }),
@@ -222,6 +228,8 @@ mod tests {
         );
         let patched = Event::Patched {
             patch: 1,
+            edit: 1,
+            more: false,
             functions: vec!["app::f".into()],
             versioned: vec![],
             notes: vec![],
@@ -229,7 +237,7 @@ mod tests {
         };
         assert_eq!(
             line(patched),
-            "{\"event\":\"patched\",\"patch\":1,\"functions\":[\"app::f\"],\"versioned\":[],\"notes\":[],\
+            "{\"event\":\"patched\",\"patch\":1,\"edit\":1,\"more\":false,\"functions\":[\"app::f\"],\"versioned\":[],\"notes\":[],\
              \"ms\":{\"rustc\":70.0,\"diff\":0.0,\"resolve\":0.0,\"write\":0.0,\"apply\":0.0,\"total\":80.25},\
              \"v\":1,\"at_ms\":1234}\n"
         );

@@ -7,7 +7,8 @@
 use livepatch_build::session::{CodeAt, CrateObjects};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::{
-    BuildId, Generation, Hello, ModuleKey, ModuleList, Patch, Redirected, SlotSet, WireAddress, WireRange,
+    BuildId, Generation, Hello, ModuleKey, ModuleList, Patch, Redirected, Shim, SlotSet, WireAddress,
+    WireRange,
 };
 use std::time::Duration;
 
@@ -106,12 +107,14 @@ pub trait Patcher: Send {
     /// A process has called. Returns warnings.
     fn attach(&mut self, hello: &Hello) -> Result<Vec<String>, String>;
 
-    /// A process has called that earlier sessions may have patched: these functions were redirected. Where
-    /// slots must point for it to be at the base build, which it is taken to be at from now on; and warnings.
+    /// A process has called that earlier sessions may have patched: these functions were redirected, these
+    /// shims left. Where slots must point for it to be at the base build, which it is taken to be at from now
+    /// on; and warnings.
     fn adopt(
         &mut self,
         hello: &Hello,
         redirected: &[Redirected],
+        shims: &[Shim],
     ) -> Result<(Vec<SlotSet>, Vec<String>), String>;
 
     /// A process is gone.
@@ -126,6 +129,16 @@ pub trait Patcher: Send {
         ask: &mut dyn Ask,
         force: bool,
     ) -> Result<Verdict, String>;
+
+    /// The same for one crate while its dependents are still being compiled; none where that must go live
+    /// together with them, or cannot at all. What has gone live stays a part of the edit until
+    /// [`Patcher::begin`] has found the rest.
+    fn begin_first(
+        &mut self,
+        krate: &CrateObjects,
+        pid: u32,
+        ask: &mut dyn Ask,
+    ) -> Result<Option<Change>, String>;
 
     /// The same for what libraries lack that were loaded since, or that a rollback took back too far; with
     /// warnings. With `force`, there are no values in them whose types could have changed.

@@ -93,7 +93,7 @@ impl Reporter {
         let colour = match kind {
             "crashed" => "\x1b[1;31m",
             "warning" | "rejected" | "restarted" => "\x1b[1;33m",
-            "note" | "unchanged" => "\x1b[1;36m",
+            "note" | "unchanged" | "complete" => "\x1b[1;36m",
             _ => "\x1b[1;32m",
         };
         format!("{colour}{kind:>12}\x1b[0m {text}\n")
@@ -114,18 +114,24 @@ impl Reporter {
                 ("detached", format!("process {pid} goes on by itself, with patch {patch}"))
             }
             Event::Ready { pid } => ("ready", format!("process {pid}: saved edits go live")),
-            Event::Patched { patch, functions, versioned, notes, ms } => {
+            Event::Patched { patch, functions, versioned, notes, ms, more, .. } => {
                 let mut text = format!("{} ({})", functions_text(*patch, functions), steps_text(ms));
                 for function in versioned {
                     let _ = write!(text, "\n{:>12} old values keep the old {function}", "");
+                }
+                if *more {
+                    let _ = write!(text, "\n{:>12} its dependents are still being compiled", "");
                 }
                 ("patched", text + &notes_text(notes))
             }
             Event::Joined { libraries, functions, patch } => {
                 ("joined", format!("{}: {}", libraries.join(", "), functions_text(*patch, functions)))
             }
-            Event::Unchanged { notes } => {
+            Event::Unchanged { edit: None, notes } => {
                 ("unchanged", format!("the edit changes nothing that runs{}", notes_text(notes)))
+            }
+            Event::Unchanged { edit: Some(patch), notes } => {
+                ("complete", format!("#{patch}: its dependents stay as they are{}", notes_text(notes)))
             }
             Event::Rejected { reason, .. } => {
                 ("rejected", format!("{reason}; the program goes on as it was"))
@@ -226,6 +232,8 @@ mod tests {
     fn one_line_for_a_patch() {
         let event = Event::Patched {
             patch: 3,
+            edit: 3,
+            more: false,
             functions: ["a", "b", "c", "d", "e"].map(String::from).to_vec(),
             versioned: vec![],
             notes: vec!["the live value of N is kept".into()],

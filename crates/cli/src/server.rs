@@ -2,7 +2,8 @@
 //!
 //! Threads wait (for files, processes, compilers, requests, signals) and send messages; only this
 //! loop changes anything. `lifecycle` starts and ends the program, `edits` goes from a changed
-//! file to a rebuild, `patching` from a rebuild to the processes, `libraries` looks after what they load
+//! file to a rebuild, `patching` from a rebuild to the processes, `parts` has one crate's go ahead of its
+//! dependents, `libraries` looks after what they load
 //! later, `crashes` tells how it went wrong, `attached` deals with a program that somebody else has started,
 //! `requests` serves people.
 
@@ -11,6 +12,7 @@ mod crashes;
 mod edits;
 mod libraries;
 mod lifecycle;
+mod parts;
 mod patching;
 mod requests;
 
@@ -31,7 +33,7 @@ use crate::project::Project;
 use crate::report::Reporter;
 use crate::signals::{self, Received};
 use crate::watch::Watcher;
-use livepatch_build::rebuild::{RebuildError, Rebuilder, Rebuilt};
+use livepatch_build::rebuild::{FirstPart, RebuildError, Rebuilder, Rebuilt};
 use livepatch_proto::Token;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,8 @@ enum Message {
     Cargo(Result<Box<Built>, Failure>),
     /// The base build was read.
     Opened(u32, Result<Box<dyn Patcher>, String>),
+    /// The edited crate's objects are out; its dependents are still being compiled.
+    FirstPart(u32, FirstPart),
     /// A thin rebuild has ended.
     Rebuilt(u32, Box<Rebuilder>, Result<Rebuilt, RebuildError>),
     /// From the processes.
@@ -260,6 +264,7 @@ impl Server {
             Message::CargoRuns(handle) => self.cargo_runs(handle),
             Message::Cargo(result) => return self.cargo_ended(result),
             Message::Opened(start, result) => self.opened(start, result),
+            Message::FirstPart(start, part) => self.first_part(start, &part),
             Message::Rebuilt(start, rebuilder, result) => self.rebuilt(start, *rebuilder, result),
             Message::News(news) => self.news(news),
             Message::CheckGone(pid) => self.check_gone(pid),

@@ -25,7 +25,7 @@ mod variables;
 mod walk;
 
 pub use difference::{difference, is_renaming};
-pub use text::{FieldText, LayoutText, TypeText, VariantText, describe};
+pub use text::{FieldText, LayoutText, TypeText, VariantText, describe, describe_several};
 
 use crate::ObjectError;
 use crate::address::SectionOffset;
@@ -129,6 +129,7 @@ struct VtableFacts {
     offset: SectionOffset,
     size: u64,
     concrete: Option<TypeId>,
+    of: Option<Trait>,
     slots: [u32; 2],
 }
 
@@ -330,6 +331,15 @@ pub struct VtableSlot {
     pub referent: Referent,
 }
 
+/// A trait, whatever its generic arguments are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Trait {
+    /// `app::Shape`
+    pub path: PathId,
+    /// The crate that declares it: `app`.
+    pub declared_in: PathId,
+}
+
 /// A vtable that is in the object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Vtable<'l> {
@@ -343,6 +353,8 @@ pub struct Vtable<'l> {
     pub size: u64,
     /// The type that implements the trait.
     pub concrete: Option<TypeId>,
+    /// The trait that it is for; none where a type is made an object of auto traits only.
+    pub of: Option<Trait>,
     /// Its addresses, ascending by offset.
     pub slots: &'l [VtableSlot],
 }
@@ -357,6 +369,19 @@ pub struct Closure {
     pub environment: TypeId,
     /// Its body's symbol; none when this object has no code of it.
     pub symbol: Option<SymbolId>,
+}
+
+/// Edges turned round.
+struct OuterTypes {
+    /// By type: where those that lead to it begin.
+    starts: Vec<u32>,
+    outer: Vec<u32>,
+}
+
+impl OuterTypes {
+    fn of(&self, index: usize) -> &[u32] {
+        &self.outer[self.starts[index] as usize..self.starts[index + 1] as usize]
+    }
 }
 
 impl Layouts {
@@ -393,6 +418,57 @@ impl Layouts {
         Some(Type { all: self, facts: &self.types[index] })
     }
 
+    /// The environments that the object describes, and those whose bodies it has: what the variables of a body
+    /// are is said without the environment around them.
+    pub fn environments(&self) -> impl Iterator<Item = TypeId> {
+        self.closures.iter().map(|(_, closure)| closure.environment)
+    }
+
+    /// All types that lead to one of these: by having it inside, behind a pointer, or as a generic argument; those
+    /// themselves included. An object describes all that its types lead to, so what other objects say adds
+    /// nothing.
+    pub fn that_reach(&self, wanted: impl IntoIterator<Item = TypeId>) -> Vec<TypeId> {
+        let index = |id| self.types.binary_search_by_key(&id, |facts| facts.id).ok();
+        let mut queue: Vec<usize> = wanted.into_iter().filter_map(index).collect();
+        if queue.is_empty() {
+            return Vec::new();
+        }
+        let outer = self.outer_types();
+        let mut found = vec![false; self.types.len()];
+        queue.iter().for_each(|&index| found[index] = true);
+        while let Some(index) = queue.pop() {
+            for &outer in outer.of(index) {
+                if !std::mem::replace(&mut found[outer as usize], true) {
+                    queue.push(outer as usize);
+                }
+            }
+        }
+        let reaching = self.types.iter().zip(found).filter(|(_, found)| *found);
+        reaching.map(|(facts, _)| facts.id).collect()
+    }
+
+    /// For each type, those that have an edge to it.
+    fn outer_types(&self) -> OuterTypes {
+        let edges = |facts: &TypeFacts| &self.edges[facts.edges[0] as usize..facts.edges[3] as usize];
+        let mut starts = vec![0_u32; self.types.len() + 1];
+        for &inner in &self.edges {
+            starts[inner as usize + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let mut outer = vec![0; self.edges.len()];
+        for (index, facts) in (0_u32..).zip(&self.types) {
+            for &inner in edges(facts) {
+                let at = &mut next[inner as usize];
+                outer[*at as usize] = index;
+                *at += 1;
+            }
+        }
+        OuterTypes { starts, outer }
+    }
+
     /// All functions that have code in the object, ascending by symbol.
     pub fn functions(&self) -> impl Iterator<Item = Function<'_>> {
         self.functions.iter().map(|facts| Function { all: self, facts })
@@ -417,6 +493,7 @@ impl Layouts {
             offset: facts.offset,
             size: facts.size,
             concrete: facts.concrete,
+            of: facts.of,
             slots: &self.slots[facts.slots[0] as usize..facts.slots[1] as usize],
         })
     }

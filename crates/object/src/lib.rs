@@ -14,6 +14,7 @@
 //! | [`tls`] | how does this thread-local access become one with a constant offset? |
 //! | [`host`] | what does the running image define, and where? |
 //! | [`archive`] | which member of an archive defines this symbol? |
+//! | [`indirect`] | does this code call what is in a pointer? |
 //! | [`entry`] | how is this function’s entry redirected while threads run it? |
 
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod compare;
 pub mod entry;
 mod error;
 pub mod host;
+pub mod indirect;
 pub mod layout;
 pub mod relocatable;
 pub mod relocation;

@@ -34,7 +34,7 @@ pub use message::{ApplyError, FromProcess, LogLevel, ToProcess};
 pub use module::{Generation, LoadedModule, ModuleKey, ModuleList, ModuleTls};
 pub use patch::{
     ByteWrite, ExpectedBytes, Image, ImageSource, IslandPage, JumpSet, MemoryWrite, Patch, Redirect,
-    Redirected, SlotSet, Stage, Times, TlsInit, Trap, TrapTarget, WordStore,
+    Redirected, Shim, SlotSet, Stage, Times, TlsInit, Trap, TrapTarget, WordStore,
 };
 
 /// The protocol this crate speaks. Raised whenever the layout of any message changes.

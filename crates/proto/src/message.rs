@@ -4,7 +4,7 @@ use crate::codec::wire_enum;
 use crate::frame::Message;
 use crate::{
     BuildId, Crash, Generation, Hello, ImageSource, LibraryPatch, ModuleKey, ModuleList, Patch, Redirected,
-    SlotSet, Times, WireAddress, WireRange,
+    Shim, SlotSet, Times, WireAddress, WireRange,
 };
 
 wire_enum! {
@@ -142,6 +142,8 @@ wire_enum! {
         11 => Redirections {
             /// The functions, in the order in which they were redirected.
             functions: Vec<Redirected>,
+            /// The shims, in the order in which they came.
+            shims: Vec<Shim>,
         },
         /// Answers [`ToProcess::LoadLibrary`]; so does [`FromProcess::Failed`].
         12 => LibraryLoaded {

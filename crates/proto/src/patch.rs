@@ -38,6 +38,9 @@ wire_struct! {
         pub slots: Vec<SlotSet>,
         /// Functions whose entries are changed, each for the first time.
         pub redirects: Vec<Redirect>,
+        /// What stays at entries when the patch is taken back. Nothing is done about it, but that later
+        /// servers are told.
+        pub shims: Vec<Shim>,
     }
 }
 
@@ -57,6 +60,7 @@ impl Patch {
             settle: Vec::new(),
             slots: Vec::new(),
             redirects: Vec::new(),
+            shims: Vec::new(),
         }
     }
 }
@@ -240,6 +244,21 @@ wire_struct! {
         pub original: WireAddress,
         /// As in [`Redirect::jump`].
         pub jump: Option<JumpSet>,
+    }
+}
+
+wire_struct! {
+    /// Code that callers of a function pass through for ever: it serves futures that a patch has moved, and
+    /// goes on through a slot for all others.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Shim {
+        /// As in [`Redirect::entry`].
+        pub entry: WireAddress,
+        /// Run-time address of the slot through which it goes on; to the body that callers had before, when
+        /// the patch is taken back.
+        pub slot: WireAddress,
+        /// Where callers arrive when the patch is taken back, instead of where they arrived before.
+        pub kept: WireAddress,
     }
 }
 

@@ -6,7 +6,7 @@ use livepatch_proto::{
     ApplyError, Arch, BuildId, ByteWrite, Crash, DecodeError, ExpectedBytes, FromProcess, Generation, Hello,
     Image, ImageSource, IslandPage, Jump, JumpSet, LibraryPatch, LoadedModule, LogLevel, MAGIC, MemoryWrite,
     ModuleAddress, ModuleKey, ModuleList, ModuleTls, Origin, Os, PROTOCOL, Patch, Redirect, Redirected,
-    Redirection, SlotSet, Stage, Times, TlsInit, TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire,
+    Redirection, Shim, SlotSet, Stage, Times, TlsInit, TlsReserve, ToProcess, Token, Trap, TrapTarget, Wire,
     WireAddress, WireRange, WordStore,
 };
 use proptest::collection::vec;
@@ -116,6 +116,10 @@ fn redirected() -> impl Strategy<Value = Redirected> {
         .prop_map(|(entry, slot, original, jump)| Redirected { entry, slot, original, jump })
 }
 
+fn shim() -> impl Strategy<Value = Shim> {
+    (address(), address(), address()).prop_map(|(entry, slot, kept)| Shim { entry, slot, kept })
+}
+
 fn trap() -> impl Strategy<Value = Trap> {
     let target = prop_oneof![
         address().prop_map(|address| TrapTarget::Address { address }),
@@ -135,7 +139,7 @@ fn patch() -> impl Strategy<Value = Patch> {
     let loaded = (vec(module_key(), 0..3), vec(image(), 0..3));
     let head = (any::<u32>(), any::<u32>(), bytes().prop_map(BuildId), loaded);
     let islands = (vec(page, 0..3), vec(write, 0..3), vec(trap(), 0..3));
-    let rest = (vec(init, 0..3), slots(), slots(), vec(redirect(), 0..3));
+    let rest = (vec(init, 0..3), slots(), slots(), vec(redirect(), 0..3), vec(shim(), 0..3));
     (head, islands, rest).prop_map(|(head, islands, rest)| Patch {
         number: head.0,
         predecessor: head.1,
@@ -149,6 +153,7 @@ fn patch() -> impl Strategy<Value = Patch> {
         settle: rest.1,
         slots: rest.2,
         redirects: rest.3,
+        shims: rest.4,
     })
 }
 
@@ -258,7 +263,8 @@ fn from_process() -> impl Strategy<Value = FromProcess> {
             .prop_map(|(list, free_ranges)| FromProcess::Modules { list, free_ranges }),
         any::<u32>().prop_map(|ticket| FromProcess::Loaded { ticket }),
         crash().prop_map(|crash| FromProcess::Crashed { crash }),
-        vec(redirected(), 0..5).prop_map(|functions| FromProcess::Redirections { functions }),
+        (vec(redirected(), 0..5), vec(shim(), 0..5))
+            .prop_map(|(functions, shims)| FromProcess::Redirections { functions, shims }),
         (any::<u64>(), address(), address(), ranges()).prop_map(|(bias, start, end, free_ranges)| {
             FromProcess::LibraryLoaded { bias, range: WireRange { start, end }, free_ranges }
         }),

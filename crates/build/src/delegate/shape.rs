@@ -1,8 +1,9 @@
 //! Where everything is in a future of before and in its new version.
 
+use super::texts::Texts;
 use crate::gate::Relaid;
 use crate::live::Entity;
-use livepatch_object::layout::{FieldText, LayoutText, Layouts, TypeId, TypeKind, describe};
+use livepatch_object::layout::{FieldText, LayoutText, Layouts, TypeId, TypeKind};
 use rustc_hash::FxHashSet;
 
 /// The mark of the first shim at an entry; each further one has the value below, and the hundredth
@@ -57,30 +58,28 @@ impl Shape {
     /// None when a future of before cannot become one of the new version. `earlier` shims are at its entry.
     pub(super) fn of(
         future: &Relaid<'_>,
+        texts: &Texts,
         old_poll: &Entity,
         new_poll: &Entity,
         changed: &FxHashSet<TypeId>,
         earlier: usize,
     ) -> Option<Self> {
-        let (old_image, new_image) = (&future.old.image, &future.new.image);
-        let text = describe(old_image, future.id)?;
-        if !text.name.contains("{async_") {
+        let (before, after) = (texts.get(future.old, future.id)?, texts.get(future.new, future.id)?);
+        if !before.whole.name.contains("{async_") {
             return None;
         }
-        let old = one(text.layouts)?;
-        let new = one(describe(new_image, future.id)?.layouts)?;
+        let (old, new) = (one(&before.whole.layouts)?, one(&after.whole.layouts)?);
         let result_in_memory = result_in_memory(old_poll, new_poll, changed)?;
-        let unresumed = TypeId::of(&format!("{}::Unresumed", text.name));
-        let from = one(describe(old_image, unresumed)?.layouts)?.fields;
-        let to = one(describe(new_image, unresumed)?.layouts)?.fields;
-        let moves = moves(&from, &to, future.old.layouts()?, changed)?;
-        let (old_place, new_place) = (environment(&old)?, environment(&new)?);
-        let returned = state(&old, "Returned")?;
+        let from = &one(&before.unresumed.as_ref()?.layouts)?.fields;
+        let to = &one(&after.unresumed.as_ref()?.layouts)?.fields;
+        let moves = moves(from, to, future.old.layouts()?, changed)?;
+        let (old_place, new_place) = (environment(old)?, environment(new)?);
+        let returned = state(old, "Returned")?;
         let possible = new.align <= MALLOC_ALIGN
             && old_place.size > 8
-            && state(&new, "Returned")? == returned
-            && state(&old, "Unresumed")? == 0
-            && state(&new, "Unresumed")? == 0
+            && state(new, "Returned")? == returned
+            && state(old, "Unresumed")? == 0
+            && state(new, "Unresumed")? == 0
             && old.variants.len() < MOST_STATES;
         possible.then_some(())?;
         let mark = FIRST_MARK - u8::try_from(earlier % MARKS).ok()?;
@@ -90,8 +89,11 @@ impl Shape {
     }
 }
 
-fn one(mut layouts: Vec<LayoutText>) -> Option<LayoutText> {
-    layouts.pop().filter(|_| layouts.is_empty())
+fn one(layouts: &[LayoutText]) -> Option<&LayoutText> {
+    match layouts {
+        [only] => Some(only),
+        _ => None,
+    }
 }
 
 fn environment(layout: &LayoutText) -> Option<Environment> {

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::live::Live;
-use crate::objects::Object;
+use crate::objects::{Mentioned, Object};
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::layout::{Function, TypeId};
 use livepatch_object::relocatable::{Place, Relocatable, Relocation, SectionId, SectionKind};
@@ -21,13 +21,16 @@ enum Handles {
 /// Versions every function that handles a value of one of the types, but not the boundary: functions that
 /// only their generic arguments tie to it and that code calls by name, none of which is versioned. Values
 /// are made behind it, so old callers that arrive in new code there bring none of before.
+///
+/// `handling` are those of the `newest` objects that have anything to do with the environments.
 pub(super) fn version(
     live: &Live,
+    handling: &[&Arc<Object>],
     newest: &[&Arc<Object>],
     types: &FxHashSet<TypeId>,
     findings: &mut Findings<'_>,
 ) {
-    let handlers = handlers(live, newest, types);
+    let handlers = handlers(live, handling, types);
     let candidates: FxHashSet<&str> =
         handlers.iter().filter(|(_, how)| **how == Handles::ByGenerics).map(|(name, _)| *name).collect();
     let callers = callers(newest, &candidates);
@@ -82,11 +85,9 @@ struct Callers<'o> {
 
 fn callers<'o>(newest: &[&'o Arc<Object>], wanted: &FxHashSet<&'o str>) -> FxHashMap<&'o str, Callers<'o>> {
     let mut found: FxHashMap<&str, Callers<'_>> = FxHashMap::default();
-    for object in newest {
+    let mentioned = Mentioned::of(wanted.iter().copied());
+    for object in newest.iter().filter(|object| object.mentions(&mentioned)) {
         let image = &object.image;
-        if !image.symbols().any(|(id, _)| wanted.contains(image.name(id))) {
-            continue;
-        }
         for user in object.definitions() {
             let Place::Section(section) = image.symbol(user).place else { continue };
             if image.section(section).kind != SectionKind::Text {
@@ -106,7 +107,7 @@ fn callers<'o>(newest: &[&'o Arc<Object>], wanted: &FxHashSet<&'o str>) -> FxHas
 }
 
 /// Whether a relocation is that of a call or jump: `E8`, `E9`, or `FF /2`, `FF /4` through the offset table.
-fn is_call(image: &Relocatable, section: SectionId, relocation: &Relocation) -> bool {
+pub(super) fn is_call(image: &Relocatable, section: SectionId, relocation: &Relocation) -> bool {
     let data = image.data(section);
     let before = |bytes: usize| {
         let at = usize::try_from(relocation.offset.0).ok()?.checked_sub(bytes)?;

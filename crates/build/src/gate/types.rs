@@ -1,6 +1,6 @@
 //! Types whose layout changed, and types that lead to one.
 
-use super::{Findings, Pair, Relaid};
+use super::{Described, Findings, Pair, Relaid};
 use crate::objects::Object;
 use livepatch_object::layout::{Layouts, Type, TypeId, TypeKind, describe, difference, is_renaming};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -10,8 +10,8 @@ use std::sync::Arc;
 const TOLD: usize = 3;
 
 /// Finds the types that changed by themselves: not only because something inside them did.
-pub(super) fn check<'l>(pairs: &[Pair<'l>], findings: &mut Findings<'l>) {
-    let changed = changed(pairs);
+pub(super) fn check<'l>(pairs: &[Pair<'l>], former: &[Described<'l>], findings: &mut Findings<'l>) {
+    let changed = changed(pairs, former);
     findings.changed = changed.keys().copied().collect();
     let coroutines = changed.values().filter(|change| change.new.kind() == TypeKind::Coroutine);
     findings.coroutines = coroutines
@@ -58,9 +58,9 @@ impl Changed<'_> {
 
 /// What objects of before say of types is compared with what their new versions say, and for types that a
 /// codegen unit did not use before, with what any object said.
-fn changed<'l>(pairs: &[Pair<'l>]) -> FxHashMap<TypeId, Changed<'l>> {
+fn changed<'l>(pairs: &[Pair<'l>], former: &[Described<'l>]) -> FxHashMap<TypeId, Changed<'l>> {
     let mut before: FxHashMap<TypeId, Vec<(Type<'l>, &'l Arc<Object>)>> = FxHashMap::default();
-    for Pair { old: (object, layouts), .. } in pairs {
+    for &(object, layouts) in pairs.iter().map(|pair| &pair.old).chain(former) {
         for ty in layouts.types() {
             before.entry(ty.id()).or_default().push((ty, object));
         }
@@ -86,27 +86,10 @@ fn changed<'l>(pairs: &[Pair<'l>]) -> FxHashMap<TypeId, Changed<'l>> {
 }
 
 /// All types that lead to one of some types: by having it inside, behind a pointer, or as an argument.
-pub(super) fn that_reach(
-    newest: &[&Arc<Object>],
-    pairs: &[Pair<'_>],
+pub(super) fn that_reach<'l>(
+    all: impl IntoIterator<Item = &'l Layouts>,
     wanted: &FxHashSet<TypeId>,
 ) -> FxHashSet<TypeId> {
-    let layouts = newest.iter().filter_map(|object| object.layouts());
-    let layouts: Vec<&Layouts> = layouts.chain(pairs.iter().map(|pair| pair.old.1)).collect();
-    let mut leads_to: FxHashMap<TypeId, Vec<TypeId>> = FxHashMap::default();
-    for ty in layouts.iter().flat_map(|layouts| layouts.types()) {
-        for inner in ty.reaches() {
-            leads_to.entry(inner).or_default().push(ty.id());
-        }
-    }
-    let mut found = wanted.clone();
-    let mut queue: Vec<TypeId> = wanted.iter().copied().collect();
-    while let Some(id) = queue.pop() {
-        for &outer in leads_to.get(&id).into_iter().flatten() {
-            if found.insert(outer) {
-                queue.push(outer);
-            }
-        }
-    }
-    found
+    let each = all.into_iter().flat_map(|layouts| layouts.that_reach(wanted.iter().copied()));
+    each.chain(wanted.iter().copied()).collect()
 }

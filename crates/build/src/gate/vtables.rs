@@ -1,22 +1,22 @@
 //! Vtables of before must have their methods where new code looks for them.
 
-use super::{Findings, Pair};
+use super::{Described, Findings, Pair};
 use crate::objects::Object;
 use livepatch_object::compare::Referent;
 use livepatch_object::demangle;
-use livepatch_object::layout::{Function, Layouts, PathId, TypeKind, Vtable, VtableSlot};
+use livepatch_object::layout::{Function, PathId, TypeKind, Vtable, VtableSlot};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Compares the methods of every vtable.
-pub(super) fn check(pairs: &[Pair<'_>], findings: &mut Findings<'_>) {
+pub(super) fn check(pairs: &[Pair<'_>], former: &[Described<'_>], findings: &mut Findings<'_>) {
     let mut before: FxHashMap<PathId, (Vtable<'_>, &Arc<Object>)> = FxHashMap::default();
-    for Pair { old: (object, layouts), .. } in pairs {
+    for &(object, layouts) in pairs.iter().map(|pair| &pair.old).chain(former) {
         layouts.vtables().for_each(|vtable| {
             before.entry(vtable.name).or_insert((vtable, object));
         });
     }
-    let old_functions = Functions::of(pairs.iter().map(|pair| pair.old));
+    let old_functions = Functions::of(pairs.iter().map(|pair| pair.old).chain(former.iter().copied()));
     let new_functions = Functions::of(pairs.iter().map(|pair| pair.new));
     for Pair { new: (object, layouts), .. } in pairs {
         for new in layouts.vtables() {
@@ -40,7 +40,7 @@ pub(super) fn check(pairs: &[Pair<'_>], findings: &mut Findings<'_>) {
 struct Functions<'l>(FxHashMap<&'l str, Function<'l>>);
 
 impl<'l> Functions<'l> {
-    fn of(objects: impl Iterator<Item = (&'l Arc<Object>, &'l Layouts)>) -> Self {
+    fn of(objects: impl Iterator<Item = Described<'l>>) -> Self {
         let functions = objects.flat_map(|(object, layouts)| {
             layouts.functions().map(|function| (object.image.name(function.symbol()), function))
         });

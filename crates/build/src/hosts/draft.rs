@@ -3,7 +3,8 @@
 use super::lookup::{Elsewhere, ForHost, Provider, Wanted};
 use super::{Host, HostId, Hosts, Loaded, ProcessLookup};
 use crate::diff::Diff;
-use crate::session::{self, Counters, CrateObjects, PatchError};
+use crate::resolve::ThreadLocalPlace;
+use crate::session::{self, Counters, CrateObjects, EditPart, PatchError};
 use livepatch_object::address::RuntimeAddress;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Changes {
     diffs: BTreeMap<HostId, Diff>,
     crates: Vec<CrateObjects>,
+    part: EditPart,
     /// Why new code would misunderstand old data: sentences without full stops.
     pub unsound: Vec<String>,
     /// Why the program must be restarted for this edit to be sound.
@@ -49,6 +51,7 @@ pub struct Draft {
     /// Hosts in which nothing that runs has changed.
     accepted: BTreeMap<HostId, Diff>,
     crates: Vec<CrateObjects>,
+    part: EditPart,
     joining: Vec<String>,
     /// Who needs something that the patch brings to whom.
     pub(super) needs: BTreeSet<(HostId, HostId)>,
@@ -120,6 +123,20 @@ impl Hosts {
         Ok(changes)
     }
 
+    /// What a rebuild changed in one crate whose dependents are still being compiled; none where it must go
+    /// live together with what changes in them, or nothing that runs has changed.
+    pub fn diff_first(&self, krate: &CrateObjects) -> Result<Option<Changes>, PatchError> {
+        let crates = vec![krate.clone()];
+        let mut changes = Changes { crates, part: EditPart::First, ..Changes::default() };
+        for (&id, host) in self.hosts.iter().filter(|(_, host)| host.units.contains(&krate.unit)) {
+            match host.session.diff_first(krate)?.filter(|_| !host.behind) {
+                Some(diff) => changes.diffs.insert(id, diff),
+                None => return Ok(None),
+            };
+        }
+        Ok(Some(changes).filter(|changes| !changes.is_empty()))
+    }
+
     /// Finds all that the patch must hold, and lays it out. The process is only asked for symbols.
     pub fn prepare(
         &mut self,
@@ -146,6 +163,7 @@ impl Hosts {
             parts: BTreeMap::new(),
             accepted: BTreeMap::new(),
             crates: changes.crates,
+            part: changes.part,
             joining: Vec::new(),
             needs: BTreeSet::new(),
         };
@@ -226,29 +244,29 @@ impl Hosts {
         for (id, part) in draft.parts {
             counters.tls_reserve_used = counters.tls_reserve_used.max(part.tls_reserve_used());
             if let Some(host) = self.hosts.get_mut(&id) {
-                host.session.commit(part);
+                host.session.commit(part, draft.part);
                 host.settle(draft.number);
             }
         }
         self.set_counters(counters);
-        self.accept_all(draft.accepted, draft.crates);
+        self.accept_all(draft.accepted, draft.crates, draft.part);
     }
 
     /// A rebuild changed nothing that runs: its objects are what is live from now on.
     pub fn accept(&mut self, changes: Changes) {
-        self.accept_all(changes.diffs, changes.crates);
+        self.accept_all(changes.diffs, changes.crates, changes.part);
     }
 
     /// The same for a patch that turned out to change nothing.
     pub fn accept_draft(&mut self, draft: Draft) {
-        self.accept_all(draft.accepted, draft.crates);
+        self.accept_all(draft.accepted, draft.crates, draft.part);
     }
 
-    fn accept_all(&mut self, diffs: BTreeMap<HostId, Diff>, crates: Vec<CrateObjects>) {
+    fn accept_all(&mut self, diffs: BTreeMap<HostId, Diff>, crates: Vec<CrateObjects>, part: EditPart) {
         let current = self.counters.current;
         for (id, diff) in diffs {
             if let Some(host) = self.hosts.get_mut(&id) {
-                host.session.accept(diff);
+                host.session.accept(diff, part);
                 host.settle(current);
             }
         }
@@ -293,5 +311,21 @@ impl Elsewhere for Others<'_> {
             }
         }
         None
+    }
+
+    fn find_thread_local(&mut self, name: &str) -> Option<ThreadLocalPlace> {
+        let hosts =
+            || self.hosts.iter().filter_map(|(id, host)| Some((*id, host, self.loaded.hosts.get(id)?)));
+        let there = hosts().find_map(|(_, host, process)| {
+            Provider { host, process, brings: BTreeMap::new() }.thread_local(name)
+        });
+        if there.is_some() {
+            return there;
+        }
+        let (host, entity) =
+            hosts().find_map(|(id, host, _)| Some((id, host.session.newest(name, self.diffs.get(&id))?)))?;
+        self.wanted.push(Wanted { host, entity });
+        // It will be in the reserve, wherever that is: the patch is linked when that is known.
+        Some(ThreadLocalPlace::At(0))
     }
 }

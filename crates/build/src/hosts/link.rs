@@ -3,6 +3,7 @@
 use super::lookup::{Elsewhere, ForHost, Provider};
 use super::{Draft, HostId, Hosts, Loaded, ProcessLookup};
 use crate::process::Process;
+use crate::resolve::ThreadLocalPlace;
 use crate::session::{self, PatchError};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::{Patch, SlotSet};
@@ -71,6 +72,7 @@ fn merge(patch: &mut Patch, part: Patch) {
     patch.tls.extend(part.tls);
     patch.slots.extend(part.slots);
     patch.redirects.extend(part.redirects);
+    patch.shims.extend(part.shims);
 }
 
 /// Where slots lead meanwhile: if any host's settle, those of all that are new do.
@@ -102,10 +104,20 @@ struct Linking<'l> {
 
 impl Elsewhere for Linking<'_> {
     fn find(&mut self, name: &str) -> Option<RuntimeAddress> {
-        self.after.hosts.iter().find_map(|(id, process): (&HostId, &Process)| {
+        self.providers().find_map(|provider| provider.address(name))
+    }
+
+    fn find_thread_local(&mut self, name: &str) -> Option<ThreadLocalPlace> {
+        self.providers().find_map(|provider| provider.thread_local(name))
+    }
+}
+
+impl Linking<'_> {
+    fn providers(&self) -> impl Iterator<Item = Provider<'_>> {
+        self.after.hosts.iter().filter_map(|(id, process): (&HostId, &Process)| {
             let host = self.hosts.hosts.get(id)?;
             let brings = self.draft.parts.get(id).map_or_else(BTreeMap::new, session::Draft::brings);
-            Provider { host, process, brings }.address(name)
+            Some(Provider { host, process, brings })
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Names that a host does not have itself: the process's libraries, and what patches brought to other hosts.
 
 use super::{Host, HostId};
-use crate::live::{Entity, Location, Name};
+use crate::live::{Entity, Location, Module, Name};
 use crate::process::Process;
-use crate::resolve::{Lookup, LookupError};
+use crate::resolve::{Lookup, LookupError, ThreadLocalPlace};
 use livepatch_object::address::RuntimeAddress;
+use livepatch_object::relocatable::{Binding, SymbolKind};
 use livepatch_proto::ModuleKey;
 use std::collections::BTreeMap;
 
@@ -30,6 +31,9 @@ pub(super) struct Wanted {
 pub(super) trait Elsewhere {
     /// Where another host has it.
     fn find(&mut self, name: &str) -> Option<RuntimeAddress>;
+
+    /// Where another host has a thread-local of that name.
+    fn find_thread_local(&mut self, name: &str) -> Option<ThreadLocalPlace>;
 }
 
 /// Looks names up for one host.
@@ -54,6 +58,10 @@ impl Lookup for ForHost<'_> {
         }
         Ok(found)
     }
+
+    fn thread_local(&mut self, name: &str) -> Option<ThreadLocalPlace> {
+        self.elsewhere.find_thread_local(name)
+    }
 }
 
 /// Where a host is that other hosts look for names in: one that was linked already shows what it brings.
@@ -66,8 +74,26 @@ pub(super) struct Provider<'l> {
 
 impl Provider<'_> {
     pub(super) fn address(&self, name: &str) -> Option<RuntimeAddress> {
+        self.process.address(self.brought(name)?)
+    }
+
+    /// Where the host itself has a thread-local, or a patch brought one to it.
+    pub(super) fn thread_local(&self, name: &str) -> Option<ThreadLocalPlace> {
+        if let Some(Location { module: Module::TlsReserve, position }) = self.brought(name) {
+            return self.process.reserve_tp_offset(position).map(ThreadLocalPlace::At);
+        }
+        let mut own = self.host.session.host().definitions(name);
+        let own =
+            own.find(|symbol| symbol.kind == SymbolKind::ThreadLocal && symbol.binding != Binding::Local)?;
+        let offset = own.address.0;
+        match self.process.host_tp_offset(offset) {
+            Some(offset) => Some(ThreadLocalPlace::At(offset)),
+            None => Some(ThreadLocalPlace::In { module: self.process.tls_module()?, offset }),
+        }
+    }
+
+    fn brought(&self, name: &str) -> Option<Location> {
         let known = Name { symbol: name.into(), scope: None };
-        let location = self.brings.get(name).copied().or_else(|| self.host.session.brought(&known))?;
-        self.process.address(location)
+        self.brings.get(name).copied().or_else(|| self.host.session.brought(&known))
     }
 }

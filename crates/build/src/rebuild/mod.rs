@@ -23,6 +23,7 @@ use std::time::Duration;
 pub use diagnostic::Diagnostic;
 pub use plan::Plan;
 pub use rustc::Cancel;
+pub use schedule::FirstPart;
 
 /// The captured crates of a running program, and what rebuilds have made of them so far.
 #[derive(Debug)]

@@ -2,19 +2,44 @@
 
 use super::artifacts::{Artifacts, Objects};
 use super::rustc::{self, Cancel, Places, io_error};
-use super::{Diagnostic, Options, RebuildError, Rebuilder, Rebuilt, latest_session};
+use super::{Diagnostic, Options, RebuildError, Rebuilder, Rebuilt, State, latest_session};
 use crate::capture::dep_info;
 use crate::capture::objects::beside_session;
 use crate::session::CrateObjects;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a compiler's thread reports.
 enum Report {
     Library(usize, PathBuf),
     Ended(usize, Result<Vec<Diagnostic>, RebuildError>),
+}
+
+/// The only crate that was edited, while crates that depend on it are still being compiled.
+#[derive(Debug)]
+pub struct FirstPart {
+    /// Its objects. What becomes of them is known when the rebuild has ended: when that fails, they count for
+    /// nothing, and the files may go.
+    pub krate: CrateObjects,
+    /// From the start of its rustc to its objects.
+    pub rustc: Duration,
+}
+
+/// The outputs of a crate.
+struct Outputs {
+    session: PathBuf,
+    objects: Objects,
+}
+
+/// What all the compilers of a rebuild left.
+struct Compiled {
+    /// The new library of each crate that has one.
+    libraries: Vec<Option<PathBuf>>,
+    warnings: Vec<Diagnostic>,
+    /// Of the crate that was told of before the end.
+    first: Option<(usize, Outputs)>,
 }
 
 /// How far a crate of the rebuild is.
@@ -36,35 +61,65 @@ impl Rebuilder {
         options: Options,
         cancel: &Cancel,
     ) -> Result<Rebuilt, RebuildError> {
+        self.rebuild_in_parts(units, options, cancel, |_| {})
+    }
+
+    /// The same. When it is only one crate that was edited and others depend on it, `first` is called as soon
+    /// as its objects are there.
+    pub fn rebuild_in_parts(
+        &mut self,
+        units: &BTreeSet<usize>,
+        options: Options,
+        cancel: &Cancel,
+        first: impl Fn(FirstPart),
+    ) -> Result<Rebuilt, RebuildError> {
         let started = Instant::now();
         let out = self
             .artifacts
             .begin()
             .map_err(|source| io_error("cannot make a folder for the build", source))?;
         let order = self.with_dependents(units);
-        let result = self.compile_all(&order, &out, options, cancel).and_then(|(libraries, warnings)| {
+        let edited = units.first().copied().filter(|_| units.len() == 1);
+        let objects_are_out = |index| -> std::io::Result<Option<Outputs>> {
+            if edited != Some(index) {
+                return Ok(None);
+            }
+            let outputs = self.outputs(index)?;
+            let krate = self.units[index].objects_of(&outputs.objects);
+            first(FirstPart { krate, rustc: started.elapsed() });
+            Ok(Some(outputs))
+        };
+        let result = self.compile_all(&order, &out, options, cancel, objects_are_out).and_then(|compiled| {
             let rustc = started.elapsed();
+            let Compiled { libraries, warnings, first } = compiled;
             let crates = self
-                .accept(&order, &out, libraries)
+                .accept(&order, &out, libraries, first)
                 .map_err(|source| io_error("cannot keep what rustc made", source))?;
             Ok(Rebuilt { crates, rustc, warnings })
         });
-        Artifacts::discard(vec![out]);
+        let mut discarded = vec![out];
+        if result.is_err() {
+            // What was told of counts for nothing.
+            discarded.extend(edited.map(|index| self.artifacts.objects(&self.units[index])));
+        }
+        Artifacts::discard(discarded);
         result
     }
 
-    /// Compiles; returns the new library of each crate that has one, and the warnings.
+    /// Compiles. `objects_are_out` is called for each crate, while others are still to come.
     fn compile_all(
         &self,
         order: &[usize],
         out: &Path,
         options: Options,
         cancel: &Cancel,
-    ) -> Result<(Vec<Option<PathBuf>>, Vec<Diagnostic>), RebuildError> {
+        objects_are_out: impl Fn(usize) -> std::io::Result<Option<Outputs>>,
+    ) -> Result<Compiled, RebuildError> {
         let mut progress = vec![Progress::Settled; self.units.len()];
         order.iter().for_each(|&index| progress[index] = Progress::Waiting);
         let mut libraries: Vec<Option<PathBuf>> = vec![None; self.units.len()];
         let mut warnings = Vec::new();
+        let mut first = None;
         let mut failure = None;
         let limit = std::thread::available_parallelism().map_or(2, usize::from);
         let search = [out.join("stub"), self.artifacts.libraries()];
@@ -103,6 +158,15 @@ impl Rebuilder {
                     Report::Ended(index, result) => {
                         running -= 1;
                         progress[index] = Progress::Settled;
+                        let more_to_come = progress.iter().any(|it| *it != Progress::Settled);
+                        let result = result.and_then(|warnings| {
+                            if more_to_come && failure.is_none() {
+                                let outputs = objects_are_out(index)
+                                    .map_err(|source| io_error("cannot keep what rustc made", source))?;
+                                first = first.take().or(outputs.map(|outputs| (index, outputs)));
+                            }
+                            Ok(warnings)
+                        });
                         match result {
                             Ok(more) => warnings.extend(more),
                             Err(error) if failure.is_none() => {
@@ -116,7 +180,7 @@ impl Rebuilder {
                 }
             }
         });
-        failure.map_or(Ok((libraries, warnings)), Err)
+        failure.map_or(Ok(Compiled { libraries, warnings, first }), Err)
     }
 
     fn can_start(&self, index: usize, progress: &[Progress]) -> bool {
@@ -137,18 +201,29 @@ impl Rebuilder {
         .collect()
     }
 
+    /// Keeps what rustc's latest session of a crate left.
+    fn outputs(&self, index: usize) -> std::io::Result<Outputs> {
+        let state = &self.units[index];
+        let session = latest_session(self.artifacts.folders(), &state.unit)?;
+        let objects = state.objects.next(&session, &self.artifacts.objects(state))?;
+        Ok(Outputs { session, objects })
+    }
+
     /// Makes what was compiled the state that the next rebuild starts from.
     fn accept(
         &mut self,
         order: &[usize],
         out: &Path,
         libraries: Vec<Option<PathBuf>>,
+        mut first: Option<(usize, Outputs)>,
     ) -> std::io::Result<Vec<CrateObjects>> {
         let mut next = Vec::with_capacity(order.len());
         for &index in order {
             let state = &self.units[index];
-            let session = latest_session(self.artifacts.folders(), &state.unit)?;
-            let objects = state.objects.next(&session, &self.artifacts.objects(state))?;
+            let Outputs { session, objects } = match first.take_if(|(known, _)| *known == index) {
+                Some((_, outputs)) => outputs,
+                None => self.outputs(index)?,
+            };
             let dep_info = out.join(format!("{}.d", state.unit.record.file_stem()));
             let sources = dep_info::read(&dep_info, state.unit.record.cwd.as_path())?;
             next.push((index, session, objects, sources));
@@ -165,11 +240,7 @@ impl Rebuilder {
         let mut crates = Vec::with_capacity(next.len());
         for (index, session, objects, sources) in next {
             let state = &mut self.units[index];
-            crates.push(CrateObjects {
-                unit: state.unit.id.clone(),
-                crate_name: state.unit.record.crate_name.clone(),
-                objects: objects.paths(),
-            });
+            crates.push(state.objects_of(&objects));
             let old: Objects = std::mem::replace(&mut state.objects, objects.clone());
             replaced.push((old, objects));
             state.unit.sources = sources;
@@ -179,5 +250,15 @@ impl Rebuilder {
         }
         self.artifacts.supersede(replaced);
         Ok(crates)
+    }
+}
+
+impl State {
+    fn objects_of(&self, objects: &Objects) -> CrateObjects {
+        CrateObjects {
+            unit: self.unit.id.clone(),
+            crate_name: self.unit.record.crate_name.clone(),
+            objects: objects.paths(),
+        }
     }
 }

@@ -36,8 +36,19 @@ pub enum Target {
     Absolute(i64),
     /// A thread-local of the host: offset in its TLS segment.
     HostTls(u64),
+    /// A thread-local of another host: index into [`Closure::other_tls`].
+    OtherTls(usize),
     /// A thread-local in the agent's reserve.
     ReserveTls(u64),
+}
+
+/// A thread-local of another host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OtherTls {
+    /// Its name.
+    pub name: String,
+    /// Whether only `__tls_get_addr` finds it.
+    pub dynamic: bool,
 }
 
 /// The body that callers of a function get.
@@ -75,6 +86,8 @@ pub struct Closure {
     pub sections: FxHashMap<(ObjectKey, SectionId), PartId>,
     /// Dynamic symbols that the process has.
     pub process_names: Vec<String>,
+    /// Thread-locals that other hosts have.
+    pub other_tls: Vec<OtherTls>,
     /// Functions to redirect.
     pub redirected: Vec<Redirected>,
     /// Names that go live with this patch.
@@ -85,7 +98,7 @@ pub struct Closure {
     pub thread_locals: Vec<(PartId, u64)>,
     /// Bytes of the thread-local reserve that are in use afterwards.
     pub tls_reserve_used: u64,
-    /// Whether only `__tls_get_addr` finds the host's thread-locals.
+    /// Whether the host's code calls `__tls_get_addr` for thread-locals.
     pub dynamic_tls: bool,
     /// The instruction set of the host.
     pub architecture: Architecture,
@@ -94,6 +107,11 @@ pub struct Closure {
 impl Closure {
     /// Whether a target is a thread-local that only `__tls_get_addr` finds.
     pub fn is_dynamic(&self, target: Target) -> bool {
-        self.dynamic_tls && matches!(target, Target::HostTls(_))
+        let by_number = match target {
+            Target::HostTls(_) => true,
+            Target::OtherTls(index) => self.other_tls.get(index).is_some_and(|other| other.dynamic),
+            _ => false,
+        };
+        self.dynamic_tls && by_number
     }
 }

@@ -8,6 +8,26 @@ use thiserror::Error;
 pub trait Lookup {
     /// The address of each name; none where the process does not have it.
     fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<RuntimeAddress>>, LookupError>;
+
+    /// Where a thread-local is that another host has; none where no other has it.
+    fn thread_local(&mut self, name: &str) -> Option<ThreadLocalPlace> {
+        let _ = name;
+        None
+    }
+}
+
+/// Where a thread-local of another host is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ThreadLocalPlace {
+    /// So many bytes from the thread pointer, in every thread.
+    At(i64),
+    /// In the block that `__tls_get_addr` knows by a number, so many bytes from its start.
+    In {
+        /// The number.
+        module: u64,
+        /// The offset.
+        offset: u64,
+    },
 }
 
 /// The process could not be asked.
@@ -36,6 +56,14 @@ pub enum ResolveError {
         name: String,
         /// Why not.
         why: &'static str,
+    },
+    /// A thread-local of a library that is no host.
+    #[error("the thread-local `{name}`, needed by `{needed_by}`, is of a library that is not patched")]
+    OtherThreadLocal {
+        /// The name, demangled.
+        name: String,
+        /// Who needs it, demangled.
+        needed_by: String,
     },
     /// A function whose old callers hold futures that were moved, by a patch that was taken back.
     #[error("old code holds futures of `{name}` that were begun in a patch which was taken back")]

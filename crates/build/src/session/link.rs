@@ -1,7 +1,7 @@
 //! Linking a patch for one process: its image, the slots of its functions, the message.
 
 use super::draft::{Draft, body};
-use super::{PatchError, Session};
+use super::{PatchError, Session, in_patch};
 use crate::islands::BodyJump;
 use crate::live::Module;
 use crate::loops::enters_by_table;
@@ -12,7 +12,7 @@ use livepatch_object::address::{LinkAddress, RuntimeAddress};
 use livepatch_object::demangle;
 use livepatch_object::entry::Function;
 use livepatch_object::host::Host;
-use livepatch_proto::{BuildId, Image, ImageSource, Patch, SlotSet, TlsInit, WireAddress};
+use livepatch_proto::{BuildId, Image, ImageSource, Patch, Shim, SlotSet, TlsInit, WireAddress};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -93,7 +93,8 @@ impl Session {
         patch: &mut Patch,
     ) -> Result<Vec<SlotSet>, PatchError> {
         let mut sets = Vec::new();
-        for shim in draft.closure.redirected.iter().filter(|redirected| redirected.kept.is_some()) {
+        for shim in &draft.closure.redirected {
+            let Some(kept) = shim.kept.map(|part| in_patch(draft, part)) else { continue };
             let no_code = || PatchError::NoCode(demangle(&shim.name));
             let entry = process.address(shim.entry).ok_or_else(no_code)?;
             let planned = process.islands.plan_slot(entry);
@@ -106,6 +107,8 @@ impl Session {
             let known = process.slot(shim.entry).ok_or_else(no_code)?;
             let target = process.body_address(known, before).ok_or_else(no_code)?;
             sets.push(SlotSet { slot, target, jump: None });
+            let kept = process.body_address(known, kept).ok_or_else(no_code)?;
+            patch.shims.push(Shim { entry: WireAddress(entry.0), slot, kept });
         }
         Ok(sets)
     }
@@ -131,7 +134,9 @@ impl Session {
         tls: &mut Vec<TlsInit>,
     ) -> Result<u64, PatchError> {
         let addresses = lookup.addresses(&draft.closure.process_names)?;
-        let bind = Bind::new(&draft.closure, &draft.layout, process, placed.start, &addresses);
+        let others = draft.closure.other_tls.iter().map(|other| lookup.thread_local(&other.name));
+        let others: Vec<_> = others.collect();
+        let bind = Bind::new(&draft.closure, &draft.layout, process, placed.start, &addresses, &others);
         let file = write::write(&draft.closure, &draft.layout, &bind)?;
         for (offset, bytes) in write::thread_locals(&draft.closure, &draft.layout, &bind)? {
             let offset =

@@ -3,7 +3,7 @@
 use super::{BIAS, WriteError};
 use crate::place::{Cell, Layout};
 use crate::process::Process;
-use crate::resolve::{Closure, Target};
+use crate::resolve::{Closure, Target, ThreadLocalPlace};
 use livepatch_object::address::{LinkAddress, RuntimeAddress};
 use livepatch_object::demangle;
 
@@ -16,6 +16,8 @@ pub struct Bind<'b> {
     base: RuntimeAddress,
     /// Addresses of [`Closure::process_names`].
     process_addresses: &'b [Option<RuntimeAddress>],
+    /// Places of [`Closure::other_tls`].
+    other_tls: &'b [Option<ThreadLocalPlace>],
 }
 
 impl<'b> Bind<'b> {
@@ -26,8 +28,9 @@ impl<'b> Bind<'b> {
         process: &'b Process,
         base: RuntimeAddress,
         process_addresses: &'b [Option<RuntimeAddress>],
+        other_tls: &'b [Option<ThreadLocalPlace>],
     ) -> Self {
-        Self { closure, layout, process, base, process_addresses }
+        Self { closure, layout, process, base, process_addresses, other_tls }
     }
 
     /// The run-time address of an offset in the image.
@@ -61,7 +64,7 @@ impl<'b> Bind<'b> {
                 Ok(slot.ok_or(WriteError::Inconsistent("a shim without its slot"))?.0)
             }
             Target::Absolute(value) => Ok(value.cast_unsigned()),
-            Target::HostTls(_) | Target::ReserveTls(_) => {
+            Target::HostTls(_) | Target::OtherTls(_) | Target::ReserveTls(_) => {
                 Err(WriteError::Inconsistent("a thread-local used as if it had one address"))
             }
         }
@@ -72,6 +75,10 @@ impl<'b> Bind<'b> {
         let offset = match target {
             Target::HostTls(offset) => self.process.host_tp_offset(offset),
             Target::ReserveTls(offset) => self.process.reserve_tp_offset(offset),
+            Target::OtherTls(index) => match self.other(index)? {
+                ThreadLocalPlace::At(offset) => Some(offset),
+                ThreadLocalPlace::In { .. } => return Err(WriteError::StaticThreadLocal),
+            },
             _ => None,
         };
         offset.ok_or(match self.process.tls_module() {
@@ -96,9 +103,21 @@ impl<'b> Bind<'b> {
             Cell::Address(target) => Ok([self.address(target)?, 0]),
             Cell::ThreadOffset(target) => Ok([self.tp_offset(target)?.cast_unsigned(), 0]),
             Cell::ThreadIndex(Target::HostTls(offset)) => Ok([module?, offset]),
+            Cell::ThreadIndex(Target::OtherTls(index)) => match self.other(index)? {
+                ThreadLocalPlace::In { module, offset } => Ok([module, offset]),
+                ThreadLocalPlace::At(_) => Err(WriteError::Inconsistent("a thread-local's module")),
+            },
             Cell::ThreadIndex(_) => Err(WriteError::Inconsistent("a thread-local of no module")),
             Cell::ThreadModule => Ok([module?, 0]),
         }
+    }
+
+    fn other(&self, index: usize) -> Result<ThreadLocalPlace, WriteError> {
+        let place = self.other_tls.get(index).copied().flatten();
+        place.ok_or_else(|| {
+            let other = self.closure.other_tls.get(index);
+            WriteError::Absent(other.map(|other| demangle(&other.name)).unwrap_or_default())
+        })
     }
 
     fn absent(&self, name: usize) -> WriteError {

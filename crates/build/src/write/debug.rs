@@ -7,9 +7,10 @@ use super::Bind;
 use crate::objects::ObjectKey;
 use crate::place::Layout;
 use crate::resolve::Closure;
+use livepatch_object::address::LinkAddress;
 use livepatch_object::relocatable::{Place, Relocatable, Relocation, SectionId, SectionKind};
 use livepatch_object::relocation::{Formula, howto};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,6 +37,16 @@ pub(super) fn write(closure: &Closure, layout: &Layout, bind: &Bind<'_>) -> Debu
     out
 }
 
+/// Where a section of an object is.
+#[derive(Clone, Copy)]
+enum At {
+    /// So far into the joined debug section of its name.
+    Debug(u64),
+    /// At a link-time address.
+    Image(LinkAddress),
+    Nowhere,
+}
+
 fn add_object(
     closure: &Closure,
     layout: &Layout,
@@ -44,30 +55,31 @@ fn add_object(
     out: &mut DebugSections,
 ) {
     let image = &object.image;
-    let debug: Vec<SectionId> = image
-        .sections()
-        .filter(|(_, section)| section.kind == SectionKind::Debug && section.size > 0)
-        .map(|(id, _)| id)
-        .collect();
-    // Where this object's sections start in the joined ones.
-    let mut starts = FxHashMap::default();
-    for &id in &debug {
-        let joined = out.entry(image.section_name(id).to_owned()).or_default();
-        let align = usize::try_from(image.section(id).align).unwrap_or(1);
-        joined.resize(joined.len().next_multiple_of(align), 0);
-        starts.insert(id, joined.len());
-        joined.extend_from_slice(image.data(id));
-    }
     let address = |section: SectionId| {
         let part = closure.sections.get(&(ObjectKey::of(object), section))?;
         bind.link_base().checked_add(layout.parts[part.0])
     };
-    for &id in &debug {
-        let Some(joined) = out.get_mut(image.section_name(id)) else { continue };
-        let bytes = &mut joined[starts[&id]..];
+    // By section: there are hundreds of thousands of references to them.
+    let mut places = Vec::new();
+    let mut debug = Vec::new();
+    for (id, section) in image.sections() {
+        if section.kind == SectionKind::Debug && section.size > 0 {
+            let joined = out.entry(image.section_name(id).to_owned()).or_default();
+            let align = usize::try_from(section.align).unwrap_or(1);
+            joined.resize(joined.len().next_multiple_of(align), 0);
+            debug.push((id, joined.len()));
+            places.push(At::Debug(joined.len() as u64));
+            joined.extend_from_slice(image.data(id));
+        } else {
+            places.push(address(id).map_or(At::Nowhere, At::Image));
+        }
+    }
+    for (id, start) in debug {
+        let name = image.section_name(id);
+        let Some(joined) = out.get_mut(name) else { continue };
+        let bytes = &mut joined[start..];
         for relocation in image.debug_relocations(id) {
-            let value = value(image, &relocation, &starts, address)
-                .unwrap_or_else(|| tombstone(image.section_name(id)));
+            let value = value(image, &relocation, &places).unwrap_or_else(|| tombstone(name));
             if let Ok(howto) = howto(relocation.kind)
                 && matches!(howto.formula, Formula::Absolute | Formula::ThreadBlockOffset)
                 && howto.write(bytes, relocation.offset.0, value.cast_signed()).is_err()
@@ -80,17 +92,13 @@ fn add_object(
 }
 
 /// What a debug section refers to: another debug section's offset, or a link-time address.
-fn value(
-    image: &Relocatable,
-    relocation: &Relocation,
-    starts: &FxHashMap<SectionId, usize>,
-    address: impl Fn(SectionId) -> Option<livepatch_object::address::LinkAddress>,
-) -> Option<u64> {
+fn value(image: &Relocatable, relocation: &Relocation, places: &[At]) -> Option<u64> {
     let symbol = image.symbol(relocation.symbol);
     let Place::Section(section) = symbol.place else { return None };
     let within = symbol.offset.0.wrapping_add_signed(relocation.addend);
-    match starts.get(&section) {
-        Some(&start) => Some((start as u64).wrapping_add(within)),
-        None => address(section).map(|start| start.0.wrapping_add(within)),
+    match places.get(usize::try_from(section.0).ok()?)? {
+        At::Debug(start) => Some(start.wrapping_add(within)),
+        At::Image(start) => Some(start.0.wrapping_add(within)),
+        At::Nowhere => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use livepatch_build::process::Process;
 use livepatch_build::resolve::{Lookup, LookupError};
-use livepatch_build::session::{CrateObjects, Session};
+use livepatch_build::session::{CrateObjects, EditPart, Session};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::{FromProcess, Times, ToProcess, Token, frame};
 use std::io::{BufRead, BufReader, Write};
@@ -117,7 +117,7 @@ impl Running {
         };
         let functions = draft.functions();
         self.process = linked.process;
-        session.commit(draft);
+        session.commit(draft, EditPart::Last);
         (functions, times)
     }
 

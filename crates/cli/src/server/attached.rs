@@ -85,6 +85,7 @@ impl Server {
             let said = "the session has started this program: `cargo livepatch stop` ends both";
             return Answer::Refused { said: said.into() };
         }
+        self.take_back_first_part();
         let Some(run) = &mut self.run else { return Answer::Refused { said: "nothing runs".into() } };
         let pid = run.program.pid;
         let patching = &mut run.patching;
@@ -104,13 +105,13 @@ impl Server {
         process: &mut processes::Process,
         hello: &Hello,
     ) -> Result<Vec<String>, String> {
-        let redirected = match process.ask(&ToProcess::Redirections)? {
-            FromProcess::Redirections { functions } => functions,
+        let (redirected, shims) = match process.ask(&ToProcess::Redirections)? {
+            FromProcess::Redirections { functions, shims } => (functions, shims),
             other => return Err(format!("the process answered {other:?}")),
         };
         let Some(run) = &mut self.run else { return Err("nothing runs".into()) };
         let Some(patcher) = &mut run.patching.patcher else { return Err("the build was not read".into()) };
-        let (slots, warnings) = patcher.adopt(hello, &redirected)?;
+        let (slots, warnings) = patcher.adopt(hello, &redirected, &shims)?;
         if hello.current != 0 {
             run.patching.leftover = Some(Leftover { current: hello.current, slots });
         }

@@ -62,6 +62,12 @@ impl Editing {
         self.build.is_some()
     }
 
+    /// When what is being built was written; none when nothing is, or something else is to be built.
+    pub(super) fn being_built(&self) -> Option<SystemTime> {
+        let build = self.build.as_ref().filter(|build| !build.cancel.is_cancelled());
+        build.filter(|_| self.pending.is_empty()).map(|build| build.written)
+    }
+
     fn note(&mut self, path: &Path) {
         let now = SystemTime::now();
         let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(now);
@@ -200,7 +206,9 @@ impl Server {
         let options = Options { colour: self.reporter.colour() };
         std::thread::spawn(move || {
             let mut rebuilder = rebuilder;
-            let result = rebuilder.rebuild(&units, options, &cancel);
+            let result = rebuilder.rebuild_in_parts(&units, options, &cancel, |part| {
+                let _ = sender.send(Message::FirstPart(start, part));
+            });
             let _ = sender.send(Message::Rebuilt(start, rebuilder, result));
         });
         self.reporter.event(&Event::Edit { files });
@@ -237,6 +245,7 @@ impl Server {
                 self.put_back(rebuilder);
                 // An edit that came meanwhile makes what the compiler says out of date.
                 if !superseded {
+                    self.take_back_first_part();
                     self.reject(error);
                 }
             }

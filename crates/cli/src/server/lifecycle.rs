@@ -70,6 +70,7 @@ impl Server {
             job.replies.extend(replies);
             return;
         }
+        self.take_back_first_part();
         let Some(recipe) = self.recipe.clone() else { return self.refuse_restart(reason, replies) };
         if let Some(reason) = &reason {
             self.reporter.note(&format!("{reason}: building with cargo"));

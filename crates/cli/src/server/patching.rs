@@ -8,6 +8,7 @@ use crate::events::{Event, Steps, milliseconds};
 use crate::patcher::{Change, Patcher, Refusal, Verdict};
 use crate::processes::{News, Process};
 use crate::server::attached::Leftover;
+use crate::server::parts::Parts;
 use livepatch_build::rebuild::Rebuilt;
 use livepatch_build::session::{CrateObjects, UnitId};
 use livepatch_proto::{ApplyError, FromProcess, Hello, LogLevel, ToProcess};
@@ -35,6 +36,8 @@ pub(super) struct Patching {
     pub(super) lost: Option<String>,
     /// What earlier sessions left live in the program, which somebody else has started.
     pub(super) leftover: Option<Leftover>,
+    /// Edits that go live in parts.
+    pub(super) parts: Parts,
     /// The program is stopped, and is looked at again later.
     waits: bool,
     /// Processes that have called and that the patcher knows, the program itself first.
@@ -46,7 +49,7 @@ pub(super) struct Patching {
     /// The program's first call was told.
     announced: bool,
     /// Rebuilt crates that are not live.
-    offered: BTreeMap<UnitId, CrateObjects>,
+    pub(super) offered: BTreeMap<UnitId, CrateObjects>,
     rustc: Duration,
     written: Option<SystemTime>,
 }
@@ -235,28 +238,35 @@ impl Server {
         if let Some(reason) = impossible {
             return self.begin_cargo(Some(reason), Vec::new());
         }
-        let (start, program) = (run.start, run.program.pid);
+        let program = run.program.pid;
         let patching = &mut run.patching;
         let peer = patching.peers.first_mut().filter(|peer| peer.pid == program);
         let (Some(patcher), Some(peer)) = (&mut patching.patcher, peer) else { return };
         if peer.is_stopped() {
-            if !std::mem::replace(&mut patching.waits, true) {
-                self.reporter.note(&format!("process {program} is stopped: edits go live when it goes on"));
-                self.later(STOPPED, Message::Stopped(start));
-            }
-            return;
+            return self.wait_until_it_goes_on();
         }
         let crates: Vec<CrateObjects> = patching.offered.values().cloned().collect();
         let force = self.on_unsound == OnUnsound::Force;
         match patcher.begin(&crates, peer.pid, peer, force) {
             Ok(Verdict::Unchanged { notes }) => {
                 patching.offered.clear();
-                self.reporter.event(&Event::Unchanged { notes });
+                let edit = patching.parts.complete(None);
+                self.reporter.event(&Event::Unchanged { edit, notes });
                 self.supersede_at_once();
             }
             Ok(Verdict::Restart { reason }) => self.unsound(reason),
             Ok(Verdict::Patch(change)) => self.patch(change),
-            Err(reason) => self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() }),
+            Err(reason) => self.refused(Refusal::Later(reason)),
+        }
+    }
+
+    /// Looks at a program that is stopped again, until it goes on.
+    pub(super) fn wait_until_it_goes_on(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        if !std::mem::replace(&mut run.patching.waits, true) {
+            let (start, program) = (run.start, run.program.pid);
+            self.reporter.note(&format!("process {program} is stopped: edits go live when it goes on"));
+            self.later(STOPPED, Message::Stopped(start));
         }
     }
 
@@ -267,6 +277,7 @@ impl Server {
             self.later(STOPPED, Message::Stopped(start));
         } else {
             run.patching.waits = false;
+            self.settle_debt();
             self.offer();
         }
     }
@@ -285,8 +296,8 @@ impl Server {
         let since =
             patching.written.take().and_then(|written| SystemTime::now().duration_since(written).ok());
         steps.total = milliseconds(since.unwrap_or_default());
-        let Change { number: patch, functions, versioned, notes, .. } = change;
-        self.reporter.event(&Event::Patched { patch, functions, versioned, notes, ms: steps });
+        let edit = patching.parts.complete(Some(change.number)).unwrap_or(change.number);
+        self.reporter.event(&patched(change, edit, false, steps));
     }
 
     /// Applies what the patcher has begun: in the program, then in what it forked. Where the program refuses,
@@ -331,6 +342,7 @@ impl Server {
 
     /// The edit cannot go live in this process.
     pub(super) fn unsound(&mut self, reason: String) {
+        self.take_back_first_part();
         if self.on_unsound == OnUnsound::Refuse {
             let reason = format!("{reason}: it needs a restart");
             self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
@@ -344,6 +356,7 @@ impl Server {
         match refusal {
             Refusal::Restart(reason) => self.unsound(reason),
             Refusal::Later(reason) => {
+                self.take_back_first_part();
                 self.reporter.event(&Event::Rejected { reason, diagnostics: Vec::new() });
             }
         }
@@ -396,15 +409,27 @@ impl Server {
         let run = self.run.as_mut().ok_or("nothing runs")?;
         let Some(patcher) = &mut run.patching.patcher else { return Err("no patch is live".into()) };
         let current = patcher.current();
-        let history = patcher.history();
+        let mut history = patcher.history();
+        history.retain(|&number| !run.patching.parts.is_part(number));
         let before = history.iter().copied().filter(|&number| number < current).max().unwrap_or(0);
         let to = to.unwrap_or(before);
         if current == 0 {
             return Err("no patch is live".into());
         }
+        if run.patching.parts.is_part(to) {
+            return Err(format!("patch {to} is a part of an edit, which is taken back as a whole"));
+        }
         if to >= current || (to != 0 && !history.contains(&to)) {
             return Err(format!("patch {to} is not before patch {current}, which is live"));
         }
+        self.go_back(to)
+    }
+
+    /// The same, where that is one to go back to.
+    pub(super) fn go_back(&mut self, to: u32) -> Result<u32, String> {
+        let run = self.run.as_mut().ok_or("nothing runs")?;
+        let Some(patcher) = &mut run.patching.patcher else { return Err("no patch is live".into()) };
+        let current = patcher.current();
         if let Some(peer) = run.patching.peers.first().filter(|peer| peer.is_stopped()) {
             return Err(format!("process {} is stopped", peer.pid));
         }
@@ -423,6 +448,7 @@ impl Server {
             lost.push((peer.pid, refused));
         }
         patcher.commit_rollback(to);
+        run.patching.parts.abandon();
         for (pid, error) in lost {
             self.reporter.warning(&format!("process {pid} stays at patch {current}: {error}"));
             self.drop_peer(pid);
@@ -431,4 +457,10 @@ impl Server {
         self.bring_all_up_to_date();
         Ok(to)
     }
+}
+
+/// The event that says that a patch is live.
+pub(super) fn patched(change: Change, edit: u32, more: bool, ms: Steps) -> Event {
+    let Change { number: patch, functions, versioned, notes, .. } = change;
+    Event::Patched { patch, edit, more, functions, versioned, notes, ms }
 }

@@ -15,6 +15,7 @@ mod session;
 mod borrowed;
 mod edits;
 mod ends;
+mod futures;
 mod killed;
 mod libraries;
 mod refused;

@@ -27,7 +27,7 @@ pub fn answer(question: &str) -> String {
 const DYNAMIC: &str = r#"
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
-thread_local! { static SEEN: Cell<u32> = const { Cell::new(5) }; }
+thread_local! { pub static SEEN: Cell<u32> = const { Cell::new(5) }; }
 pub static CALLS: AtomicU32 = AtomicU32::new(0);
 pub fn dynamic(x: u32) -> String {
     SEEN.set(SEEN.get() + 1);
@@ -146,4 +146,46 @@ fn a_library_that_is_linked_at_the_start() {
     assert_eq!(live.ask("dynamic"), "a 135 7 23");
     assert_eq!(live.ask("mid"), "Mid m 145 8 24");
     assert_eq!(live.ask("static"), place.replacen('2', "9", 1));
+}
+
+#[test]
+fn thread_locals_of_the_library() {
+    use_thread_locals(&[]);
+}
+
+/// Optimised, the program finds them by itself, and so does the patch.
+#[test]
+fn thread_locals_of_the_library_inlined() {
+    use_thread_locals(&["--release"]);
+}
+
+/// Code of the program that uses thread-locals of the shared object by name.
+fn use_thread_locals(arguments: &[&str]) {
+    const LIBRARY: &str = "dynamic/src/lib.rs";
+    const APP: &str = "app/src/code.rs";
+    let mut live = Live::start_at(project(), &[&["-p", "app"], arguments].concat(), APP);
+    assert_eq!(live.ask("dynamic"), "dynamic 100 0 6");
+    // The program has not used it so far.
+    let used = "\"seen\" => seen().to_string(),
+        \"seen there\" => std::thread::spawn(seen).join().unwrap().to_string(),
+        \"there\" =>";
+    let seen =
+        "fn seen() -> u32 { dynamic::SEEN.set(dynamic::SEEN.get() + 10); dynamic::SEEN.get() }\nstruct Own;";
+    patch(&mut live, &[(APP, "\"there\" =>", used), (APP, "struct Own;", seen)]);
+    assert_eq!(live.ask("seen"), "16");
+    assert_eq!(live.ask("dynamic"), "dynamic 101 1 17");
+    assert_eq!(live.ask("seen there"), "15");
+    assert_eq!(live.ask("seen"), "27");
+
+    // One that the library did not have, in one edit with its use: with a value that every thread makes.
+    let fresh =
+        "thread_local! { pub static FRESH: std::cell::RefCell<Vec<u32>> = std::cell::RefCell::new(vec![7]); }
+pub fn fresh() -> usize { FRESH.with_borrow_mut(|all| { all.push(1); all.len() }) }
+pub fn dynamic";
+    let both = "{ dynamic::FRESH.with_borrow_mut(|all| all.push(2)); dynamic::fresh() as u32 }";
+    let all = "dynamic::SEEN.set(dynamic::SEEN.get() + 10); dynamic::SEEN.get()";
+    patch(&mut live, &[(LIBRARY, "pub fn dynamic", fresh), (APP, all, both)]);
+    assert_eq!(live.ask("seen"), "3");
+    assert_eq!(live.ask("seen"), "5");
+    assert_eq!(live.ask("seen there"), "3");
 }

@@ -145,16 +145,19 @@ impl Live {
         self.talk = None;
     }
 
-    /// What became of the next edit: the event that says it.
+    /// What became of the next edit: the event that says it. Of an edit that went live in parts, all parts.
     pub(crate) fn outcome(&mut self) -> Value {
         let since = Instant::now();
+        let mut part = None;
         loop {
             let events = self.events();
             while let Some(event) = events.get(self.seen) {
                 self.seen += 1;
                 let kind = event["event"].as_str().unwrap_or_default();
-                if ["patched", "unchanged", "rejected", "restarted", "exited"].contains(&kind) {
-                    return event.clone();
+                if kind == "patched" && event["more"] == true {
+                    part = Some(together(part, event));
+                } else if ["patched", "unchanged", "rejected", "restarted", "exited"].contains(&kind) {
+                    return together(part, event);
                 }
             }
             assert!(since.elapsed() < PATIENCE, "nothing came of the edit:\n{}", self.report());
@@ -195,6 +198,24 @@ impl Live {
         let events: Vec<String> = self.events().iter().map(Value::to_string).collect();
         format!("{}\n{}", events.join("\n"), self.session.said())
     }
+}
+
+/// What parts of an edit say together.
+fn together(part: Option<Value>, next: &Value) -> Value {
+    let kind = next["event"].as_str().unwrap_or_default();
+    let Some(mut part) = part.filter(|_| ["patched", "unchanged"].contains(&kind)) else {
+        return next.clone();
+    };
+    for list in ["functions", "versioned", "notes"] {
+        let more = next[list].as_array().cloned().unwrap_or_default();
+        let all = part[list].as_array_mut().expect("patches have lists");
+        all.extend(more.into_iter().filter(|one| !all.contains(one)).collect::<Vec<_>>());
+    }
+    if kind == "patched" {
+        part["patch"] = next["patch"].clone();
+    }
+    part["more"] = false.into();
+    part
 }
 
 /// The functions that a patch names.

@@ -22,6 +22,7 @@ mod growth;
 mod live;
 mod load;
 mod panics;
+mod parts;
 mod peers;
 mod plugins;
 mod processes;

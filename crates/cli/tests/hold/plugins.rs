@@ -269,3 +269,44 @@ fn unloaded_and_loaded_again() {
         assert_eq!(live.ask("call red 5").get(..8), Some("RED says"));
     }
 }
+
+/// A plugin that is linked against a shared object of the workspace, which nothing else has loaded.
+#[test]
+fn thread_locals_of_the_library_of_a_plugin() {
+    let project = project(&PLUGIN.replace("fn text(", "#[inline(never)]\nfn text("));
+    let members = "[workspace]\nresolver = '2'\nmembers = ['host', 'red', 'blue', 'common', 'shared']\n";
+    project.write("Cargo.toml", members);
+    project.write("shared/Cargo.toml", &manifest("shared", "[lib]\ncrate-type = ['dylib']\n"));
+    project.write(
+        "shared/src/lib.rs",
+        "use std::cell::Cell;\nthread_local! { pub static TOTAL: Cell<u32> = const { Cell::new(5) }; }\n\
+         pub fn add(x: u32) -> u32 { TOTAL.set(TOTAL.get() + x); TOTAL.get() }\n",
+    );
+    let cdylib = "[lib]\ncrate-type = ['cdylib']\n[dependencies]\nshared = { path = '../shared' }\n";
+    project.write("red/Cargo.toml", &manifest("red", cdylib));
+    project.write(
+        "red/src/lib.rs",
+        r#"
+        #[inline(never)]
+        fn text(x: u32) -> String { format!("red {}", shared::add(x)) }
+        #[no_mangle] pub extern "C" fn call(x: u32, say: extern "C" fn(*const u8, usize)) {
+            let text = text(x);
+            say(text.as_ptr(), text.len());
+        }
+        "#,
+    );
+    let arguments = ["-p", "host", "--plugin", "red", "--release"];
+    let mut live = Live::start_at(project, &arguments, "host/src/code.rs");
+    open(&mut live, "red", "target/release/libred.so");
+    assert_eq!(live.ask("call red 1"), "red 6");
+    patch(
+        &mut live,
+        "red/src/lib.rs",
+        "shared::add(x)",
+        "{ shared::TOTAL.set(shared::TOTAL.get() + 100); shared::add(x) }",
+    );
+    assert_eq!(live.ask("call red 1"), "red 107");
+    assert_eq!(live.ask("there red 1"), "red 106");
+    patch(&mut live, "shared/src/lib.rs", "TOTAL.get() + x", "TOTAL.get() + x * 1000");
+    assert_eq!(live.ask("call red 2"), "red 2207");
+}

@@ -71,7 +71,7 @@ fn dependencies(on: &[&str]) -> String {
     format!("[dependencies]\n{}", lines.collect::<String>())
 }
 
-/// Replaces pieces of files, in one save, which must be one patch.
+/// Replaces pieces of files, in one save, which must be one edit.
 fn patch(live: &mut Live, edits: &[(&str, &str, &str)]) -> Value {
     let before = live.events().iter().filter(|event| event["event"] == "patched").count() as u64;
     let mut new = BTreeMap::new();
@@ -84,7 +84,7 @@ fn patch(live: &mut Live, edits: &[(&str, &str, &str)]) -> Value {
     new.iter().for_each(|(file, text)| live.project.write(file, text));
     let event = live.outcome();
     assert_eq!(
-        (&event["event"], &event["patch"]),
+        (&event["event"], &event["edit"]),
         (&"patched".into(), &(before + 1).into()),
         "{}",
         live.report()

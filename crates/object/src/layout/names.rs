@@ -67,6 +67,27 @@ pub(super) fn segments(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// The path of the trait in the name of a vtable, without generic arguments: `c::D` of
+/// `<a::B as c::D<e::F>>::{vtable}`. None where there is no trait: `<a::B as _>::{vtable}`.
+pub(super) fn trait_of(vtable: &[u8]) -> Option<&[u8]> {
+    let inner = vtable.strip_prefix(b"<")?;
+    let (mut depth, mut last) = (0usize, 0);
+    let as_at = inner.iter().enumerate().find_map(|(at, &byte)| {
+        match byte {
+            b'<' | b'(' | b'[' | b'{' => depth += 1,
+            b'>' if last == b'-' => {}
+            b'>' | b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b' ' if depth == 0 && inner[at..].starts_with(b" as ") => return Some(at),
+            _ => {}
+        }
+        last = byte;
+        None
+    })?;
+    let name = &inner[as_at + b" as ".len()..];
+    let end = name.iter().position(|byte| matches!(byte, b'<' | b'>'))?;
+    Some(&name[..end]).filter(|name| *name != b"_")
+}
+
 /// Whether it is plain that a name, as entries have it, is one part: an identifier, perhaps with generic
 /// arguments, or a pointer, tuple or slice.
 pub(super) fn is_one_segment(name: &[u8]) -> bool {
@@ -199,6 +220,22 @@ mod tests {
             ["<a::B as c::D<fn() -> e::F>>", "{vtable}"]
         );
         assert_eq!(parts("(a::B, c::D)"), ["(a::B, c::D)"]);
+    }
+
+    #[test]
+    fn vtables_are_for_a_trait() {
+        for (name, of) in [
+            ("<a::B as c::D>::{vtable}", Some("c::D")),
+            ("<a::B<fn() -> e::F> as c::D<g::H, I=j::K>>::{vtable}", Some("c::D")),
+            ("<<a::B as c::D>::E as f::G>::{vtable}", Some("f::G")),
+            ("<(a::B, &dyn c::D) as e::f::G>::{vtable}", Some("e::f::G")),
+            ("<a::B as _>::{vtable}", None),
+            ("<a::B>::{vtable}", None),
+            ("{vtable}", None),
+            ("<a as ", None),
+        ] {
+            assert_eq!(trait_of(name.as_bytes()), of.map(str::as_bytes), "{name}");
+        }
     }
 
     #[test]

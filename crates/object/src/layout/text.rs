@@ -65,9 +65,18 @@ pub struct VariantText {
 ///
 /// This reads the object's debug information again: it is for the few types that a person is told about.
 pub fn describe(image: &Relocatable, ty: TypeId) -> Option<TypeText> {
+    describe_several(image, |describe| describe(ty))?
+}
+
+/// The same for several types: the debug information is read once. None where it cannot be.
+pub fn describe_several<R>(
+    image: &Relocatable,
+    ask: impl FnOnce(&dyn Fn(TypeId) -> Option<TypeText>) -> R,
+) -> Option<R> {
     let sections = Sections::of(image).ok()??;
     let entries = Entries::read(&sections).ok()?;
-    Names { entries: &entries, ids: Ids::of(&entries) }.describe(ty)
+    let names = Names { entries: &entries, ids: Ids::of(&entries) };
+    Some(ask(&|ty| names.describe(ty)))
 }
 
 struct Names<'e, 's> {

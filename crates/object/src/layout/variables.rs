@@ -3,7 +3,8 @@
 use super::entries::{Entries, VariableEntry};
 use super::functions::symbol_at;
 use super::ids::Ids;
-use super::{Layouts, PathId, StaticFacts, VtableFacts, VtableSlot, hash};
+use super::names::{segments, trait_of};
+use super::{Layouts, PathId, StaticFacts, Trait, VtableFacts, VtableSlot, hash};
 use crate::address::SectionOffset;
 use crate::compare::referent;
 use crate::relocatable::Relocatable;
@@ -15,6 +16,14 @@ fn is_vtable(variable: &VariableEntry<'_>) -> bool {
 
 fn vtable_name(entries: &Entries<'_>, variable: &VariableEntry<'_>) -> PathId {
     PathId(hash::segments(entries.scopes[variable.scope as usize].path, variable.name))
+}
+
+/// The trait in a vtable's name.
+fn implemented(variable: &VariableEntry<'_>) -> Option<Trait> {
+    let path = trait_of(variable.name)?;
+    let krate = segments(path).next()?;
+    let id = |name| PathId(hash::segments(hash::ROOT, name));
+    Some(Trait { path: id(path), declared_in: id(krate) })
 }
 
 pub(super) fn add(out: &mut Layouts, ids: &Ids<'_, '_>, image: &Relocatable) {
@@ -64,6 +73,7 @@ fn add_vtable(out: &mut Layouts, ids: &Ids<'_, '_>, image: &Relocatable, variabl
         offset: start,
         size: ty.size,
         concrete: ids.at(ty.containing),
+        of: implemented(variable),
         slots: [first, out.slots.len() as u32],
     });
 }

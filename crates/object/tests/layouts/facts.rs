@@ -3,7 +3,7 @@
 use crate::sources::*;
 use crate::unit::*;
 use livepatch_object::compare::Referent;
-use livepatch_object::layout::{Layouts, PathId, Type, TypeId, TypeKind, describe};
+use livepatch_object::layout::{Layouts, PathId, Trait, Type, TypeId, TypeKind, describe};
 use livepatch_object::relocatable::{Place, Relocatable, SymbolKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -196,6 +196,8 @@ fn vtables_have_their_methods_in_order() {
         assert_eq!(slots(&old, name), methods("first", "second"));
         let vtable = old.layouts.vtables().find(|it| it.name == PathId::of(name)).expect("the vtable");
         assert_eq!((vtable.size, vtable.concrete), (40, Some(TypeId::of("app::State"))));
+        let of = Trait { path: PathId::of("app::Acts"), declared_in: PathId::of("app") };
+        assert_eq!(vtable.of, Some(of));
         // Nothing to drop: no address there.
         assert_eq!(
             slots(&old, "<u64 as app::Acts>::{vtable}").iter().map(|it| it.0).collect::<Vec<_>>(),
@@ -210,6 +212,32 @@ fn vtables_have_their_methods_in_order() {
         assert_eq!(slots(&new, name), methods("second", "first"));
         assert!(relaid(&old, &new).is_empty(), "the types do not tell");
     }
+}
+
+#[test]
+fn what_leads_to_a_type_is_found_from_it() {
+    let source = "
+        pub struct Wanted(u8);
+        pub struct Inside { pub it: Wanted, pub more: u32 }
+        pub struct Behind { pub it: *const Inside }
+        pub struct Argument { pub it: Vec<Behind> }
+        pub enum Maybe { Yes(Argument), No }
+        pub struct Other { pub it: Vec<u8> }
+        pub fn all(a: &Maybe, b: &Other) -> usize {
+            let n = match a { Maybe::Yes(a) => a.it.len(), Maybe::No => 0 };
+            n + b.it.len()
+        }
+        pub fn main() {}";
+    let unit = Unit::of("leads-to", source, DEV);
+    let found = unit.layouts.that_reach([TypeId::of("app::Wanted")]);
+    for name in ["app::Wanted", "app::Inside", "app::Behind", "app::Argument", "app::Maybe", "&app::Maybe"] {
+        assert!(found.contains(&TypeId::of(name)), "{name}");
+    }
+    for name in ["app::Other", "&app::Other", "u8", "usize"] {
+        assert!(unit.layouts.get(TypeId::of(name)).is_some(), "{name} is described");
+        assert!(!found.contains(&TypeId::of(name)), "{name}");
+    }
+    assert_eq!(unit.layouts.that_reach([TypeId::of("app::Nothing")]), []);
 }
 
 #[test]

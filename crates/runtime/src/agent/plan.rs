@@ -11,7 +11,7 @@ use super::entry;
 use super::memory::CodePages;
 use super::tls;
 use super::trap_table::Continuation;
-use livepatch_proto::{ApplyError, Patch, Redirect, Redirected, SlotSet, Stage, Trap, TrapTarget};
+use livepatch_proto::{ApplyError, Patch, Redirect, Redirected, Shim, SlotSet, Stage, Trap, TrapTarget};
 
 /// Pages of a segment this far apart are opened in one system call: cheaper than two.
 const BRIDGED: u64 = 64 * super::address::PAGE;
@@ -229,6 +229,7 @@ pub(crate) fn plan_links<'a>(
     }
     let redirected = patch.redirects.iter().map(|redirect| plan_redirected(redirect, ground));
     let redirected = redirected.collect::<Result<_, _>>()?;
+    patch.shims.iter().try_for_each(|shim| check_shim(shim, ground))?;
     let slots = plan_slots(&patch.slots, ground)?;
     let jumps = plan_jumps(&patch.slots, ground)?;
     Ok(Links { writes, reopened, traps, settle, slots, redirected, jumps })
@@ -241,6 +242,13 @@ fn plan_redirected(redirect: &Redirect, ground: &Ground) -> Result<Redirected, A
     Target::check(original, ground)?;
     jump.map(|jump| IslandJump::check(jump, ground)).transpose()?;
     Ok(Redirected { entry, slot, original, jump })
+}
+
+/// A later session is told of it as it is.
+fn check_shim(shim: &Shim, ground: &Ground) -> Result<(), ApplyError> {
+    CodeAddress::check(shim.entry, 1, ground, "a shim's entry: no loaded code is there")?;
+    SlotAddress::check(shim.slot, ground)?;
+    Target::check(shim.kept, ground).map(drop)
 }
 
 /// Checks which jumps change with slots.

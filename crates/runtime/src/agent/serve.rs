@@ -91,7 +91,8 @@ fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Opti
     Some(match question {
         ToProcess::Resolve { names, within } => resolve(&names, within.as_ref()),
         ToProcess::Redirections => {
-            FromProcess::Redirections { functions: state::lasting().redirected.to_vec() }
+            let state::Lasting { redirected, shims, .. } = state::lasting();
+            FromProcess::Redirections { functions: redirected.to_vec(), shims: shims.to_vec() }
         }
         ToProcess::FreeRanges => FromProcess::FreeRanges { ranges: free_ranges::free_ranges() },
         ToProcess::Modules { known } => modules::answer(known),

@@ -5,7 +5,7 @@ use super::environment::Invitation;
 use super::fork_lock::{ForkGuard, ForkLock};
 use super::memory;
 use super::thread::nap_while;
-use livepatch_proto::{Origin, Redirected, Redirection};
+use livepatch_proto::{Origin, Redirected, Redirection, Shim};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(crate) struct Lasting {
     pub(crate) islands: Arc<[Island]>,
     /// The functions that they redirected.
     pub(crate) redirected: Arc<[Redirected]>,
+    /// The shims that stay at some of them.
+    pub(crate) shims: Arc<[Shim]>,
 }
 
 /// A patch whose code is changed, without effect so far: what is left to do cannot fail.

@@ -105,7 +105,8 @@ impl Patcher {
         let ground = self.ground(all_islands.clone(), None);
         let links = plan_links(patch, &islands, &ground)?;
         let redirected = [&*lasting.redirected, &links.redirected].concat().into();
-        let lasting = Lasting { islands: all_islands, redirected };
+        let shims = [&*lasting.shims, &patch.shims].concat().into();
+        let lasting = Lasting { islands: all_islands, redirected, shims };
         map_islands(&islands, &mut undo)?;
         write_links(&links, &islands, &mut undo)?;
         confirm_jumps(&links.jumps, memory::read_island)?;

@@ -70,7 +70,7 @@ fn answer(question: ToProcess, shared: &Shared) -> Option<FromProcess> {
             addresses: names.iter().map(|name| library::global_symbol(name).map(WireAddress)).collect(),
         },
         ToProcess::FreeRanges => FromProcess::FreeRanges { ranges: Vec::new() },
-        ToProcess::Redirections => FromProcess::Redirections { functions: Vec::new() },
+        ToProcess::Redirections => FromProcess::Redirections { functions: Vec::new(), shims: Vec::new() },
         ToProcess::Modules { .. } => FromProcess::Modules { list: None, free_ranges: Vec::new() },
         ToProcess::Apply { .. } | ToProcess::Rollback { .. } | ToProcess::LoadLibrary { .. } => unavailable(),
         ToProcess::Welcome

@@ -25,7 +25,7 @@ fn with_plan(program: &Program, plan: &Plan, number: u32, target: u64) -> Patch 
 
 fn redirections(program: &mut Program) -> Vec<Redirected> {
     match program.server.ask(&ToProcess::Redirections) {
-        FromProcess::Redirections { functions } => functions,
+        FromProcess::Redirections { functions, .. } => functions,
         other => panic!("{other:?}"),
     }
 }
