@@ -21,7 +21,7 @@ use livepatch_object::host::build_id_of;
 use livepatch_proto::{
     BuildId, Generation, Hello, LoadedModule, ModuleList, Redirected, Shim, SlotSet, WireRange,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use versions::Versions;
@@ -39,6 +39,9 @@ impl HostId {
     pub const PROGRAM: Self = Self(0);
 }
 
+/// How many patches, the newest, can be gone back to. All objects are held that were live at one of them.
+const KEPT: usize = 32;
+
 /// All hosts of a program.
 #[derive(Debug)]
 pub struct Hosts {
@@ -50,6 +53,8 @@ pub struct Hosts {
     store: Store,
     counters: Counters,
     versions: Versions,
+    /// The patches that can be gone back to, and the one that is live, ascending.
+    kept: VecDeque<u32>,
     /// How many hosts there were so far.
     count: u32,
 }
@@ -168,6 +173,7 @@ impl Hosts {
             store,
             counters: Counters::default(),
             versions: Versions::default(),
+            kept: VecDeque::new(),
             count: 1,
         })
     }
@@ -311,6 +317,25 @@ impl Hosts {
         self.hosts.retain(|id, _| *id == HostId::PROGRAM || used.contains(id));
     }
 
+    /// Whether it is known how to go back to a patch: to one of the newest, or to the beginning.
+    pub fn can_go_back_to(&self, patch: u32) -> bool {
+        patch == 0 || self.kept.contains(&patch)
+    }
+
+    /// A patch is live. What was live long before is let go of.
+    fn note_live(&mut self, patch: u32) {
+        if self.kept.back() != Some(&patch) {
+            self.kept.push_back(patch);
+        }
+        if self.kept.len() > KEPT + 1 {
+            self.kept.pop_front();
+            let oldest = self.kept.front().copied().unwrap_or(patch);
+            self.hosts.values_mut().for_each(|host| host.session.forget_before(oldest));
+            self.versions.forget_before(oldest);
+            self.store.retain(&self.versions.objects());
+        }
+    }
+
     /// Where the slots of a process must point for it to be at an earlier patch.
     pub fn rollback_slots(&self, loaded: &Loaded, to: u32) -> Vec<SlotSet> {
         let each = loaded.hosts.iter().filter_map(|(id, process)| Some((self.hosts.get(id)?, process)));
@@ -321,6 +346,7 @@ impl Hosts {
     /// linked from, and may be [behind](Hosts::catch_up).
     pub fn commit_rollback(&mut self, to: u32) {
         self.versions.revert_to(to);
+        self.kept.retain(|&patch| patch <= to);
         self.counters.current = to;
         for host in self.hosts.values_mut() {
             host.session.commit_rollback(to);

@@ -1,7 +1,10 @@
 //! What is live: the code that runs now, by name, and where each name is for ever.
 
+mod journal;
+
 use crate::objects::{CodegenUnit, Identity, Object};
 use crate::session::UnitId;
+use journal::{Journal, Undo};
 use livepatch_object::compare::{Comparer, Strictness};
 use livepatch_object::relocatable::{Place, SectionId, SectionKind, SymbolId};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -94,8 +97,8 @@ pub struct Live {
     stale: FxHashSet<Box<str>>,
     /// Whether a patch ever gave a name another meaning for new code: bodies of before have the old one.
     renewed: bool,
-    /// How to take each patch back.
-    journal: Vec<(u32, Vec<Undo>)>,
+    /// How to take patches back.
+    journal: Journal,
 }
 
 /// A place that a slot can point to.
@@ -110,13 +113,24 @@ pub enum Body {
 /// What the callers of a redirected function got so far.
 #[derive(Clone, Debug)]
 struct Bodies {
+    /// The function's mangled name.
+    name: Box<str>,
     /// The code that was there first, if it is of a captured crate.
     original: Option<Entity>,
-    /// Patch number, body, and the function as it was in the object: ascending by number.
-    later: Vec<(u32, Body, Entity)>,
+    /// Ascending by the patch's number.
+    later: Vec<LaterBody>,
     /// Patch number, and what callers get when that patch was taken back, instead of what was there before:
     /// ascending by number.
     kept: Vec<(u32, Body)>,
+}
+
+/// What callers got with a patch.
+#[derive(Clone, Debug)]
+struct LaterBody {
+    patch: u32,
+    body: Body,
+    /// The function as it was in the object; of the newest few only, since it keeps the whole object.
+    entity: Option<Entity>,
 }
 
 impl Bodies {
@@ -137,13 +151,19 @@ impl Bodies {
     }
 
     fn without_shims_after(&self, patch: u32) -> Body {
-        let at = self.later.iter().rev().find(|(number, ..)| *number <= patch);
-        at.map_or(Body::Original, |(_, body, _)| *body)
+        self.later.iter().rev().find(|later| later.patch <= patch).map_or(Body::Original, |later| later.body)
     }
 
     /// Whether a patch that brought a shim was not taken back, and is not by going to another.
     fn is_live(&self, shim: u32, patch: u32) -> bool {
-        shim <= patch && self.later.iter().any(|(number, ..)| *number == shim)
+        shim <= patch && self.later.iter().any(|later| later.patch == shim)
+    }
+
+    fn push(&mut self, patch: u32, body: Body, entity: Entity) {
+        self.later.push(LaterBody { patch, body, entity: Some(entity) });
+        if let Some(old) = self.later.len().checked_sub(REMEMBERED + 1) {
+            self.later[old].entity = None;
+        }
     }
 }
 
@@ -178,18 +198,6 @@ pub struct Commit {
     pub renewed: FxHashSet<Box<str>>,
 }
 
-/// One step of taking a patch back.
-#[derive(Clone, Debug)]
-enum Undo {
-    Unit(CodegenUnit, Option<(Identity, Arc<Object>)>),
-    Entities(Box<str>, Vec<Entity>),
-    Brought(Name, Option<(Location, Entity)>),
-    /// It was, and is again, where the host has it.
-    Renewed(Name),
-    /// Whether new code needs its own version of a name.
-    Stale(Box<str>, bool),
-}
-
 impl Live {
     /// Makes an object of the base build the live version of its codegen unit.
     pub fn insert_base(&mut self, unit: CodegenUnit, identity: Identity, object: Arc<Object>) {
@@ -202,10 +210,15 @@ impl Live {
         self.renewed |= !change.renewed.is_empty();
         for NewBody { entry, body, entity, kept } in change.bodies {
             let original = self.entity(entity.name(), entity.scope()).cloned();
-            let bodies =
-                self.bodies.entry(entry).or_insert(Bodies { original, later: Vec::new(), kept: Vec::new() });
+            let name = entity.name().into();
+            let bodies = self.bodies.entry(entry).or_insert_with(|| Bodies {
+                name,
+                original,
+                later: Vec::new(),
+                kept: Vec::new(),
+            });
             bodies.kept.extend(kept.map(|kept| (change.patch, kept)));
-            bodies.later.push((change.patch, body, entity));
+            bodies.push(change.patch, body, entity);
         }
         for (unit, identity, object) in change.units {
             self.insert_unit(unit, identity, object, Some(&mut undo));
@@ -228,7 +241,13 @@ impl Live {
         for name in fresh.into_iter().filter(|name| self.stale.remove(name)).collect::<Vec<_>>() {
             undo.push(Undo::Stale(name, true));
         }
-        self.journal.push((change.patch, undo));
+        self.journal.push(change.patch, undo);
+    }
+
+    /// Nobody goes back to a patch before this one any more, but to the beginning: what only that would need
+    /// is let go of.
+    pub fn forget_before(&mut self, patch: u32) {
+        self.journal.fold_until(patch);
     }
 
     /// Returns what it was before.
@@ -246,7 +265,7 @@ impl Live {
     /// What later patches brought stays where it is: the next patch that needs such a name finds it there,
     /// as it was when it was brought.
     pub fn revert_to(&mut self, patch: u32) {
-        while let Some((number, undo)) = self.journal.pop_if(|(number, _)| *number > patch) {
+        while let Some(undo) = self.journal.pop_after(patch) {
             let mut kept = Vec::new();
             for step in undo.into_iter().rev() {
                 self.undo(step, &mut kept);
@@ -254,9 +273,9 @@ impl Live {
             for entity in kept {
                 self.insert_entity(entity, None);
             }
-            for bodies in self.bodies.values_mut() {
-                bodies.later.retain(|&(at, ..)| at != number);
-            }
+        }
+        for bodies in self.bodies.values_mut() {
+            bodies.later.retain(|later| later.patch <= patch);
         }
     }
 
@@ -383,7 +402,7 @@ impl Live {
     /// many is in use.
     pub fn shims_of(&self, name: &str) -> usize {
         let bodies = self.bodies.values();
-        let of_name = bodies.filter(|bodies| bodies.later.iter().any(|(.., entity)| entity.name() == name));
+        let of_name = bodies.filter(|bodies| &*bodies.name == name);
         let own: usize = of_name.map(|bodies| bodies.kept.len()).sum();
         // Of those it is not known whose they are.
         own + self.inherited.values().max().unwrap_or(&0)
@@ -399,7 +418,7 @@ impl Live {
     pub fn same_body(&self, entry: Location, new: &Entity) -> Option<Body> {
         let bodies = self.bodies.get(&entry).filter(|_| !self.renewed)?;
         let original = bodies.original.iter().map(|entity| (Body::Original, entity));
-        let later = bodies.later.iter().rev().take(REMEMBERED).map(|(_, body, entity)| (*body, entity));
+        let later = bodies.later.iter().rev().map_while(|later| Some((later.body, later.entity.as_ref()?)));
         original.chain(later).find(|(_, old)| same(old, new)).map(|(body, _)| body)
     }
 }

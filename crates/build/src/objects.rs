@@ -7,7 +7,7 @@ use livepatch_object::ObjectError;
 use livepatch_object::layout::Layouts;
 use livepatch_object::relocatable::{Binding, Place, Relocatable, SymbolId, SymbolKind};
 use livepatch_object::unwind::Unwind;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::hash::Hasher as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,7 @@ impl Identity {
 }
 
 /// Objects by the names of their files. Hosts that were linked from the same files share them, and what was
-/// read stays at hand when its file is gone: names are not used again.
+/// read stays at hand when its file is gone, until [`Store::retain`] says otherwise: names are not used again.
 #[derive(Clone, Default, Debug)]
 pub struct Store(Arc<Mutex<FxHashMap<PathBuf, Loaded>>>);
 
@@ -200,6 +200,12 @@ impl Store {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(path.to_owned(), loaded.clone());
         Ok(loaded)
+    }
+
+    /// Lets go of objects that nobody uses and whose files are none of these.
+    pub fn retain(&self, files: &FxHashSet<&Path>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|path, (_, object)| Arc::strong_count(object) > 1 || files.contains(path.as_path()));
     }
 
     fn known(&self, path: &Path) -> Option<Loaded> {

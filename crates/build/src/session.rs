@@ -295,6 +295,11 @@ impl Session {
         }
     }
 
+    /// Nobody goes back to a patch before this one any more, but to the beginning.
+    pub fn forget_before(&mut self, patch: u32) {
+        self.live.forget_before(patch);
+    }
+
     /// Where the slots of a process must point for it to be at an earlier patch.
     pub fn rollback_slots(&self, process: &Process, to: u32) -> Vec<SlotSet> {
         let slots = self.live.bodies_at(to).filter_map(|(entry, body)| {

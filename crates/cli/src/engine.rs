@@ -341,6 +341,10 @@ impl Patcher for Engine {
         self.history.clone()
     }
 
+    fn can_go_back_to(&self, patch: u32) -> bool {
+        self.hosts.can_go_back_to(patch)
+    }
+
     fn code_at(&self, pid: u32, address: RuntimeAddress) -> Option<CodeAt> {
         self.hosts.code_at(self.process(pid).ok()?, address)
     }

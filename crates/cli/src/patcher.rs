@@ -170,6 +170,9 @@ pub trait Patcher: Send {
     /// The patches that lead to [`Patcher::current`], in order.
     fn history(&self) -> Vec<u32>;
 
+    /// Whether it is known how to go back to a patch.
+    fn can_go_back_to(&self, patch: u32) -> bool;
+
     /// The function of the program whose code is at an address of a process.
     fn code_at(&self, pid: u32, address: RuntimeAddress) -> Option<CodeAt>;
 

@@ -250,6 +250,7 @@ impl Hosts {
         }
         self.set_counters(counters);
         self.accept_all(draft.accepted, draft.crates, draft.part);
+        self.note_live(draft.number);
     }
 
     /// A rebuild changed nothing that runs: its objects are what is live from now on.

@@ -1,7 +1,9 @@
 //! What the crates were at each patch.
 
 use crate::session::{CrateObjects, UnitId};
+use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 type Version = BTreeMap<UnitId, Arc<CrateObjects>>;
@@ -42,6 +44,17 @@ impl Versions {
         if patch > 0 {
             self.earlier.push((patch, self.latest.clone()));
         }
+    }
+
+    /// Nobody goes back to a patch before this one any more, but to the beginning.
+    pub(super) fn forget_before(&mut self, patch: u32) {
+        self.earlier.retain(|&(number, _)| number >= patch);
+    }
+
+    /// The files of all objects that may be asked for again.
+    pub(super) fn objects(&self) -> FxHashSet<&Path> {
+        let all = self.earlier.iter().map(|(_, version)| version).chain([&self.latest, &self.taken_back]);
+        all.flat_map(BTreeMap::values).flat_map(|krate| krate.objects.iter().map(PathBuf::as_path)).collect()
     }
 
     /// What was live at an earlier patch is so again.

@@ -422,6 +422,9 @@ impl Server {
         if to >= current || (to != 0 && !history.contains(&to)) {
             return Err(format!("patch {to} is not before patch {current}, which is live"));
         }
+        if !patcher.can_go_back_to(to) {
+            return Err(format!("patch {to} is too far back: only the newest can be gone back to, or 0"));
+        }
         self.go_back(to)
     }
 

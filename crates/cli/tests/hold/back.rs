@@ -76,3 +76,38 @@ fn every_patch_can_be_gone_back_to() {
         assert_eq!(tail(live.ask("xx")), (14 + 3 * to).to_string());
     }
 }
+
+/// Of patches long ago it is not known any more how to go back to them, but to the beginning it is: with what each
+/// of them added, and what was added again.
+#[test]
+fn from_many_patches_to_the_beginning() {
+    const PATCHES: usize = 36;
+    let mut live = Live::new(CODE);
+    let code = |n: usize| {
+        let code = CODE.replace("[1, 2, 4]", &format!("[1, 2, 4, added_{n}()]"));
+        code + &format!(
+            "fn added_{n}() -> usize {{ {n} + LATE.len() }}\nstatic LATE: [u8; {n}] = [0; {n}];\n"
+        )
+    };
+    let tail = |live: &mut Live| live.ask("x").rsplit(' ').next().unwrap().to_owned();
+    for n in 1..=PATCHES {
+        live.patch(&code(n));
+        assert_eq!(tail(&mut live), (7 + 2 * n).to_string());
+    }
+    for to in [PATCHES - 1, PATCHES - 30] {
+        roll_back(&live, &to.to_string());
+        assert_eq!(tail(&mut live), (7 + 2 * to).to_string());
+    }
+    let refused = livepatch(&live.project, &["rollback", "--to", "2"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("too far back"));
+    roll_back(&live, "0");
+    assert_eq!(tail(&mut live), "7");
+    for n in [PATCHES - 1, 1] {
+        live.patch(&code(n));
+        assert_eq!(tail(&mut live), (7 + 2 * n).to_string());
+    }
+    roll_back(&live, "0");
+    let asked = PATCHES + 5;
+    assert_eq!(live.ask("hey"), base(asked, "hey"));
+}
