@@ -74,7 +74,11 @@ fn project() -> Project {
 }
 
 fn start(arguments: &[&str]) -> Live {
-    Live::start_at(project(), &[&["-p", "app"], arguments].concat(), "leaf/src/lib.rs")
+    let mut live = Live::start_at(project(), &[&["-p", "app"], arguments].concat(), "leaf/src/lib.rs");
+    // Until the base build is read, nothing goes live in parts: on a busy machine that can take a while.
+    let event = live.save(&(LEAF.to_owned() + "// read\n"));
+    assert_eq!(event["event"], "unchanged", "{}", live.report());
+    live
 }
 
 /// Saves the library with these pieces replaced. Returns the events up to the outcome, that included.
