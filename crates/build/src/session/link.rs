@@ -15,6 +15,7 @@ use livepatch_object::entry::Function;
 use livepatch_object::host::Host;
 use livepatch_proto::{BuildId, Image, ImageSource, Patch, Shim, SlotSet, TlsInit, WireAddress};
 use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -230,10 +231,10 @@ impl Session {
         images: &'i mut Images,
     ) -> Option<(&'i [u8], usize, usize)> {
         let image = process.image(number)?;
-        if !images.contains_key(&number) {
-            images.insert(number, Host::parse(load(&image.path).ok()?).ok()?);
-        }
-        let host = images.get(&number)?;
+        let host = match images.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(Host::parse(load(&image.path).ok()?).ok()?),
+        };
         let link = RuntimeAddress(image.start.0.checked_sub(BIAS)?).checked_add(position)?;
         let size = host.function_at(LinkAddress(link.0))?.size;
         let (text, offset) = host.code(LinkAddress(link.0))?;
