@@ -25,6 +25,8 @@ pub struct Change {
 pub struct Diff {
     /// Functions that exist in the process and have new code.
     pub changed: Vec<Change>,
+    /// Functions that nothing live has.
+    pub fresh: Vec<Entity>,
     /// Read-only statics with a new value, by symbol name.
     pub replaced: FxHashSet<Box<str>>,
     /// Functions of which the old code stays for its callers of before, by symbol name: code that this
@@ -186,8 +188,12 @@ fn compare_object(
         let Place::Section(section) = image.symbol(symbol).place else { continue };
         let name = image.name(symbol);
         let Some(old) = live.entity(name, object.scope(symbol)) else {
-            if is_storage(image.section(section).kind) {
-                new_storage.insert(demangle(name), image.symbol(symbol).size);
+            match image.section(section).kind {
+                SectionKind::Text => diff.fresh.push(Entity { object: object.clone(), symbol }),
+                kind if is_storage(kind) => {
+                    new_storage.insert(demangle(name), image.symbol(symbol).size);
+                }
+                _ => {}
             }
             continue;
         };

@@ -31,6 +31,7 @@ use livepatch_object::demangle;
 use livepatch_object::layout::{Layouts, TypeId, TypeText, describe_several};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use part::stands_alone;
 
@@ -98,13 +99,14 @@ struct Outcome {
 }
 
 fn outcome(live: &Live, diff: &Diff, former: &[Arc<Object>], optimized: bool) -> Outcome {
+    read_all(diff);
     let pairs = pairs(live, diff);
     let former: Vec<_> = former.iter().filter_map(|object| Some((object, object.layouts()?))).collect();
     let mut findings = Findings::default();
     types::check(&pairs, &former, &mut findings);
     statics::check(&pairs, &mut findings);
     vtables::check(&pairs, &former, &mut findings);
-    signatures::check(&pairs, diff, &mut findings);
+    signatures::check(live, diff, &mut findings);
     families::check(&pairs, diff, &mut findings);
     let mut shims = Vec::new();
     if !findings.environments.is_empty() {
@@ -120,8 +122,26 @@ fn outcome(live: &Live, diff: &Diff, former: &[Arc<Object>], optimized: bool) ->
         }
     }
     let mut names = environment_names(&pairs, &findings.environments);
-    names.extend(held::names(live, &pairs, &findings.versioned));
+    names.extend(held::names(&pairs, diff, &findings.versioned));
     Outcome { names, unsound: findings.unsound, versioned: findings.versioned, delegations: shims }
+}
+
+/// Reads what the changed objects say, on all cores: what rustc has just made, nobody has read ahead.
+fn read_all(diff: &Diff) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(diff.units.len());
+    if threads < 2 {
+        return;
+    }
+    let next = AtomicUsize::new(0);
+    let read = || {
+        while let Some((.., object)) = diff.units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            object.layouts();
+        }
+    };
+    std::thread::scope(|scope| {
+        (1..threads).for_each(|_| drop(scope.spawn(read)));
+        read();
+    });
 }
 
 /// The changed objects that were there before, with debug information on both sides.

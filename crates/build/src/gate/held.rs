@@ -6,7 +6,8 @@
 
 use super::Pair;
 use super::boundary::is_call;
-use crate::live::Live;
+use crate::diff::Diff;
+use crate::live::Entity;
 use crate::renamed::without_hash;
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::demangle;
@@ -14,8 +15,8 @@ use livepatch_object::relocatable::{Relocatable, SectionId, SectionKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Such functions, demangled. `versioned` functions keep their old code too, and what it calls.
-pub(super) fn names(live: &Live, pairs: &[Pair<'_>], versioned: &FxHashSet<Box<str>>) -> Vec<String> {
-    let new = unknown(live, pairs);
+pub(super) fn names(pairs: &[Pair<'_>], diff: &Diff, versioned: &FxHashSet<Box<str>>) -> Vec<String> {
+    let new = paths(&diff.fresh);
     if new.is_empty() {
         return Vec::new();
     }
@@ -28,18 +29,15 @@ pub(super) fn names(live: &Live, pairs: &[Pair<'_>], versioned: &FxHashSet<Box<s
     followed.into_iter().filter(|name| held.contains(name)).map(demangle).collect()
 }
 
-/// Functions that no live object has, by their names without hashes. Instances of generic functions have
+/// The names of functions without their hashes, and how many have each. Instances of generic functions have
 /// their path in common, so it says nothing about them.
-fn unknown<'o>(live: &Live, pairs: &[Pair<'o>]) -> FxHashMap<&'o str, usize> {
+fn paths(functions: &[Entity]) -> FxHashMap<&str, usize> {
     let mut found = FxHashMap::default();
-    for Pair { new: (object, layouts), .. } in pairs {
-        for function in layouts.functions() {
-            let name = object.image.name(function.symbol());
-            let plain = function.generics().is_empty() && function.environment().is_none();
-            if plain && live.entity(name, object.scope(function.symbol())).is_none() {
-                let path = without_hash(name);
-                path.into_iter().for_each(|path| *found.entry(path).or_default() += 1);
-            }
+    for function in functions {
+        let known = function.object.layouts().and_then(|layouts| layouts.function(function.symbol));
+        let plain = known.is_some_and(|it| it.generics().is_empty() && it.environment().is_none());
+        if let Some(path) = without_hash(function.name()).filter(|_| plain) {
+            *found.entry(path).or_default() += 1;
         }
     }
     found
@@ -61,7 +59,7 @@ fn gone<'o>(pairs: &[Pair<'o>]) -> FxHashSet<&'o str> {
 fn followed<'o>(
     pairs: &[Pair<'o>],
     gone: &FxHashSet<&'o str>,
-    new: &FxHashMap<&'o str, usize>,
+    new: &FxHashMap<&str, usize>,
 ) -> FxHashSet<&'o str> {
     let mut by_path: FxHashMap<&str, Vec<&str>> = FxHashMap::default();
     for Pair { old: (object, layouts), .. } in pairs {

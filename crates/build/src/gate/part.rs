@@ -19,13 +19,13 @@
 //! it does in a frame that has begun.
 
 use crate::diff::Diff;
-use crate::live::{Entity, Live};
+use crate::live::Live;
 use crate::objects::{CodegenUnit, Object, ObjectKey};
 use crate::session::{CrateObjects, UnitId};
 use livepatch_object::compare::Referent;
 use livepatch_object::indirect;
 use livepatch_object::layout::{Layouts, PathId, Trait, Type, TypeId, Vtable, VtableSlot};
-use livepatch_object::relocatable::{SectionKind, SymbolId};
+use livepatch_object::relocatable::SectionKind;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ fn traits_are_known(live: &Live, diff: &Diff, krate: &CrateObjects) -> bool {
     // With tables in it: objects of a supertrait are made by reading one, not by calling.
     let is_table = |slot: &VtableSlot| !matches!(slot.referent, Referent::Named { .. });
     unknown.peek().is_none()
-        || !unknown.any(|vtable| vtable.slots.iter().any(is_table)) && !calls_by_address(live, diff)
+        || !unknown.any(|vtable| vtable.slots.iter().any(is_table)) && !calls_by_address(diff)
 }
 
 /// The vtables of the crate's traits that tell nothing, because none of the same trait was compared.
@@ -126,13 +126,9 @@ fn unknown_vtables<'l>(
 }
 
 /// Whether code that is new or changed calls anything by an address, as methods of trait objects are.
-fn calls_by_address(live: &Live, diff: &Diff) -> bool {
+fn calls_by_address(diff: &Diff) -> bool {
     let changed = diff.changed.iter().filter(|change| !change.lines_only).map(|change| change.new.clone());
-    let new = diff.units.iter().flat_map(|(.., object)| {
-        let unknown = |id: &SymbolId| live.entity(object.image.name(*id), object.scope(*id)).is_none();
-        object.definitions().filter(unknown).map(|symbol| Entity { object: object.clone(), symbol })
-    });
-    changed.chain(new).any(|function| {
+    changed.chain(diff.fresh.iter().cloned()).any(|function| {
         let image = &function.object.image;
         let text = function.section().filter(|&at| image.section(at).kind == SectionKind::Text);
         text.is_some_and(|text| indirect::calls_by_address(image.architecture(), image.data(text)))

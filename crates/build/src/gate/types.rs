@@ -59,23 +59,24 @@ impl Changed<'_> {
 /// What objects of before say of types is compared with what their new versions say, and for types that a
 /// codegen unit did not use before, with what any object said.
 fn changed<'l>(pairs: &[Pair<'l>], former: &[Described<'l>]) -> FxHashMap<TypeId, Changed<'l>> {
-    let mut before: FxHashMap<TypeId, Vec<(Type<'l>, &'l Arc<Object>)>> = FxHashMap::default();
-    for &(object, layouts) in pairs.iter().map(|pair| &pair.old).chain(former) {
-        for ty in layouts.types() {
-            before.entry(ty.id()).or_default().push((ty, object));
-        }
-    }
+    let sources: Vec<Described<'l>> =
+        pairs.iter().map(|pair| pair.old).chain(former.iter().copied()).collect();
+    let anywhere = |id: TypeId| sources.iter().filter_map(move |(object, all)| Some((all.get(id)?, *object)));
     let mut changed = FxHashMap::default();
+    let mut compared = FxHashSet::default();
     for Pair { old: (was, layouts), new: (object, new_layouts) } in pairs {
+        // Both ascend.
+        let mut olds = layouts.types().peekable();
         for new in new_layouts.types() {
-            let own = layouts.get(new.id()).map(|old| (old, *was));
+            while olds.next_if(|old| old.id() < new.id()).is_some() {}
             let relaid = |(old, _): &(Type<'l>, &Arc<Object>)| old.is_relaid(&new);
-            let found = match own {
-                Some(own) => Some(own).filter(relaid),
-                None => {
-                    let known = before.get(&new.id()).map_or(&[][..], Vec::as_slice);
+            let found = match olds.peek().filter(|old| old.id() == new.id()) {
+                Some(old) => Some((*old, *was)).filter(relaid),
+                None if new.is_ambiguous() || compared.insert((new.id(), new.layouts().next())) => {
+                    let known: Vec<_> = anywhere(new.id()).collect();
                     known.iter().all(relaid).then(|| known.first().copied()).flatten()
                 }
+                None => None,
             };
             if let Some((old, was)) = found {
                 changed.entry(new.id()).or_insert(Changed { old, new, objects: (was, object) });

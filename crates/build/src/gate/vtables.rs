@@ -6,6 +6,7 @@ use livepatch_object::compare::Referent;
 use livepatch_object::demangle;
 use livepatch_object::layout::{Function, PathId, TypeKind, Vtable, VtableSlot};
 use rustc_hash::FxHashMap;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Compares the methods of every vtable.
@@ -36,62 +37,78 @@ pub(super) fn check(pairs: &[Pair<'_>], former: &[Described<'_>], findings: &mut
     }
 }
 
-/// How functions of some objects are called, by symbol name.
-struct Functions<'l>(FxHashMap<&'l str, Function<'l>>);
+/// How functions of some objects are called, by symbol name: found out when it is first asked for.
+struct Functions<'l> {
+    objects: Vec<Described<'l>>,
+    by_name: OnceCell<FxHashMap<&'l str, Function<'l>>>,
+}
 
 impl<'l> Functions<'l> {
     fn of(objects: impl Iterator<Item = Described<'l>>) -> Self {
-        let functions = objects.flat_map(|(object, layouts)| {
-            layouts.functions().map(|function| (object.image.name(function.symbol()), function))
+        Self { objects: objects.collect(), by_name: OnceCell::new() }
+    }
+
+    fn get(&self, name: &str) -> Option<Function<'l>> {
+        let all = self.by_name.get_or_init(|| {
+            let each = self.objects.iter().flat_map(|(object, layouts)| {
+                layouts.functions().map(|function| (object.image.name(function.symbol()), function))
+            });
+            each.collect()
         });
-        Self(functions.collect())
+        all.get(name).copied()
     }
 }
 
 /// A method in a vtable.
-struct Method<'l> {
+struct Method<'f, 'l> {
     /// Bytes into the vtable.
     offset: u64,
     /// Its symbol name; none for what is private to its object.
     name: Option<&'l str>,
-    /// How it is called, if it is in one of the objects.
-    function: Option<Function<'l>>,
+    /// Those of its objects: how it is called, if it is in one of them.
+    functions: &'f Functions<'l>,
 }
 
-impl Method<'_> {
+impl<'l> Method<'_, 'l> {
     /// Whether new code may call the one where it takes the other to be. They have the same path: an instance
     /// of the same function may come from another crate, but another function would never get the edits of
     /// this one.
-    fn is_like(&self, new: &Self) -> bool {
+    fn is_like(&self, new: &Method<'_, 'l>) -> bool {
         let (Some(a), Some(b)) = (self.name, new.name) else {
             return self.name.is_none() && new.name.is_none() && self.offset == new.offset;
         };
-        let (old_function, new_function) = (&self.function, &new.function);
-        let same_call = match (old_function, new_function) {
-            (Some(old), Some(new)) if a == b => old.signature() == new.signature(),
-            // What they are called on may differ when they were merged.
-            (Some(old), Some(new)) => old.signature_types().get(1..) == new.signature_types().get(1..),
-            _ => true,
-        };
+        // A legacy name covers the signature.
+        let same_call = a == b && a.starts_with("_ZN")
+            || match self.functions.get(a).zip(new.functions.get(b)) {
+                Some((old, new)) if a == b => old.signature() == new.signature(),
+                // What they are called on may differ when they were merged.
+                Some((old, new)) => old.signature_types().get(1..) == new.signature_types().get(1..),
+                None => true,
+            };
         self.offset == new.offset && same_call && (a == b || demangle(a) == demangle(b))
     }
 }
 
 /// The methods of a vtable, ascending. Drop glue is none.
-fn methods<'l>(object: &'l Arc<Object>, vtable: &Vtable<'l>, functions: &Functions<'l>) -> Vec<Method<'l>> {
+fn methods<'f, 'l>(
+    object: &'l Arc<Object>,
+    vtable: &Vtable<'l>,
+    functions: &'f Functions<'l>,
+) -> Vec<Method<'f, 'l>> {
     let method = |slot: &VtableSlot| {
         let name = match slot.referent {
             Referent::Named { symbol, .. } => Some(object.image.name(symbol)),
             _ => None,
         };
-        Method { offset: slot.offset, name, function: name.and_then(|name| functions.0.get(name).copied()) }
+        Method { offset: slot.offset, name, functions }
     };
     vtable.slots.iter().filter(|slot| slot.offset > 0).map(method).collect()
 }
 
 /// How the methods of two vtables differ.
-fn difference(old: &[Method<'_>], new: &[Method<'_>]) -> Option<String> {
-    let name = |method: &Method<'_>| method.name.map_or_else(|| "a private function".to_owned(), demangle);
+fn difference<'l>(old: &[Method<'_, 'l>], new: &[Method<'_, 'l>]) -> Option<String> {
+    let name =
+        |method: &Method<'_, '_>| method.name.map_or_else(|| "a private function".to_owned(), demangle);
     if let Some((a, b)) = old.iter().zip(new).find(|(a, b)| !a.is_like(b)) {
         let (was, is) = (name(a), name(b));
         return Some(if was == is {

@@ -5,6 +5,7 @@ use super::{PatchError, Session, in_patch};
 use crate::islands::BodyJump;
 use crate::live::Module;
 use crate::loops::enters_by_table;
+use crate::objects::load;
 use crate::process::{PlacedImage, Process, Slot};
 use crate::resolve::{Lookup, Redirected};
 use crate::write::{self, BIAS, Bind, IMAGE_ALIGN, WriteError};
@@ -13,6 +14,8 @@ use livepatch_object::demangle;
 use livepatch_object::entry::Function;
 use livepatch_object::host::Host;
 use livepatch_proto::{BuildId, Image, ImageSource, Patch, Shim, SlotSet, TlsInit, WireAddress};
+use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +30,9 @@ pub struct Linked {
     /// originals.
     pub originals: Vec<SlotSet>,
 }
+
+/// Images of earlier patches whose code is looked at, by patch.
+type Images = FxHashMap<u32, Host>;
 
 /// The slot of a function that was not redirected before.
 #[derive(Clone, Copy)]
@@ -55,8 +61,10 @@ impl Session {
         }
         let mut loops = false;
         let mut originals = Vec::new();
+        let mut images = Images::default();
         for redirected in &draft.closure.redirected {
-            if let Some(planned) = self.redirect(draft, redirected, &mut after, &mut patch)? {
+            let planned = self.redirect(draft, redirected, &mut after, &mut patch, &mut images)?;
+            if let Some(planned) = planned {
                 loops |= planned.loops;
                 originals.push(SlotSet { slot: planned.slot.at, target: planned.slot.original, jump: None });
             }
@@ -155,11 +163,12 @@ impl Session {
         redirected: &Redirected,
         process: &mut Process,
         patch: &mut Patch,
+        images: &mut Images,
     ) -> Result<Option<Planned>, PatchError> {
         let known = process.slot(redirected.entry);
         let planned = match known {
             Some(_) => None,
-            None => Some(self.plan_slot(redirected, process, patch)?),
+            None => Some(self.plan_slot(redirected, process, patch, images)?),
         };
         let Some(slot) = known.or(planned.map(|planned| planned.slot)) else { return Ok(None) };
         let target = process.body_address(slot, body(draft, redirected));
@@ -173,6 +182,7 @@ impl Session {
         redirected: &Redirected,
         process: &mut Process,
         patch: &mut Patch,
+        images: &mut Images,
     ) -> Result<Planned, PatchError> {
         let name = || demangle(&redirected.name);
         let no_code = || PatchError::NoCode(name());
@@ -187,9 +197,9 @@ impl Session {
                 process.islands.plan(&Function { entry, text, offset, size, padding })
             }
             Module::Patch(number) => {
-                let (text, offset, size) =
-                    self.patch_code(process, number, redirected.entry.position).ok_or_else(no_code)?;
-                process.islands.plan(&Function { entry, text: &text, offset, size, padding: 0 })
+                let code = self.patch_code(process, number, redirected.entry.position, images);
+                let (text, offset, size) = code.ok_or_else(no_code)?;
+                process.islands.plan(&Function { entry, text, offset, size, padding: 0 })
             }
             Module::TlsReserve => return Err(no_code()),
         };
@@ -213,13 +223,22 @@ impl Session {
 
     /// The code of an earlier patch's image, as it is in its file: the bytes, the position in them, the
     /// function's size.
-    fn patch_code(&self, process: &Process, number: u32, position: u64) -> Option<(Vec<u8>, usize, usize)> {
+    fn patch_code<'i>(
+        &self,
+        process: &Process,
+        number: u32,
+        position: u64,
+        images: &'i mut Images,
+    ) -> Option<(&'i [u8], usize, usize)> {
         let image = process.image(number)?;
-        let host = Host::parse(std::fs::read(&image.path).ok()?).ok()?;
+        let host = match images.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(Host::parse(load(&image.path).ok()?).ok()?),
+        };
         let link = RuntimeAddress(image.start.0.checked_sub(BIAS)?).checked_add(position)?;
         let size = host.function_at(LinkAddress(link.0))?.size;
         let (text, offset) = host.code(LinkAddress(link.0))?;
-        Some((text.to_vec(), offset, to_usize(size)))
+        Some((text, offset, to_usize(size)))
     }
 }
 

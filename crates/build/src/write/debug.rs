@@ -27,13 +27,23 @@ fn tombstone(section: &str) -> u64 {
 pub(super) fn write(closure: &Closure, layout: &Layout, bind: &Bind<'_>) -> DebugSections {
     let mut out = DebugSections::new();
     let mut seen = FxHashSet::default();
-    for part in &closure.parts {
-        let image = &part.object.image;
-        let code = image.section(part.section).kind == SectionKind::Text;
-        if code && seen.insert(ObjectKey::of(&part.object)) {
-            add_object(closure, layout, bind, &part.object, &mut out);
+    let with_code = closure.parts.iter().filter(|part| {
+        part.object.image.section(part.section).kind == SectionKind::Text
+            && seen.insert(ObjectKey::of(&part.object))
+    });
+    let objects: Vec<_> = with_code.map(|part| &part.object).collect();
+    // There are tens of megabytes: they are not moved while they grow.
+    let mut lengths: BTreeMap<&str, usize> = BTreeMap::new();
+    for object in &objects {
+        for (id, section) in object.image.sections().filter(|(_, it)| it.kind == SectionKind::Debug) {
+            let align = usize::try_from(section.align).unwrap_or(1);
+            let length = object.image.data(id).len().next_multiple_of(align);
+            *lengths.entry(object.image.section_name(id)).or_default() += length;
         }
     }
+    out.extend(lengths.into_iter().map(|(name, length)| (name.to_owned(), Vec::with_capacity(length))));
+    objects.into_iter().for_each(|object| add_object(closure, layout, bind, object, &mut out));
+    out.retain(|_, bytes| !bytes.is_empty());
     out
 }
 

@@ -85,7 +85,9 @@ pub(super) fn write(
     image: &[u8],
     debug: DebugSections,
 ) -> Result<Vec<u8>, WriteError> {
-    let mut file = vec![0; offset(IMAGE_OFFSET)];
+    let debug_length: usize = debug.values().map(Vec::len).sum();
+    let mut file = Vec::with_capacity(offset(IMAGE_OFFSET) + image.len() + debug_length + TABLES);
+    file.resize(offset(IMAGE_OFFSET), 0);
     file.extend_from_slice(image);
     let headers = program_headers(layout, base);
     let phnum = u16::try_from(headers.len() as u64 / PHDR_SIZE).map_err(|_| TOO_LARGE)?;
@@ -107,6 +109,9 @@ pub(super) fn write(
     file[..64].copy_from_slice(&elf_header(closure.architecture.machine(), table, phnum, shnum));
     Ok(file)
 }
+
+/// Room for the tables of a usual patch, in bytes.
+const TABLES: usize = 1 << 16;
 
 const TOO_LARGE: WriteError = WriteError::Inconsistent("a table is too large");
 
