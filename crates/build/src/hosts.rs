@@ -13,6 +13,7 @@ mod link;
 mod lookup;
 mod versions;
 
+use crate::library::LibraryLink;
 use crate::objects::Store;
 use crate::process::{Process, ProcessError};
 use crate::session::{BaseBuild, CodeAt, Counters, OpenError, Session, UnitId};
@@ -50,6 +51,8 @@ pub struct Hosts {
     versions: Versions,
     /// How many hosts there were so far.
     count: u32,
+    /// How patches are linked as libraries, if they are.
+    link: Option<LibraryLink>,
 }
 
 /// A library of the captured build.
@@ -167,7 +170,14 @@ impl Hosts {
             counters: Counters::default(),
             versions: Versions::default(),
             count: 1,
+            link: None,
         })
+    }
+
+    /// Has patches be libraries that the program's own linker makes.
+    pub fn link_libraries(&mut self, link: LibraryLink) {
+        self.hosts.values_mut().for_each(|host| host.session.link_libraries(Some(link.clone())));
+        self.link = Some(link);
     }
 
     /// Reads what the first edit will need, on threads of their own.
@@ -276,8 +286,9 @@ impl Hosts {
         let Some(program) = loaded.hosts.get(&HostId::PROGRAM) else { return Ok(()) };
         let id = HostId(self.count);
         let name = format!("patch-{}", id.0);
-        let session =
+        let mut session =
             Session::open_one(&library.base, &self.folder, &name, self.store.clone(), self.counters)?;
+        session.link_libraries(self.link.clone());
         let process = program.with_library(module, session.host(), free_ranges)?;
         session.read_ahead();
         let mut host = Host::new(session, &library.base, short(&module.name).to_owned());

@@ -1,5 +1,7 @@
 //! One host in one process: where it is there, with the images, islands and slots of its patches.
 
+mod placed;
+
 use crate::islands::{BodyJump, Islands, PlanError};
 use crate::live::{Body, Location, Module};
 use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
@@ -10,9 +12,10 @@ use livepatch_proto::{
 };
 use rustc_hash::FxHashMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
+
+pub use placed::{LibraryPart, PlacedImage, PlacedLibrary};
 
 /// No relocated prologue is longer, in bytes: it holds the few instructions that a jump overwrites.
 const LONGEST_PROLOGUE: u64 = 128;
@@ -39,17 +42,6 @@ impl Slot {
     pub fn set(&self, target: WireAddress) -> SlotSet {
         SlotSet { slot: self.at, target, jump: self.jump.map(|jump| jump.toward(target)) }
     }
-}
-
-/// Where a patch's image is.
-#[derive(Clone, Debug)]
-pub struct PlacedImage {
-    /// Its first byte in memory.
-    pub start: RuntimeAddress,
-    /// Its length in memory, in bytes.
-    pub length: u64,
-    /// Its file.
-    pub path: PathBuf,
 }
 
 /// One host in one process of the session.
@@ -265,7 +257,7 @@ impl Process {
     pub fn address(&self, location: Location) -> Option<RuntimeAddress> {
         match location.module {
             Module::Host => self.slide.runtime(LinkAddress(location.position)),
-            Module::Patch(number) => self.images.get(&number)?.start.checked_add(location.position),
+            Module::Patch(number) => self.images.get(&number)?.address(location.position),
             Module::TlsReserve => None,
         }
     }
@@ -278,7 +270,7 @@ impl Process {
         }
         let images = self.images.iter();
         let mut patches = images.filter_map(|(&number, image)| {
-            let position = address.checked_since(image.start).filter(|&at| at < image.length)?;
+            let position = image.position(address)?;
             Some(Location { module: Module::Patch(number), position })
         });
         patches.next().or_else(|| {

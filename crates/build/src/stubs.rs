@@ -18,6 +18,7 @@
 //! | `references` | what does this relocation say of what it refers to? |
 //! | `needed` | what do these objects refer to and not define? |
 //! | `resolve` | what does a needed symbol get? |
+//! | `leads` | and where something else than the host says where names lead? |
 //! | `trampoline` | which code jumps there? |
 //! | `layout`, `write` | how does a container hold all that? |
 //! | `report` | what became of each symbol? |
@@ -51,6 +52,7 @@ mod cache;
 mod error;
 mod kept;
 mod layout;
+mod leads;
 mod needed;
 mod readable;
 mod references;
@@ -64,6 +66,7 @@ pub use adapt::{Adapted, Change, Reaches, adapt_objects};
 pub use cache::{ANCHOR, HotpatchModuleCache, Lookup, ModuleSymbol, SymbolSource, Visibility};
 pub use error::StubError;
 pub use kept::KeptStub;
+pub use leads::{Lead, Leads};
 pub use needed::{NeededSymbol, NeededSymbols, compute_needed_symbols, compute_needed_symbols_multi};
 pub use references::References;
 pub use report::{ReportEntry, StubReport, Stubbed, Unresolved};

@@ -1,12 +1,14 @@
 //! Names that a host does not have itself: the process's libraries, and what patches brought to other hosts.
 
 use super::{Host, HostId};
+use crate::library::LoadedLibrary;
 use crate::live::{Entity, Location, Name};
 use crate::process::Process;
 use crate::resolve::{Lookup, LookupError};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::ModuleKey;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Asks a process where a module of it finds dynamic symbols.
 pub trait ProcessLookup {
@@ -17,6 +19,9 @@ pub trait ProcessLookup {
         within: Option<&ModuleKey>,
         names: &[String],
     ) -> Result<Vec<Option<RuntimeAddress>>, LookupError>;
+
+    /// As [`Lookup::load`].
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String>;
 }
 
 /// A definition that one host needs of another.
@@ -53,6 +58,10 @@ impl Lookup for ForHost<'_> {
             }
         }
         Ok(found)
+    }
+
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String> {
+        self.process.load(library, length)
     }
 }
 

@@ -1,13 +1,20 @@
 //! Asking a process, and why a patch cannot be resolved.
 
+use crate::library::LoadedLibrary;
 use crate::objects::LoadError;
 use livepatch_object::address::RuntimeAddress;
+use std::path::Path;
 use thiserror::Error;
 
 /// Asks a process where it has dynamic symbols.
 pub trait Lookup {
     /// The address of each name; none where the process does not have it.
     fn addresses(&mut self, names: &[String]) -> Result<Vec<Option<RuntimeAddress>>, LookupError>;
+
+    /// Has it load a patch library of `length` bytes, wherever its dynamic linker puts it; or why it does not.
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String> {
+        Err(format!("{} of {length} bytes is not loaded here", library.display()))
+    }
 }
 
 /// The process could not be asked.

@@ -152,6 +152,34 @@ fn a_computed_address_is_loaded_instead() {
     }
 }
 
+/// The host's are at constant offsets, so that nobody need be asked: neither for each nor for their block.
+#[test]
+fn thread_locals_that_are_left_to_the_loader() {
+    for machine in [X86_64, AARCH64] {
+        if let Some(reason) = machine.missing() {
+            skip!("{reason}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let host = machine.host(folder);
+        let cache = HotpatchModuleCache::from_path(&host).expect("the host can be read");
+        for (name, options) in [("block", &["-fPIC"][..]), ("one", &["-fPIC", "-DONE_BY_ONE"])] {
+            let mut live = machine.start(&host);
+            let object = machine.compile("block.c", &folder.join(format!("{name}.o")), options);
+            let object = std::fs::read(object).expect("an object");
+            let adapted = adapt_objects(&[object], &cache, machine.target, live.anchor).expect("adapts");
+            let stub = create_undefined_symbol_stub(&cache, &adapted, machine.target, live.anchor);
+            let stub = stub.expect("a stub");
+            assert_eq!(stub.report.unresolved().collect::<Vec<_>>(), [], "{name}");
+            let library = folder.join(format!("{name}.so"));
+            link(machine, Linker::Any, &adapted[0].bytes, &stub, &library).expect("links");
+            // The host's `main` made the one 8, the other 9.
+            let said = live.load(&library);
+            assert!(said.starts_with("out 8 9 ") && said.ends_with(" tls 18"), "{name}: {said}");
+        }
+    }
+}
+
 /// Where a slot that is not bound yet serves the host's own calls only, that is said, and not found out by a crash.
 #[test]
 fn a_slot_that_only_the_host_can_use_is_not_used() {

@@ -93,6 +93,15 @@ fn last(session: &Session, answer: u64) -> (u64, u64) {
 
 #[test]
 fn a_program_of_another_architecture_is_patched_under_its_runner() {
+    is_patched_under_its_runner(&[]);
+}
+
+#[test]
+fn it_is_patched_by_patch_libraries() {
+    is_patched_under_its_runner(&["--via", "library"]);
+}
+
+fn is_patched_under_its_runner(via: &[&str]) {
     let tools = match tools::find() {
         Ok(tools) => tools,
         Err(reason) => return println!("skipped: {reason}"),
@@ -101,7 +110,7 @@ fn a_program_of_another_architecture_is_patched_under_its_runner() {
     project.write("Cargo.toml", &manifest("app", "[workspace]\n"));
     project.write(".cargo/config.toml", &tools.configuration());
     project.write("src/main.rs", MAIN);
-    let mut session = Session::start_only(&project, &["--target", tools::TARGET]);
+    let mut session = Session::start_only(&project, &[&["--target", tools::TARGET], via].concat());
     wait_until_ready(&mut session);
     session.wait_until_said("answer 71 ");
     let before = last(&session, 71);

@@ -64,6 +64,10 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
         let data = section.data(LE, object).map_err(fail())?;
         Ok((usize::try_from(start).unwrap_or(usize::MAX), data))
     };
+    let local_dynamic = target.instructions == InstructionSet::X86_64
+        && relocations.iter().filter(|one| counts_from_block(one.kind)).all(|one| {
+            matches!(meanings.get(&one.symbol), Some((_, Means::ThreadOffset(_))))
+        });
     let site = |one: &Relocation, only_computed| {
         let (_, data) = data(one.section)?;
         let (kind, offset, addend) = (one.kind, one.offset, one.addend);
@@ -74,6 +78,7 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
             addend,
             data,
             only_computed,
+            local_dynamic,
         })
     };
     // Whose address code uses without computing it first.
@@ -119,6 +124,11 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
 fn is_direct(target: StubTarget, kind: u32) -> bool {
     use crate::stubs::references::References;
     References::of(target, object::RelocationFlags::Elf { r_type: kind }) == References::DIRECT
+}
+
+/// Whether a relocation of x86-64 is one of a local-dynamic access: the start of a block, or what is counted from it.
+fn counts_from_block(kind: u32) -> bool {
+    matches!(kind, elf::R_X86_64_TLSLD | elf::R_X86_64_DTPOFF32 | elf::R_X86_64_DTPOFF64)
 }
 
 /// What the object's undefined symbols mean, by index.

@@ -1,0 +1,63 @@
+//! Patches of a session as patch libraries.
+
+use super::draft::Draft;
+use super::{PatchError, Session};
+use crate::library::{self, LibraryError, LibraryLink};
+use crate::process::{PlacedImage, PlacedLibrary, Process};
+use crate::resolve::Lookup;
+use crate::write::{self, Bind, WriteError};
+use livepatch_object::address::RuntimeAddress;
+use livepatch_proto::TlsInit;
+use std::sync::Arc;
+
+impl Session {
+    /// Has patches be libraries that a linker makes, or images that are laid out here.
+    pub fn link_libraries(&mut self, link: Option<LibraryLink>) {
+        self.libraries = link;
+    }
+
+    /// Makes a patch's library, and has the process load it.
+    pub(super) fn load_library(
+        &self,
+        link: &LibraryLink,
+        draft: &Draft,
+        process: &mut Process,
+        lookup: &mut dyn Lookup,
+    ) -> Result<Option<PlacedImage>, PatchError> {
+        let addresses = lookup.addresses(&draft.closure.process_names)?;
+        let path = self.image_path(draft, process);
+        let bind = Bind::new(&draft.closure, &draft.layout, process, RuntimeAddress(0), &addresses);
+        let parts = library::make(&draft.closure, &draft.layout, &bind, &self.host, link, &path)?;
+        let Some(parts) = parts else { return Ok(None) };
+        let length = path.metadata().map_err(|source| PatchError::Store { path: path.clone(), source })?.len();
+        let loaded = lookup.load(&path, length).map_err(LibraryError::Refused)?;
+        process.refresh(&loaded.free_ranges);
+        Ok(Some(PlacedImage {
+            start: RuntimeAddress(loaded.range.start.0),
+            length: loaded.range.end.0.saturating_sub(loaded.range.start.0),
+            path,
+            library: Some(Arc::new(PlacedLibrary { bias: loaded.bias, parts })),
+        }))
+    }
+
+    /// The initial values of a patch's new thread-locals, once its library is loaded.
+    pub(super) fn thread_locals(
+        &self,
+        draft: &Draft,
+        process: &Process,
+        lookup: &mut dyn Lookup,
+    ) -> Result<Vec<TlsInit>, PatchError> {
+        if draft.closure.thread_locals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let addresses = lookup.addresses(&draft.closure.process_names)?;
+        let bind = Bind::new(&draft.closure, &draft.layout, process, RuntimeAddress(0), &addresses);
+        let values = write::thread_locals(&draft.closure, &draft.layout, &bind)?;
+        let values = values.into_iter().map(|(offset, bytes)| {
+            let offset = u32::try_from(offset);
+            let offset = offset.map_err(|_| WriteError::Inconsistent("a thread-local's place"))?;
+            Ok(TlsInit { offset, bytes })
+        });
+        values.collect()
+    }
+}
