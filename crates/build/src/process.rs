@@ -1,5 +1,6 @@
 //! One host in one process: where it is there, with the images, islands and slots of its patches.
 
+mod areas;
 mod placed;
 
 use crate::islands::{BodyJump, Islands, PlanError};
@@ -15,6 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use thiserror::Error;
 
+pub use areas::Areas;
 pub use placed::{LibraryPart, PlacedImage, PlacedLibrary};
 
 /// No relocated prologue is longer, in bytes: it holds the few instructions that a jump overwrites.
@@ -58,7 +60,7 @@ pub struct Process {
     /// Where shims go on, by the entry that they are for and the patch that they came with.
     shim_slots: FxHashMap<(Location, u32), WireAddress>,
     /// Its island space.
-    pub islands: Islands,
+    pub islands: Areas,
     tls_reserve: Option<TlsReserve>,
     thread_locals: ThreadLocals,
     /// Names the host where it is a library.
@@ -172,7 +174,10 @@ impl Process {
             images: FxHashMap::default(),
             slots: FxHashMap::default(),
             shim_slots: FxHashMap::default(),
-            islands: Islands::new(architecture, page, start..end, &hello.free_ranges),
+            islands: Areas::new(
+                architecture,
+                Islands::new(architecture, page, start..end, &hello.free_ranges),
+            ),
             tls_reserve: hello.tls_reserve,
             thread_locals: host.tls().map_or(ThreadLocals::Absent, |tls| ThreadLocals::At(tls.tp_offset(0))),
             library: None,
@@ -232,7 +237,7 @@ impl Process {
             images: FxHashMap::default(),
             slots: FxHashMap::default(),
             shim_slots: FxHashMap::default(),
-            islands,
+            islands: Areas::new(host.architecture(), islands),
             tls_reserve: self.tls_reserve,
             thread_locals: match module.tls {
                 ModuleTls::Absent => ThreadLocals::Absent,
@@ -349,6 +354,15 @@ impl Process {
             None => "the program",
             Some(_) => "a library",
         }))
+    }
+
+    /// Records where a patch's library is; nothing is at `free_ranges`.
+    pub fn set_library(&mut self, patch: u32, library: PlacedImage, free_ranges: &[WireRange]) {
+        self.islands.refresh(free_ranges);
+        if let Some(end) = library.start.checked_add(library.length) {
+            self.islands.add_library(library.start..end, free_ranges);
+        }
+        self.images.insert(patch, library);
     }
 
     /// Records where a patch's image is.

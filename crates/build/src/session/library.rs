@@ -16,28 +16,29 @@ impl Session {
         self.libraries = link;
     }
 
-    /// Makes a patch's library, and has the process load it.
+    /// Makes a patch's library, and has the process load it; if anything of the patch takes room.
     pub(super) fn load_library(
         &self,
         link: &LibraryLink,
         draft: &Draft,
         process: &mut Process,
         lookup: &mut dyn Lookup,
-    ) -> Result<Option<PlacedImage>, PatchError> {
+    ) -> Result<(), PatchError> {
         let addresses = lookup.addresses(&draft.closure.process_names)?;
         let path = self.image_path(draft, process);
         let bind = Bind::new(&draft.closure, &draft.layout, process, RuntimeAddress(0), &addresses);
         let parts = library::make(&draft.closure, &draft.layout, &bind, &self.host, link, &path)?;
-        let Some(parts) = parts else { return Ok(None) };
+        let Some(parts) = parts else { return Ok(()) };
         let length = path.metadata().map_err(|source| PatchError::Store { path: path.clone(), source })?.len();
         let loaded = lookup.load(&path, length).map_err(LibraryError::Refused)?;
-        process.refresh(&loaded.free_ranges);
-        Ok(Some(PlacedImage {
+        let placed = PlacedImage {
             start: RuntimeAddress(loaded.range.start.0),
             length: loaded.range.end.0.saturating_sub(loaded.range.start.0),
             path,
             library: Some(Arc::new(PlacedLibrary { bias: loaded.bias, parts })),
-        }))
+        };
+        process.set_library(draft.number, placed, &loaded.free_ranges);
+        Ok(())
     }
 
     /// The initial values of a patch's new thread-locals, once its library is loaded.

@@ -50,11 +50,13 @@ impl Session {
         let mut patch = Patch::new(draft.number, draft.predecessor, build_id);
         patch.holds.extend(process.library().cloned());
         if !draft.closure.parts.is_empty() {
-            let placed = match &self.libraries {
-                None => Some(self.place_image(draft, &mut after)?),
+            match &self.libraries {
+                None => {
+                    let placed = self.place_image(draft, &mut after)?;
+                    after.set_image(draft.number, placed);
+                }
                 Some(link) => self.load_library(link, draft, &mut after, lookup)?,
-            };
-            placed.into_iter().for_each(|placed| after.set_image(draft.number, placed));
+            }
         }
         let mut loops = false;
         let mut originals = Vec::new();
