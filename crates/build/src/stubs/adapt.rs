@@ -5,6 +5,7 @@
 //! differs. So the references are rewritten, in place: to a word of the stub object's that holds the address or
 //! the offset ([`super::ADDRESS_OF`], [`super::THREAD_OFFSET_OF`]), or to the value itself.
 
+mod detours;
 mod elf;
 mod macho;
 mod rules;
@@ -48,6 +49,8 @@ pub enum Reaches {
     Cell,
     /// It holds the value.
     Value,
+    /// The instruction is made elsewhere, where there is room to load the address first.
+    Detour,
 }
 
 /// What the process has under a name.
@@ -67,7 +70,8 @@ pub(super) type Names = FxHashMap<String, Means>;
 /// words.
 ///
 /// Rewritten in ELF are references through the GOT; words; addresses of data that code computes
-/// (`lea`, `adrp` and `add`); offsets of thread-locals (initial-exec, local-exec, dynamic on x86-64, descriptors). In
+/// (`lea`, `adrp` and `add`); offsets of thread-locals (initial-exec, local-exec, dynamic on x86-64, descriptors); loads, stores and other operands
+/// of x86-64 code, whose instructions go where there is room. In
 /// Mach-O it is the same, but for thread-locals. COFF has words of its own (`__imp_X`). What is of another kind
 /// is left as it was, and the stub's report names what does not reach.
 ///
