@@ -6,9 +6,9 @@ use iced_x86::{
     OpKind, Register,
 };
 
-/// `jmp rel32`, `jmp qword [r11]`, `call rel32` behind a prefix that makes it as long as `call qword [rip+disp32]`.
+/// `jmp rel32`, `jmp qword [r11+disp32]`, `call rel32` behind a prefix that makes it as long as `call qword [rip+disp32]`.
 const JMP: u8 = 0xe9;
-const JMP_R11: [u8; 3] = [0x41, 0xff, 0x23];
+const JMP_R11: [u8; 3] = [0x41, 0xff, 0xa3];
 const CALL: [u8; 2] = [0x67, 0xe8];
 const NOP: u8 = 0x90;
 /// `lea rsp, [rsp-128]`, `lea rsp, [rsp+128]`: past the red zone, and no flag is touched.
@@ -29,8 +29,7 @@ pub fn detour(code: &[u8], boundary: usize, field: usize, addend: i64) -> Option
     let past = i64::try_from(end.checked_sub(field)?).ok()?;
     let offset = addend.checked_add(past).filter(|offset| i32::try_from(*offset).is_ok())?;
     let elsewhere = match found.code() {
-        Code::Call_rm64 if offset == 0 => transfer(),
-        Code::Jmp_rm64 if offset == 0 => transfer(),
+        Code::Call_rm64 | Code::Jmp_rm64 => transfer(offset)?,
         _ if found.flow_control() != FlowControl::Next => return None,
         _ => load(&found, offset).or_else(|| borrow(&found, offset))?,
     };
@@ -78,11 +77,12 @@ struct Elsewhere {
 }
 
 /// The word is loaded, and control goes on to where it leads: `r11` is nobody's between functions.
-fn transfer() -> Elsewhere {
+fn transfer(offset: i64) -> Option<Elsewhere> {
     let (mut code, cell_field) = load_cell(Register::R11);
-    // jmp [r11]; the return address stands on the stack already.
+    // The return address of a call stands on the stack already.
     code.extend_from_slice(&JMP_R11);
-    Elsewhere { code, cell_field, back_field: None }
+    code.extend_from_slice(&i32::try_from(offset).ok()?.to_le_bytes());
+    Some(Elsewhere { code, cell_field, back_field: None })
 }
 
 /// A load into a general register, which has room for the address until the value comes.
@@ -223,6 +223,10 @@ mod tests {
         assert_eq!(detour.leave, [0x67, 0xe8, 0, 0, 0, 0]);
         assert_eq!(listing, ["mov r11,[7]", "jmp qword ptr [r11]"]);
         assert_eq!(detour.back_field, None);
+        // jmp [rip+X+16]
+        let (detour, listing) = moved(&[0xff, 0x25, 0, 0, 0, 0], 2, 12);
+        assert_eq!(detour.leave, [0xe9, 0, 0, 0, 0, 0x90]);
+        assert_eq!(listing, ["mov r11,[7]", "jmp qword ptr [r11+10h]"]);
     }
 
     #[test]
