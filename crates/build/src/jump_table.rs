@@ -83,9 +83,7 @@ impl JumpTables {
         let mut tables = Self::default();
         for (name, definition) in definitions(host) {
             let function = match definition {
-                Definition::One { address, .. } => {
-                    Function::new(in_module(0, address))
-                }
+                Definition::One { address, .. } => Function::new(in_module(0, address)),
                 Definition::Several(addresses) => Function {
                     bodies: addresses.into_iter().map(|address| in_module(0, address)).collect(),
                     earlier: Vec::new(),

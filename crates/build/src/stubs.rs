@@ -121,12 +121,15 @@ pub fn build_stub_for_needed(
     let resolver = Resolver { cache, target, slide: cache.slide(aslr_reference)? };
     let mut layout = Layout::new(target, needed.len());
     let mut entries = Vec::with_capacity(needed.len());
-    for symbol in needed.iter() {
-        let (outcome, host_name) = resolver.resolve(symbol)?;
-        if let Ok(stubbed) = &outcome {
-            layout.push(&symbol.name, stubbed);
+    for symbols in needed.iter().as_slice().chunks(cache::READ_AHEAD) {
+        cache.read_ahead(symbols);
+        for symbol in symbols {
+            let (outcome, host_name) = resolver.resolve(symbol)?;
+            if let Ok(stubbed) = &outcome {
+                layout.push(&symbol.name, stubbed);
+            }
+            entries.push(ReportEntry { name: symbol.name.clone(), host_name, outcome });
         }
-        entries.push(ReportEntry { name: symbol.name.clone(), host_name, outcome });
     }
     let bytes = write::write(&layout, cache.facts())?;
     Ok(Stub { bytes, report: StubReport::new(entries) })

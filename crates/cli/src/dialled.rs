@@ -134,7 +134,8 @@ impl Patcher for Dialled {
     ) -> Result<Verdict, String> {
         let start = Instant::now();
         if let Some(other) = crates.iter().find(|krate| !self.units.contains(&krate.unit)) {
-            let reason = format!("`{}` is in a library of the program, which is not patched", other.crate_name);
+            let reason =
+                format!("`{}` is in a library of the program, which is not patched", other.crate_name);
             return Ok(Verdict::Restart { reason });
         }
         let mut diff = self.session.diff(crates).map_err(|error| text(&error))?;

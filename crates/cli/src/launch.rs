@@ -132,8 +132,7 @@ mod tests {
 
     #[test]
     fn a_program_that_dials_gets_no_agent() {
-        let invitation =
-            Invitation { caller: Caller::Itself { server: "tcp:1" }, token: &Token([0; 32]) };
+        let invitation = Invitation { caller: Caller::Itself { server: "tcp:1" }, token: &Token([0; 32]) };
         let script = "test \"$LIVEPATCH_SERVER$LD_PRELOAD\" = tcp:1 && exit 7";
         let program = note("bin/sh", &["-c", script], &[]);
         let (_, waiter) = start(&program, None, &invitation, true).unwrap();

@@ -311,8 +311,8 @@ impl Ask for Process {
 mod tests {
     use super::*;
     use crate::private_dir::PrivateDir;
-    use std::os::unix::net::UnixStream;
     use livepatch_proto::{Arch, BuildId, ModuleList, Origin, Os, Redirection, Wire};
+    use std::os::unix::net::UnixStream;
 
     fn hello(token: Token) -> Hello {
         Hello {
@@ -358,7 +358,9 @@ mod tests {
         assert_eq!(process.addresses(None, &["a".into()]).unwrap(), [Some(WireAddress(5))]);
         other_side.join().unwrap();
         assert!(matches!(news.recv(), Ok(News::Log { pid: 42, .. })));
-        assert!(matches!(news.recv(), Ok(News::Gone { pid: 42, connection }) if connection == process.connection));
+        assert!(
+            matches!(news.recv(), Ok(News::Gone { pid: 42, connection }) if connection == process.connection)
+        );
     }
 
     #[test]

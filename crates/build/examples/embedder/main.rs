@@ -58,7 +58,10 @@ fn serve(folder: &Path) -> Result {
         ("LIVEPATCH_TOKEN", token.to_hex()),
     ];
     let [server, secret] = &invitation;
-    eprintln!("embedder: others of its processes dial with {}={} {}={}", server.0, server.1, secret.0, secret.1);
+    eprintln!(
+        "embedder: others of its processes dial with {}={} {}={}",
+        server.0, server.1, secret.0, secret.1
+    );
     let mut running = Running(Command::new(&captured.host).envs(invitation).spawn()?);
     let arrivals = accept_all(listener, token, program.host().build_id().to_vec());
     // What every process has to be sent, in order: one that dials late gets all of it.

@@ -54,7 +54,12 @@ impl<'c> Frames<'_, 'c> {
 
     /// Copies one record; `common` is where the entry is that it refers to, if it is no common one. Returns where it
     /// stands.
-    fn record(&mut self, part: &Part, range: &Range<usize>, common: Option<u64>) -> Result<u64, LibraryError> {
+    fn record(
+        &mut self,
+        part: &Part,
+        range: &Range<usize>,
+        common: Option<u64>,
+    ) -> Result<u64, LibraryError> {
         let Some(section) = part.object.unwind.section else { return Err(LibraryError::Lost) };
         let data = part.object.image.data(section);
         let mut bytes = data.get(range.clone()).ok_or(LibraryError::Lost)?.to_vec();
@@ -105,8 +110,7 @@ impl<'c> Frames<'_, 'c> {
         let target = Target::Live(Location { module: Module::Host, position: found.address.0 });
         let routine = self.writer.symbol(target, routine)?;
         let section = format!(".data.rel.ro.{name}").into_bytes();
-        let section =
-            self.writer.object.add_section(Vec::new(), section, SectionKind::ReadOnlyDataWithRel);
+        let section = self.writer.object.add_section(Vec::new(), section, SectionKind::ReadOnlyDataWithRel);
         self.writer.object.append_section_data(section, &[0; 8], 8);
         let kind = match self.writer.closure.architecture {
             Architecture::X86_64 => elf::R_X86_64_64,

@@ -14,9 +14,7 @@ use livepatch_object::host::Host;
 use livepatch_object::relocatable::{self as elf_object, SectionKind as Kind, SymbolKind as ElfSymbolKind};
 use livepatch_object::relocation::{Formula, howto};
 use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
-use object::{
-    BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
-};
+use object::{BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use rustc_hash::FxHashMap;
 
 /// A patch's object.

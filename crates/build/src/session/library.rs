@@ -29,7 +29,8 @@ impl Session {
         let bind = Bind::new(&draft.closure, &draft.layout, process, RuntimeAddress(0), &addresses);
         let parts = library::make(&draft.closure, &draft.layout, &bind, &self.host, link, &path)?;
         let Some(parts) = parts else { return Ok(()) };
-        let length = path.metadata().map_err(|source| PatchError::Store { path: path.clone(), source })?.len();
+        let length =
+            path.metadata().map_err(|source| PatchError::Store { path: path.clone(), source })?.len();
         let loaded = lookup.load(&path, length).map_err(LibraryError::Refused)?;
         let placed = PlacedImage {
             start: RuntimeAddress(loaded.range.start.0),

@@ -3,7 +3,8 @@
 use crate::machine::{AARCH64, ARM, I686, Live, Machine, RISCV64, THUMB, X86_64};
 use crate::tools::{done, program, skip};
 use livepatch_build::stubs::{
-    HotpatchModuleCache, Linker, Reaches, References, Stub, Unresolved, adapt_objects, create_undefined_symbol_stub,
+    HotpatchModuleCache, Linker, Reaches, References, Stub, Unresolved, adapt_objects,
+    create_undefined_symbol_stub,
 };
 use std::path::Path;
 use std::process::Command;

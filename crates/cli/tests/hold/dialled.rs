@@ -140,7 +140,10 @@ pub fn answer(_: &str) -> String { let mut state = STATE.lock().unwrap(); state.
     assert_eq!(live.ask(""), "2");
     live.edit("n += 1", "n += 10");
     assert_eq!(live.ask(""), "12");
-    let other = live.code.replace("State { n: u32 }", "State { m: u64, n: u32 }").replace("State { n: 1 }", "State { m: 0, n: 1 }");
+    let other = live
+        .code
+        .replace("State { n: u32 }", "State { m: u64, n: u32 }")
+        .replace("State { n: 1 }", "State { m: 0, n: 1 }");
     let restarted = live.save(&other);
     assert_eq!(restarted["event"], "restarted", "{restarted}");
     live.hang_up();
@@ -162,7 +165,8 @@ fn who_dials_late_gets_what_it_lacks() {
     // One more, for both: in each process at its own addresses, with its own state.
     live.edit("patch3", "patch4");
     assert_eq!(live.ask("x"), "103 54 patch4 x");
-    let count = |answer: String| answer.split(' ').next().and_then(|n| n.parse::<u32>().ok()).expect("a count");
+    let count =
+        |answer: String| answer.split(' ').next().and_then(|n| n.parse::<u32>().ok()).expect("a count");
     let before = count(late.until("patch4"));
     assert_eq!(count(late.until("patch4")), before + 1, "its state is its own, and is kept");
     roll_back(&live, "2");

@@ -93,7 +93,8 @@ fn load(instruction: &Instruction, offset: i64) -> Option<Elsewhere> {
     );
     let into = instruction.op0_register();
     let whole = into.is_gpr64() || into.is_gpr32();
-    if !loads || instruction.op0_kind() != OpKind::Register || !whole || into.full_register() == Register::RSP {
+    if !loads || instruction.op0_kind() != OpKind::Register || !whole || into.full_register() == Register::RSP
+    {
         return None;
     }
     let (mut code, cell_field) = load_cell(into.full_register());
@@ -105,8 +106,12 @@ fn load(instruction: &Instruction, offset: i64) -> Option<Elsewhere> {
 /// Any other instruction: a register that it does not use holds the address meanwhile.
 fn borrow(instruction: &Instruction, offset: i64) -> Option<Elsewhere> {
     let mut factory = InstructionInfoFactory::new();
-    let used: Vec<Register> =
-        factory.info(instruction).used_registers().iter().map(|used| used.register().full_register()).collect();
+    let used: Vec<Register> = factory
+        .info(instruction)
+        .used_registers()
+        .iter()
+        .map(|used| used.register().full_register())
+        .collect();
     // It would find another stack than it should.
     if used.contains(&Register::RSP) {
         return None;

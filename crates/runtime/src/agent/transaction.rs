@@ -43,7 +43,14 @@ impl Patcher {
     /// `unguarded` is as in `Redirection::Unguarded`.
     pub(crate) fn new(unguarded: bool) -> Self {
         let (code, surprises) = (Vec::new(), Vec::new());
-        Self { build_id: hello::build_id(), unguarded, code, generation: (0, 0), surprises, libraries: Vec::new() }
+        Self {
+            build_id: hello::build_id(),
+            unguarded,
+            code,
+            generation: (0, 0),
+            surprises,
+            libraries: Vec::new(),
+        }
     }
 
     /// Applies a patch. On an error nothing has changed.

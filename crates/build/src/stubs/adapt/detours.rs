@@ -4,9 +4,9 @@ use super::elf::{Editor, Relocation, fail};
 use super::{Change, Reaches};
 use crate::stubs::{ADDRESS_OF, StubError};
 use livepatch_object::detour::detour;
+use object::LittleEndian as LE;
 use object::elf;
 use object::read::elf::{FileHeader, SectionHeader as _, SectionTable, Sym as _, SymbolTable};
-use object::LittleEndian as LE;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::hash::BuildHasher as _;
 
@@ -131,9 +131,8 @@ impl Detours {
         let end = sections.len().checked_mul(HEADER).and_then(|size| size.checked_add(table));
         let mut headers = out.get(table..end.ok_or_else(inconsistent)?).ok_or_else(inconsistent)?.to_vec();
         // They have the name of some section with code: names are for people.
-        let named = sections.iter().find(|section| {
-            section.sh_flags(LE).into() & u64::from(elf::SHF_EXECINSTR) != 0
-        });
+        let named =
+            sections.iter().find(|section| section.sh_flags(LE).into() & u64::from(elf::SHF_EXECINSTR) != 0);
         let name = named.map_or(0, |section| section.sh_name(LE));
         let flags = elf::SHF_ALLOC | elf::SHF_EXECINSTR;
         headers.extend(section_header(name, elf::SHT_PROGBITS, flags, code, [0, 0], [16, 0]));

@@ -66,9 +66,10 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
         Ok((usize::try_from(start).unwrap_or(usize::MAX), data))
     };
     let local_dynamic = target.instructions == InstructionSet::X86_64
-        && relocations.iter().filter(|one| counts_from_block(one.kind)).all(|one| {
-            matches!(meanings.get(&one.symbol), Some((_, Means::ThreadOffset(_))))
-        });
+        && relocations
+            .iter()
+            .filter(|one| counts_from_block(one.kind))
+            .all(|one| matches!(meanings.get(&one.symbol), Some((_, Means::ThreadOffset(_)))));
     let site = |one: &Relocation, only_computed| {
         let (_, data) = data(one.section)?;
         let (kind, offset, addend) = (one.kind, one.offset, one.addend);

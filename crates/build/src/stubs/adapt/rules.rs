@@ -154,7 +154,9 @@ impl Site<'_> {
         let value = offset.checked_add(self.addend?)?;
         let bytes = match (self.instructions, self.kind) {
             _ if !self.local_dynamic => return None,
-            (InstructionSet::X86_64, elf::R_X86_64_DTPOFF32) => i32::try_from(value).ok()?.to_le_bytes().to_vec(),
+            (InstructionSet::X86_64, elf::R_X86_64_DTPOFF32) => {
+                i32::try_from(value).ok()?.to_le_bytes().to_vec()
+            }
             (InstructionSet::X86_64, elf::R_X86_64_DTPOFF64) => value.to_le_bytes().to_vec(),
             _ => return None,
         };
