@@ -192,3 +192,29 @@ pub fn answer(_: &str) -> String { let mut state = STATE.lock().unwrap(); state.
     live.patch(code);
     assert_eq!(live.ask(""), "14");
 }
+
+/// Optimised code loads, stores and changes variables by their distance, which is too far from a library.
+#[test]
+fn optimised_code_uses_the_programs_variables() {
+    let code = "use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+static N: AtomicU32 = AtomicU32::new(10);
+static FLAG: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static mut PLAIN: u64 = 20;
+static mut REAL: f64 = 0.5;
+pub fn start() {}
+#[inline(never)]
+pub fn answer(_: &str) -> String {
+    unsafe { PLAIN += 1; REAL *= 2.0; }
+    let before = FLAG.swap(true, Relaxed);
+    format!(\"base {} {} {} {before}\", N.fetch_add(3, Relaxed), unsafe { PLAIN }, unsafe { REAL })
+}
+";
+    let mut live = Live::start(package(code), &["--via", "library", "--release"]);
+    assert_eq!(live.ask(""), "base 10 21 1 false");
+    live.edit("base", "edited");
+    assert_eq!(live.ask(""), "edited 13 22 2 true");
+    live.edit("PLAIN += 1", "PLAIN += 100");
+    assert_eq!(live.ask(""), "edited 16 122 4 true");
+    roll_back(&live, "0");
+    assert_eq!(live.ask(""), "base 19 123 8 true");
+}
