@@ -17,6 +17,7 @@
 //! | `cache` | what does the host define, and where does its file have it? |
 //! | `references` | what does this relocation say of what it refers to? |
 //! | `needed` | what do these objects refer to and not define? |
+//! | `own_threads` | which thread-locals of an object cannot be in a library? |
 //! | `resolve` | what does a needed symbol get? |
 //! | `leads` | and where something else than the host says where names lead? |
 //! | `trampoline` | which code jumps there? |
@@ -54,6 +55,7 @@ mod kept;
 mod layout;
 mod leads;
 mod needed;
+mod own_threads;
 mod readable;
 mod references;
 mod report;
@@ -68,6 +70,7 @@ pub use error::StubError;
 pub use kept::KeptStub;
 pub use leads::{Lead, Leads};
 pub use needed::{NeededSymbol, NeededSymbols, compute_needed_symbols, compute_needed_symbols_multi};
+pub use own_threads::misplaced_thread_locals;
 pub use references::References;
 pub use report::{ReportEntry, StubReport, Stubbed, Unresolved};
 pub use target::{Format, InstructionSet, Linker, StubTarget};

@@ -14,7 +14,8 @@ use crate::jump_table::{JumpReport, JumpTables, text_symbols};
 use crate::members::Members;
 use crate::statics::share_statics;
 use crate::stubs::{
-    HotpatchModuleCache, Lookup, StubReport, Unresolved, adapt_objects, create_undefined_symbol_stub,
+    HotpatchModuleCache, Lookup, References, StubReport, Unresolved, adapt_objects,
+    create_undefined_symbol_stub, misplaced_thread_locals,
 };
 use bytes::Bytes;
 use livepatch_object::address::RuntimeAddress;
@@ -175,7 +176,13 @@ impl WholeProcess {
             let adapted = adapt_objects(&shared, host, target, self.aslr_reference)?;
             let stub = create_undefined_symbol_stub(host, &adapted, target, self.aslr_reference)?;
             let Some((name, why)) = stub.report.unresolved().next() else {
-                let objects = adapted.into_iter().map(|object| object.bytes).collect();
+                let objects: Vec<Vec<u8>> = adapted.into_iter().map(|object| object.bytes).collect();
+                for object in &objects {
+                    if let Some(name) = misplaced_thread_locals(object)?.first() {
+                        let why = Unresolved::ThreadLocal { references: References::THREAD_LOCAL_EXEC };
+                        return Err(LibraryError::Unreachable { name: demangle(name), why });
+                    }
+                }
                 return Ok(Ready { objects, stub, kept, fresh });
             };
             // A variable that code refers to in a way that cannot be led elsewhere.
