@@ -74,7 +74,11 @@ impl Dialled {
         let objects = paths.map(|path| objects::load(path).map_err(|error| text(&error)));
         let objects = objects.collect::<Result<_, _>>()?;
         let apart = diff.versioned.iter().cloned().collect();
-        let whole = WholePatch { number: highest + 1, predecessor: current, objects, apart };
+        let renamed = diff.units.iter().flat_map(|(.., object)| object.image.renamed());
+        let renamed = renamed.map(|(new, live)| (new.into(), live.into()));
+        let before = self.live.last().into_iter().flat_map(|patch| patch.whole.renamed.clone());
+        let renamed = before.chain(renamed).collect();
+        let whole = WholePatch { number: highest + 1, predecessor: current, objects, apart, renamed };
         Ok(Patch { whole, crates })
     }
 

@@ -16,7 +16,7 @@ use livepatch_build::library::WholePatch;
 use livepatch_proto::frame;
 use livepatch_proto::{BuildId, FromProcess, Hello, ToProcess, Token};
 use program::Program;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::error::Error;
 use std::ffi::OsString;
 use std::net::{TcpListener, TcpStream};
@@ -83,7 +83,8 @@ fn serve(folder: &Path) -> Result {
             Ok(Some(objects)) => {
                 let predecessor = history.last().map_or(0, |patch| patch.number);
                 let number = predecessor + 1;
-                history.push(WholePatch { number, predecessor, objects, apart: FxHashSet::default() });
+                let (apart, renamed) = (FxHashSet::default(), FxHashMap::default());
+                history.push(WholePatch { number, predecessor, objects, apart, renamed });
             }
             // The program goes on as it is until the edit compiles.
             Err(error) => eprintln!("embedder: {error}"),

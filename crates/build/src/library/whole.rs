@@ -10,7 +10,7 @@
 //! ```
 
 use super::{LibraryError, LibraryLink};
-use crate::jump_table::{JumpReport, JumpTables, text_symbols};
+use crate::jump_table::{JumpReport, JumpTables, TextSymbol, text_symbols};
 use crate::members::Members;
 use crate::statics::share_statics;
 use crate::stubs::{
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::demangle;
 use livepatch_proto::{BuildId, Hello, ImageSource, LibraryPatch, PATCH_ANCHOR};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::path::{Path, PathBuf};
 
 /// What patches of one program are made with.
@@ -46,6 +46,9 @@ pub struct WholePatch {
     pub objects: Vec<Bytes>,
     /// Functions of which callers of before keep what they have: they call them in another way.
     pub apart: FxHashSet<Box<str>>,
+    /// Functions that the objects have under another name than they were live under before: by that name, the
+    /// one before.
+    pub renamed: FxHashMap<Box<str>, Box<str>>,
 }
 
 /// A process, and where the functions of its patches are.
@@ -138,7 +141,11 @@ impl WholeProcess {
         let mut process = self.clone();
         patch.apart.iter().for_each(|name| process.tables.part(name));
         let is_stub = |name: &str| stub.report.get(name).is_some();
-        let jumps = process.tables.add(patch.number, text_symbols(&image), is_stub);
+        let functions = text_symbols(&image).map(|function| {
+            let name = patch.renamed.get(function.name).map_or(function.name, |name| name);
+            TextSymbol { name, ..function }
+        });
+        let jumps = process.tables.add(patch.number, functions, is_stub);
         process.current = patch.number;
         let patch = LibraryPatch {
             number: patch.number,

@@ -152,6 +152,30 @@ pub fn answer(_: &str) -> String { let mut state = STATE.lock().unwrap(); state.
     assert_eq!(live.ask(""), "111");
 }
 
+/// A closure with a written reference gives the function that it is in another name: it is the same one.
+#[test]
+fn who_holds_a_function_gets_its_new_body_under_any_name() {
+    let project = package();
+    let code = "use std::sync::Mutex;
+static TOTAL: Mutex<Option<fn(&[u32]) -> u32>> = Mutex::new(None);
+#[inline(never)]
+fn total(sides: &[u32]) -> u32 { sides.len() as u32 }
+pub fn answer(_: &str) -> String {
+    let held = *TOTAL.lock().unwrap().get_or_insert(total);
+    format!(\"{}\", livepatch::HotFn::current(held).call((&[4, 5],)))
+}
+";
+    project.write("src/code.rs", code);
+    let mut live = Live::start(project, VIA);
+    assert_eq!(live.ask(""), "2");
+    live.edit("sides.len() as u32", "sides.iter().map(|&side: &u32| side).sum()");
+    assert_eq!(live.ask(""), "9");
+    live.edit("| side)", "| side + 1)");
+    assert_eq!(live.ask(""), "11");
+    live.patch(code);
+    assert_eq!(live.ask(""), "2");
+}
+
 #[test]
 fn who_dials_late_gets_what_it_lacks() {
     let mut live = Live::start(package(), VIA);
