@@ -16,6 +16,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("perf", "linux-perf"),
     ("clang", "clang"),
     ("llvm-nm", "llvm"),
+    ("ld.lld", "lld"),
+    ("mold", "mold"),
     ("qemu-aarch64", "qemu-user"),
     ("aarch64-linux-gnu-ld", "binutils-aarch64-linux-gnu"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),

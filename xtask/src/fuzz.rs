@@ -19,11 +19,15 @@ const TARGETS: [(&str, Seed); 9] = [
     ("stubs", Seed::Needs),
 ];
 
-/// Runs each target for `seconds`; a finding is an error.
-pub(crate) fn run(seconds: u32) -> Result {
+/// Runs each target, or only one, for `seconds`; a finding is an error.
+pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result {
+    let known = |name: &str| TARGETS.iter().any(|(target, _)| *target == name);
+    if let Some(unknown) = only.filter(|name| !known(name)) {
+        return Err(format!("there is no target {unknown}"));
+    }
     let target = cargo_livepatch()?;
     let target = target.ancestors().nth(2).ok_or("no target directory")?.join("fuzz");
-    for (name, seed) in TARGETS {
+    for (name, seed) in TARGETS.into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
         let corpus = target.join("corpus").join(name);
         std::fs::create_dir_all(&corpus).map_err(|error| error.to_string())?;
         plant(seed, &corpus)?;

@@ -45,6 +45,9 @@ enum Chore {
         /// How long each target runs
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Only this target
+        #[arg(long, value_name = "TARGET")]
+        only: Option<String>,
     },
     /// Set up and run all tests
     Test,
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
         Chore::Realworld(arguments) => realworld::run(&arguments),
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Storm(arguments) => storm::run(&arguments),
-        Chore::Fuzz { seconds } => fuzz::run(seconds),
+        Chore::Fuzz { seconds, only } => fuzz::run(seconds, only.as_deref()),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),

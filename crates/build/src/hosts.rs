@@ -13,6 +13,7 @@ mod link;
 mod lookup;
 mod versions;
 
+use crate::library::LibraryLink;
 use crate::objects::Store;
 use crate::process::{Process, ProcessError};
 use crate::session::{BaseBuild, CodeAt, Counters, OpenError, Session, UnitId};
@@ -57,6 +58,8 @@ pub struct Hosts {
     kept: VecDeque<u32>,
     /// How many hosts there were so far.
     count: u32,
+    /// How patches are linked as libraries, if they are.
+    link: Option<LibraryLink>,
 }
 
 /// A library of the captured build.
@@ -175,7 +178,14 @@ impl Hosts {
             versions: Versions::default(),
             kept: VecDeque::new(),
             count: 1,
+            link: None,
         })
+    }
+
+    /// Has patches be libraries that the program's own linker makes.
+    pub fn link_libraries(&mut self, link: LibraryLink) {
+        self.hosts.values_mut().for_each(|host| host.session.link_libraries(Some(link.clone())));
+        self.link = Some(link);
     }
 
     /// Reads what the first edit will need, on threads of their own.
@@ -290,6 +300,7 @@ impl Hosts {
         let name = format!("patch-{}", id.0);
         let mut session =
             Session::open_one(&library.base, &self.folder, &name, self.store.clone(), self.counters)?;
+        session.link_libraries(self.link.clone());
         let process = program.with_library(module, session.host(), free_ranges)?;
         session.inherit(&process);
         session.read_ahead();

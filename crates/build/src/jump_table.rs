@@ -53,6 +53,8 @@ pub struct JumpTables {
 struct Function {
     /// Where it was live and is, the newest body last; never the same place twice in a row.
     bodies: Vec<ModuleAddress>,
+    /// The same of those whose callers were [parted](JumpTables::part) from the later ones.
+    earlier: Vec<Vec<ModuleAddress>>,
     /// Whether the host has several functions of that name. It is left alone, whatever patches bring.
     ambiguous: bool,
 }
@@ -81,11 +83,10 @@ impl JumpTables {
         let mut tables = Self::default();
         for (name, definition) in definitions(host) {
             let function = match definition {
-                Definition::One { address, .. } => {
-                    Function { bodies: vec![in_module(0, address)], ambiguous: false }
-                }
+                Definition::One { address, .. } => Function::new(in_module(0, address)),
                 Definition::Several(addresses) => Function {
                     bodies: addresses.into_iter().map(|address| in_module(0, address)).collect(),
+                    earlier: Vec::new(),
                     ambiguous: true,
                 },
             };
@@ -115,18 +116,18 @@ impl JumpTables {
         report
     }
 
+    /// Parts a function's callers so far from what comes: they stay with the bodies that they have.
+    pub fn part(&mut self, name: &str) {
+        if let Some(function) = self.functions.get_mut(without_llvm_suffix(name)).filter(|f| !f.ambiguous) {
+            let bodies = std::mem::take(&mut function.bodies);
+            function.earlier.extend((!bodies.is_empty()).then_some(bodies));
+        }
+    }
+
     /// Goes back to how things were before any patch after `to`. Bodies of those patches are left behind: who is
     /// in one calls the older ones.
     pub fn roll_back(&mut self, to: u32) {
-        for function in self.functions.values_mut().filter(|function| !function.ambiguous) {
-            let keeps = |body: &&ModuleAddress| body.module <= to;
-            // The newest body that holds goes to the end: all others lead there.
-            if let Some(&newest) = function.bodies.iter().rfind(keeps)
-                && function.bodies.last() != Some(&newest)
-            {
-                function.bodies.push(newest);
-            }
-        }
+        self.functions.values_mut().filter(|function| !function.ambiguous).for_each(|f| f.roll_back(to));
     }
 
     /// The whole table: from every body that is not the newest one to the newest, ascending.
@@ -152,8 +153,7 @@ impl JumpTables {
             }
         };
         let Some(function) = self.functions.get_mut(name) else {
-            let function = Function { bodies: vec![in_module(patch, address)], ambiguous: false };
-            self.functions.insert(name.into(), function);
+            self.functions.insert(name.into(), Function::new(in_module(patch, address)));
             report.added.push(name.to_owned());
             return;
         };
@@ -162,8 +162,9 @@ impl JumpTables {
             report.ambiguous.push(Ambiguous { name: name.to_owned(), side: Side::Host, addresses });
             return;
         }
+        let before = !function.bodies.is_empty();
         function.bodies.push(in_module(patch, address));
-        report.redirected.push(name.to_owned());
+        if before { &mut report.redirected } else { &mut report.added }.push(name.to_owned());
         if weak {
             report.weak.push(name.to_owned());
         }
@@ -201,12 +202,38 @@ impl JumpTables {
 }
 
 impl Function {
+    fn new(body: ModuleAddress) -> Self {
+        Self { bodies: vec![body], earlier: Vec::new(), ambiguous: false }
+    }
+
+    fn roll_back(&mut self, to: u32) {
+        let keeps = |body: &ModuleAddress| body.module <= to;
+        // What was parted from what goes on together again. Bodies of patches that are taken back are among themselves.
+        let mut left = Vec::new();
+        while !self.bodies.iter().any(keeps)
+            && let Some(before) = self.earlier.pop()
+        {
+            left.push(std::mem::replace(&mut self.bodies, before));
+        }
+        self.earlier.splice(0..0, left);
+        for bodies in self.earlier.iter_mut().chain([&mut self.bodies]) {
+            // The newest body that holds goes to the end: all others lead there.
+            if let Some(&newest) = bodies.iter().rfind(|body| keeps(body))
+                && bodies.last() != Some(&newest)
+            {
+                bodies.push(newest);
+            }
+        }
+    }
+
     fn jumps(&self) -> impl Iterator<Item = Jump> {
-        let newest = self.bodies.last().filter(|_| !self.ambiguous);
-        let old = newest.map(|&to| {
-            self.bodies.iter().filter(move |from| **from != to).map(move |&from| Jump { from, to })
-        });
-        old.into_iter().flatten()
+        let all = self.earlier.iter().chain([&self.bodies]).filter(|_| !self.ambiguous);
+        all.flat_map(|bodies| {
+            let newest = bodies.last().into_iter();
+            newest.flat_map(move |&to| {
+                bodies.iter().filter(move |from| **from != to).map(move |&from| Jump { from, to })
+            })
+        })
     }
 }
 

@@ -8,6 +8,7 @@ pub mod gate;
 pub mod hosts;
 pub mod islands;
 pub mod jump_table;
+pub mod library;
 pub mod link_plan;
 pub mod live;
 pub mod loops;

@@ -1,5 +1,8 @@
 //! One host in one process: where it is there, with the images, islands and slots of its patches.
 
+mod areas;
+mod placed;
+
 use crate::islands::{BodyJump, Islands, PlanError};
 use crate::live::{Body, Location, Module};
 use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
@@ -11,9 +14,11 @@ use livepatch_proto::{
 };
 use rustc_hash::FxHashMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
+
+pub use areas::Areas;
+pub use placed::{LibraryPart, PlacedImage, PlacedLibrary};
 
 /// No relocated prologue is longer, in bytes: it holds the few instructions that a jump overwrites.
 const LONGEST_PROLOGUE: u64 = 128;
@@ -44,17 +49,6 @@ impl Slot {
     }
 }
 
-/// Where a patch's image is.
-#[derive(Clone, Debug)]
-pub struct PlacedImage {
-    /// Its first byte in memory.
-    pub start: RuntimeAddress,
-    /// Its length in memory, in bytes.
-    pub length: u64,
-    /// Its file.
-    pub path: PathBuf,
-}
-
 /// One host in one process of the session.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -69,7 +63,7 @@ pub struct Process {
     /// Where shims go on, by the entry that they are for and the patch that they came with.
     shim_slots: FxHashMap<(Location, u32), WireAddress>,
     /// Its island space.
-    pub islands: Islands,
+    pub islands: Areas,
     tls_reserve: Option<TlsReserve>,
     thread_locals: ThreadLocals,
     /// Names the host where it is a library.
@@ -190,7 +184,10 @@ impl Process {
             images: FxHashMap::default(),
             slots: FxHashMap::default(),
             shim_slots: FxHashMap::default(),
-            islands: Islands::new(architecture, page, start..end, &hello.free_ranges),
+            islands: Areas::new(
+                architecture,
+                Islands::new(architecture, page, start..end, &hello.free_ranges),
+            ),
             tls_reserve: hello.tls_reserve,
             thread_locals: host.tls().map_or(ThreadLocals::Absent, |tls| ThreadLocals::At(tls.tp_offset(0))),
             library: None,
@@ -276,7 +273,7 @@ impl Process {
             images: FxHashMap::default(),
             slots: FxHashMap::default(),
             shim_slots: FxHashMap::default(),
-            islands,
+            islands: Areas::new(host.architecture(), islands),
             tls_reserve: self.tls_reserve,
             thread_locals: match module.tls {
                 ModuleTls::Absent => ThreadLocals::Absent,
@@ -301,7 +298,7 @@ impl Process {
     pub fn address(&self, location: Location) -> Option<RuntimeAddress> {
         match location.module {
             Module::Host => self.slide.runtime(LinkAddress(location.position)),
-            Module::Patch(number) => self.images.get(&number)?.start.checked_add(location.position),
+            Module::Patch(number) => self.images.get(&number)?.address(location.position),
             Module::TlsReserve => None,
         }
     }
@@ -314,7 +311,7 @@ impl Process {
         }
         let images = self.images.iter();
         let mut patches = images.filter_map(|(&number, image)| {
-            let position = address.checked_since(image.start).filter(|&at| at < image.length)?;
+            let position = image.position(address)?;
             Some(Location { module: Module::Patch(number), position })
         });
         patches.next().or_else(|| {
@@ -403,6 +400,15 @@ impl Process {
             None => "the program",
             Some(_) => "a library",
         }))
+    }
+
+    /// Records where a patch's library is; nothing is at `free_ranges`.
+    pub fn set_library(&mut self, patch: u32, library: PlacedImage, free_ranges: &[WireRange]) {
+        self.islands.refresh(free_ranges);
+        if let Some(end) = library.start.checked_add(library.length) {
+            self.islands.add_library(library.start..end, free_ranges);
+        }
+        self.images.insert(patch, library);
     }
 
     /// Records where a patch's image is.

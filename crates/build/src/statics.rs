@@ -91,6 +91,10 @@ fn variables(
             continue;
         }
         let name = String::from_utf8_lossy(symbols.symbol_name(LE, symbol)?).into_owned();
+        // Marks where data begins; in thread-local sections it has the type of what is there.
+        if is_mapping(&name) && symbol.is_local() {
+            continue;
+        }
         let variable = Variable {
             name,
             symbol: at.0,
@@ -109,6 +113,11 @@ fn variables(
             && is_of_host(host, variable)
     });
     Ok(found)
+}
+
+/// Whether a name marks a state of code or data (AArch64 ELF ABI, "Mapping symbols").
+fn is_mapping(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'$', b'a' | b'd' | b't' | b'x'] | [b'$', b'a' | b'd' | b't' | b'x', b'.', ..])
 }
 
 fn is_writable(sections: &SectionTable<'_, Header>, section: usize) -> bool {

@@ -17,7 +17,9 @@
 //! | `cache` | what does the host define, and where does its file have it? |
 //! | `references` | what does this relocation say of what it refers to? |
 //! | `needed` | what do these objects refer to and not define? |
+//! | `own_threads` | which thread-locals of an object cannot be in a library? |
 //! | `resolve` | what does a needed symbol get? |
+//! | `leads` | and where something else than the host says where names lead? |
 //! | `trampoline` | which code jumps there? |
 //! | `layout`, `write` | how does a container hold all that? |
 //! | `report` | what became of each symbol? |
@@ -51,7 +53,9 @@ mod cache;
 mod error;
 mod kept;
 mod layout;
+mod leads;
 mod needed;
+mod own_threads;
 mod readable;
 mod references;
 mod report;
@@ -64,7 +68,9 @@ pub use adapt::{Adapted, Change, Reaches, adapt_objects};
 pub use cache::{ANCHOR, HotpatchModuleCache, Lookup, ModuleSymbol, SymbolSource, Visibility};
 pub use error::StubError;
 pub use kept::KeptStub;
+pub use leads::{Lead, Leads};
 pub use needed::{NeededSymbol, NeededSymbols, compute_needed_symbols, compute_needed_symbols_multi};
+pub use own_threads::misplaced_thread_locals;
 pub use references::References;
 pub use report::{ReportEntry, StubReport, Stubbed, Unresolved};
 pub use target::{Format, InstructionSet, Linker, StubTarget};
@@ -118,12 +124,15 @@ pub fn build_stub_for_needed(
     let resolver = Resolver { cache, target, slide: cache.slide(aslr_reference)? };
     let mut layout = Layout::new(target, needed.len());
     let mut entries = Vec::with_capacity(needed.len());
-    for symbol in needed.iter() {
-        let (outcome, host_name) = resolver.resolve(symbol)?;
-        if let Ok(stubbed) = &outcome {
-            layout.push(&symbol.name, stubbed);
+    for symbols in needed.iter().as_slice().chunks(cache::READ_AHEAD) {
+        cache.read_ahead(symbols);
+        for symbol in symbols {
+            let (outcome, host_name) = resolver.resolve(symbol)?;
+            if let Ok(stubbed) = &outcome {
+                layout.push(&symbol.name, stubbed);
+            }
+            entries.push(ReportEntry { name: symbol.name.clone(), host_name, outcome });
         }
-        entries.push(ReportEntry { name: symbol.name.clone(), host_name, outcome });
     }
     let bytes = write::write(&layout, cache.facts())?;
     Ok(Stub { bytes, report: StubReport::new(entries) })

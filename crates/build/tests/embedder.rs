@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -31,16 +31,59 @@ fn embedder() -> PathBuf {
 
 struct Session {
     embedder: Child,
-    lines: Receiver<String>,
+    frames: Frames,
     folder: PathBuf,
+    /// What other processes dial with.
+    invitation: Vec<(String, String)>,
+}
+
+/// What a process of the program says.
+struct Frames {
+    lines: Receiver<String>,
     /// The number of the last frame.
-    frames: u64,
+    count: u64,
+}
+
+impl Frames {
+    fn of(output: ChildStdout) -> Self {
+        let output = BufReader::new(output);
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Self { lines, count: 0 }
+    }
+
+    /// Reads until a frame says `text`. Frames are counted by the program, in one process, from its start: none is
+    /// missing, none comes twice.
+    fn until(&mut self, text: &str) {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).expect("the program goes on");
+            let said = line.strip_prefix("frame ").and_then(|line| line.split_once(": "));
+            let (number, said) = said.expect("a frame");
+            self.count += 1;
+            assert_eq!(number.parse(), Ok(self.count), "{line}");
+            if said == text {
+                return;
+            }
+        }
+    }
+}
+
+/// What the embedder says that other processes dial with. It goes on saying things.
+fn invitation(said: ChildStderr) -> Vec<(String, String)> {
+    let mut lines = BufReader::new(said).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("dial with")).expect("it says so");
+    let words = line.split(' ').filter_map(|word| word.split_once('='));
+    let invitation = words.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    std::thread::spawn(move || lines.for_each(|line| eprintln!("{line}")));
+    invitation
 }
 
 impl Session {
-    fn start() -> Self {
+    fn start(name: &str) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embedder/host");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).join("host");
         std::fs::create_dir_all(folder.join("src")).expect("a folder");
         let from = here.join("examples/embedder/host");
         let manifest = std::fs::read_to_string(from.join("Cargo.toml")).expect("read");
@@ -53,33 +96,37 @@ impl Session {
         std::fs::write(folder.join("src/view.rs"), VIEW).expect("written");
 
         let mut embedder = Command::new(embedder());
-        embedder.arg(&folder).env_remove("CARGO_TARGET_DIR").stdin(Stdio::piped()).stdout(Stdio::piped());
+        embedder.arg(&folder).env_remove("CARGO_TARGET_DIR");
+        embedder.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut embedder = embedder.spawn().expect("the example is built with the tests");
-        let output = BufReader::new(embedder.stdout.take().expect("piped"));
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        Self { embedder, lines, folder, frames: 0 }
+        let invitation = invitation(embedder.stderr.take().expect("piped"));
+        let frames = Frames::of(embedder.stdout.take().expect("piped"));
+        Self { embedder, frames, folder, invitation }
     }
 
     fn save(&self, view: &str) {
         std::fs::write(self.folder.join("src/view.rs"), view).expect("written");
     }
 
-    /// Reads until a frame says `text`. Frames are counted by the program, in one process, from its start: none is
-    /// missing, none comes twice.
-    fn until(&mut self, text: &str) {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE).expect("the program goes on");
-            let said = line.strip_prefix("frame ").and_then(|line| line.split_once(": "));
-            let (number, said) = said.expect("a frame");
-            self.frames += 1;
-            assert_eq!(number.parse(), Ok(self.frames), "{line}");
-            if said == text {
-                return;
-            }
-        }
+    /// Another process of the program, which dials.
+    fn another(&self) -> Another {
+        let mut program = Command::new(self.folder.join("target/debug/host"));
+        program.envs(self.invitation.iter().cloned()).stdout(Stdio::piped());
+        let mut child = program.spawn().expect("the program starts");
+        let frames = Frames::of(child.stdout.take().expect("piped"));
+        Another { child, frames }
+    }
+}
+
+struct Another {
+    child: Child,
+    frames: Frames,
+}
+
+impl Drop for Another {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -93,17 +140,34 @@ impl Drop for Session {
 
 #[test]
 fn an_embedder_patches_there_and_back_again() {
-    let mut session = Session::start();
-    session.until("hello");
+    let mut session = Session::start("embedder");
+    session.frames.until("hello");
     for _ in 0..2 {
         session.save(&other_view());
-        session.until("goodbye, world");
+        session.frames.until("goodbye, world");
         session.save(VIEW);
-        session.until("hello");
+        session.frames.until("hello");
     }
     // What does not compile changes nothing, and is no end.
     session.save("pub fn draw(");
     session.save(&VIEW.replace("hello", "servus"));
-    session.until("servus");
-    assert!(session.frames > 5);
+    session.frames.until("servus");
+    assert!(session.frames.count > 5);
+}
+
+#[test]
+fn who_dials_late_gets_what_it_lacks() {
+    let mut session = Session::start("embedder-late");
+    session.frames.until("hello");
+    for text in ["one", "two", "three"] {
+        session.save(&VIEW.replace("hello", text));
+        session.frames.until(text);
+    }
+    // It has the code of the beginning, and gets three patches, linked for where it has everything.
+    let mut late = session.another();
+    late.frames.until("three");
+    session.save(&VIEW.replace("hello", "four"));
+    session.frames.until("four");
+    late.frames.until("four");
+    assert!(late.frames.count < session.frames.count, "each has its own state");
 }

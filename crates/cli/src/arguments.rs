@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Change the code of a running Rust program: every saved edit goes live, state is kept.
@@ -122,6 +123,13 @@ pub struct RunArgs {
     /// What to do about an edit that the program's data would not survive, such as a new field of a struct.
     #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
     pub on_unsound: OnUnsound,
+    /// How patches come into the program.
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    pub via: Via,
+    /// Hear processes that dial by themselves, with the crate `livepatch`: at a port of this machine, or at an
+    /// address. The program is one of them, and gets no agent.
+    #[arg(long, value_name = "PORT|ADDRESS:PORT", value_parser = listen_address)]
+    pub listen: Option<SocketAddr>,
     /// Take keys from the terminal: r restarts, b rolls back, q ends. The program's standard input is
     /// empty then.
     #[arg(long)]
@@ -188,6 +196,16 @@ pub enum OnUnsound {
     Force,
 }
 
+/// How patches come into a program.
+#[derive(ValueEnum, Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// As images that are laid out beside the program: nothing is linked.
+    #[default]
+    Image,
+    /// As shared objects that the program's own linker makes, wherever the dynamic linker puts them.
+    Library,
+}
+
 /// How events are shown.
 #[derive(ValueEnum, Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum MessageFormat {
@@ -219,6 +237,12 @@ pub struct DoctorArgs {
     /// What would be built.
     #[command(flatten)]
     pub selection: Selection,
+}
+
+/// A port, which is one of this machine's, or an address with a port.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.parse::<u16>().map(|port| (Ipv4Addr::LOCALHOST, port).into());
+    port.or_else(|_| text.parse()).map_err(|_| "neither a port nor an address with one".to_owned())
 }
 
 impl At {
@@ -283,6 +307,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_port_alone_is_this_machines() {
+        assert_eq!(listen_address("7700").unwrap().to_string(), "127.0.0.1:7700");
+        assert_eq!(listen_address("0.0.0.0:1").unwrap().to_string(), "0.0.0.0:1");
+        assert!(["", "70000", "host:1", "127.0.0.1"].iter().all(|text| listen_address(text).is_err()));
     }
 
     #[test]

@@ -2,21 +2,25 @@
 
 use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
 use livepatch_build::hosts::{Changes, Draft, Hosts, JoinError, Loaded, ProcessLookup};
+use livepatch_build::library::{LibraryLink, LoadedLibrary};
 use livepatch_build::resolve::{LookupError, ResolveError};
 use livepatch_build::session::{BaseBuild, CodeAt, CrateObjects, PatchError};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{BuildId, Hello, ModuleKey, Origin, Redirected, Shim, SlotSet, WireRange};
+use livepatch_proto::{BuildId, Hello, ModuleKey, Origin, Redirected, Shim, SlotSet, ToProcess, WireRange};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Reads the base build of a program; patch images go into `folder`. May take a while.
+/// Reads the base build of a program; patch images go into `folder`. With `link`, patches are libraries that it makes.
+/// May take a while.
 pub(crate) fn open(
     program: &BaseBuild,
     libraries: Vec<BaseBuild>,
     folder: &Path,
+    link: Option<LibraryLink>,
 ) -> Result<Box<dyn Patcher>, String> {
-    let hosts = Hosts::open(program, libraries, folder).map_err(|error| text(&error))?;
+    let mut hosts = Hosts::open(program, libraries, folder).map_err(|error| text(&error))?;
+    link.into_iter().for_each(|link| hosts.link_libraries(link));
     hosts.read_ahead();
     Ok(Box::new(Engine {
         hosts,
@@ -175,6 +179,10 @@ impl ProcessLookup for Asking<'_> {
         self.time += start.elapsed();
         Ok(answer.into_iter().map(|address| address.map(|address| RuntimeAddress(address.0))).collect())
     }
+
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String> {
+        self.ask.load(library, length)
+    }
 }
 
 /// What an error means for the edit: most are gone once the program was linked and started anew.
@@ -303,7 +311,8 @@ impl Patcher for Engine {
         let linked = self.hosts.link(draft, loaded, &mut asking).map_err(|error| refusal(&error))?;
         self.linked.insert(pid, linked.loaded);
         let write = start.elapsed().saturating_sub(asking.time);
-        Ok(Linked { patch: linked.patch, resolve: asking.time, write })
+        let message = ToProcess::Apply { patch: linked.patch };
+        Ok(Linked { message, resolve: asking.time, write, notes: Vec::new() })
     }
 
     fn refresh(&mut self, pid: u32, free_ranges: &[WireRange]) {

@@ -15,17 +15,33 @@ pub use through::{STARTER, Through, main};
 
 const PRELOAD_VARIABLE: &str = "LD_PRELOAD";
 const SOCKET_VARIABLE: &str = "LIVEPATCH_SOCKET";
+const SERVER_VARIABLE: &str = "LIVEPATCH_SERVER";
 const TOKEN_VARIABLE: &str = "LIVEPATCH_TOKEN";
 
 /// What a program needs to find this session.
 #[derive(Clone, Debug)]
 pub struct Invitation<'a> {
-    /// The agent.
-    pub agent: &'a Path,
-    /// The socket to dial.
-    pub socket: &'a Path,
+    /// Who calls, and where.
+    pub caller: Caller<'a>,
     /// The session's secret.
     pub token: &'a Token,
+}
+
+/// Who calls the session for a program.
+#[derive(Clone, Copy, Debug)]
+pub enum Caller<'a> {
+    /// The agent.
+    Agent {
+        /// Its file.
+        agent: &'a Path,
+        /// The socket to dial.
+        socket: &'a Path,
+    },
+    /// The program itself.
+    Itself {
+        /// Where the session hears it.
+        server: &'a str,
+    },
 }
 
 /// Starts the program, `through` the user's runner if there is one.
@@ -35,13 +51,21 @@ pub fn start(
     invitation: &Invitation<'_>,
     empty_stdin: bool,
 ) -> io::Result<(Handle, Waiter)> {
-    let preload = preload(note, invitation.agent);
+    let preload = match invitation.caller {
+        Caller::Agent { agent, .. } => Some(preload(note, agent)),
+        Caller::Itself { .. } => None,
+    };
+    let (variable, place) = match invitation.caller {
+        Caller::Agent { socket, .. } => (SOCKET_VARIABLE, socket.as_os_str()),
+        Caller::Itself { server } => (SERVER_VARIABLE, server.as_ref()),
+    };
     let mut command = match through {
         // As cargo calls it, but for its name: a runner may go elsewhere.
-        Some(through) => through.command(&note.executable(), &preload),
+        Some(through) => through.command(&note.executable(), preload.as_deref()),
         None => {
             let mut command = Command::new(note.executable());
-            command.arg0(&note.program.0).env(PRELOAD_VARIABLE, &preload);
+            command.arg0(&note.program.0);
+            command.envs(preload.iter().map(|preload| (PRELOAD_VARIABLE, preload)));
             command
         }
     };
@@ -53,7 +77,7 @@ pub fn start(
         .env_clear()
         .envs(note.environment.iter().map(|(name, value)| (&name.0, &value.0)))
         .envs(for_program)
-        .env(SOCKET_VARIABLE, invitation.socket)
+        .env(variable, place)
         .env(TOKEN_VARIABLE, invitation.token.to_hex());
     if empty_stdin {
         command.stdin(Stdio::null());
@@ -98,9 +122,19 @@ mod tests {
 
     #[test]
     fn the_program_gets_its_environment_and_the_invitation() {
-        let invitation = Invitation { agent: Path::new(""), socket: Path::new("/s"), token: &Token([0; 32]) };
+        let caller = Caller::Agent { agent: Path::new(""), socket: Path::new("/s") };
+        let invitation = Invitation { caller, token: &Token([0; 32]) };
         let script = "test \"$A$LIVEPATCH_SOCKET$0$1$PWD\" = 'b/sname1/' && exit 7";
         let program = note("bin/sh", &["-c", script, "name", "1"], &[("A", "b")]);
+        let (_, waiter) = start(&program, None, &invitation, true).unwrap();
+        assert_eq!(waiter.wait().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn a_program_that_dials_gets_no_agent() {
+        let invitation = Invitation { caller: Caller::Itself { server: "tcp:1" }, token: &Token([0; 32]) };
+        let script = "test \"$LIVEPATCH_SERVER$LD_PRELOAD\" = tcp:1 && exit 7";
+        let program = note("bin/sh", &["-c", script], &[]);
         let (_, waiter) = start(&program, None, &invitation, true).unwrap();
         assert_eq!(waiter.wait().unwrap().code(), Some(7));
     }

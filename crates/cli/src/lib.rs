@@ -12,6 +12,7 @@ pub mod child;
 pub mod contents;
 pub mod control;
 pub mod crash;
+mod dialled;
 pub mod doctor;
 mod engine;
 pub mod error;

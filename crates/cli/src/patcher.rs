@@ -4,12 +4,14 @@
 //! begin → (link → apply in the process → applied, for each process) → commit, or abandon
 //! ```
 
+use livepatch_build::library::LoadedLibrary;
 use livepatch_build::session::{CodeAt, CrateObjects};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_proto::{
-    BuildId, Generation, Hello, ModuleKey, ModuleList, Patch, Redirected, Shim, SlotSet, WireAddress,
+    BuildId, Generation, Hello, ModuleKey, ModuleList, Redirected, Shim, SlotSet, ToProcess, WireAddress,
     WireRange,
 };
+use std::path::Path;
 use std::time::Duration;
 
 /// What a process has loaded, and what is free in its address space.
@@ -27,6 +29,9 @@ pub trait Ask {
 
     /// What it has loaded; none where that is what is known.
     fn modules(&mut self, known: Generation) -> Result<Option<Modules>, String>;
+
+    /// Has it load a patch library, of that many bytes.
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String>;
 }
 
 /// What a rebuild changed.
@@ -68,12 +73,14 @@ pub enum Verdict {
 /// A patch for one process.
 #[derive(Clone, Debug)]
 pub struct Linked {
-    /// The message.
-    pub patch: Patch,
+    /// What applies it.
+    pub message: ToProcess,
     /// Time spent on finding addresses.
     pub resolve: Duration,
     /// Time spent on writing the image.
     pub write: Duration,
+    /// What the user should know of this process.
+    pub notes: Vec<String>,
 }
 
 /// Why a patch did not go live.

@@ -1,17 +1,25 @@
 //! The processes that have called: who may, and talking to them.
 
+mod stream;
+
 use crate::crash::{self, Crashed};
 use crate::patcher::{Ask, Modules};
+use livepatch_build::library::LoadedLibrary;
 use livepatch_proto::frame::{FrameError, MAX_FIRST_PAYLOAD, MAX_PAYLOAD, receive, send};
 use livepatch_proto::{
-    BuildId, Crash, FromProcess, Generation, Hello, LogLevel, ModuleKey, ToProcess, Token, WireAddress,
+    BuildId, Crash, FromProcess, Generation, Hello, ImageSource, LogLevel, ModuleKey, ToProcess, Token,
+    WireAddress,
 };
+use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use stream::Stream;
 
 /// How long a process may take to answer. It may be stopped, in a debugger say.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,7 +68,7 @@ pub struct Process {
     pub pid: u32,
     /// Tells its connections apart.
     pub connection: u64,
-    stream: UnixStream,
+    stream: Stream,
     answers: Receiver<FromProcess>,
 }
 
@@ -69,18 +77,71 @@ pub fn listen(path: &Path, token: Token, news: impl Fn(News) + Send + Sync + 'st
     let listener = UnixListener::bind(path)?;
     let news = Arc::new(news);
     std::thread::spawn(move || {
-        for (number, stream) in listener.incoming().enumerate() {
-            let Ok(stream) = stream else { continue };
+        for stream in listener.incoming().flatten() {
             let news = news.clone();
-            std::thread::spawn(move || match greet(&stream, &token) {
-                Ok(Caller::Lives(hello)) => converse(stream, hello, number as u64, &*news),
-                // It ends once this is told and the stream is closed.
-                Ok(Caller::Crashes(crash)) => news(News::Crashed(crash::look(&crash))),
-                Err(reason) => news(News::Refused { reason }),
-            });
+            std::thread::spawn(move || hear(Stream::Unix(stream), &token, None, &*news));
         }
     });
     Ok(())
+}
+
+/// The same over TCP, for processes that dial. Returns the address.
+pub fn listen_to_dialled(
+    address: SocketAddr,
+    token: Token,
+    news: impl Fn(News) + Send + Sync + 'static,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address)?;
+    let address = listener.local_addr()?;
+    let (news, ids) = (Arc::new(news), Arc::new(Ids::default()));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (news, ids) = (news.clone(), ids.clone());
+            // Answers are waited for. Where that fails they only come later.
+            let _ = stream.set_nodelay(true);
+            std::thread::spawn(move || hear(Stream::Tcp(stream), &token, Some(&ids), &*news));
+        }
+    });
+    Ok(address)
+}
+
+/// Linux gives no process a higher id.
+const HIGHEST_ID: u32 = 1 << 22;
+
+/// The ids by which processes are known. Two machines may each have a process of the same id.
+#[derive(Default)]
+struct Ids(Mutex<BTreeSet<u32>>);
+
+impl Ids {
+    /// An id for a process that calls itself `own`: that one, or one that no process has.
+    fn take(&self, own: u32) -> u32 {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut id = own;
+        while !all.insert(id) {
+            id = (id % HIGHEST_ID).wrapping_add(HIGHEST_ID + (id / HIGHEST_ID) * HIGHEST_ID);
+        }
+        id
+    }
+
+    fn give_back(&self, id: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+fn hear(stream: Stream, token: &Token, ids: Option<&Ids>, news: &dyn Fn(News)) {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+    let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    match greet(&stream, token) {
+        Ok(Caller::Lives(mut hello)) => {
+            hello.pid = ids.map_or(hello.pid, |ids| ids.take(hello.pid));
+            let id = hello.pid;
+            converse(stream, hello, number, news);
+            ids.into_iter().for_each(|ids| ids.give_back(id));
+        }
+        // It ends once this is told and the stream is closed.
+        Ok(Caller::Crashes(crash)) => news(News::Crashed(crash::look(&crash))),
+        Err(reason) => news(News::Refused { reason }),
+    }
 }
 
 /// Who calls.
@@ -90,29 +151,22 @@ enum Caller {
 }
 
 /// Lets a process in, or tells it why not.
-fn greet(mut stream: &UnixStream, token: &Token) -> Result<Caller, String> {
+fn greet(stream: &Stream, token: &Token) -> Result<Caller, String> {
     let text = |error: &dyn std::error::Error| match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     };
-    let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|error| error.to_string())?;
-    if peer.uid != rustix::process::geteuid() {
-        return Err(format!(
-            "process {} of user {} is not ours",
-            peer.pid.as_raw_nonzero(),
-            peer.uid.as_raw()
-        ));
-    }
+    let peer = stream.peer()?;
     let timeouts =
         stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
     timeouts.map_err(|error| text(&error))?;
     let refuse = |reason: String| {
-        let _ = send(&mut &*stream, &ToProcess::Refused { reason: reason.clone() });
-        Err(format!("process {}: {reason}", peer.pid.as_raw_nonzero()))
+        let _ = send(&mut { stream }, &ToProcess::Refused { reason: reason.clone() });
+        Err(format!("{peer}: {reason}"))
     };
-    match receive(&mut stream, MAX_FIRST_PAYLOAD) {
+    match receive(&mut { stream }, MAX_FIRST_PAYLOAD) {
         Ok(FromProcess::Hello { hello }) if hello.token.matches(token) => {
-            send(&mut stream, &ToProcess::Welcome).map_err(|error| text(&error))?;
+            send(&mut { stream }, &ToProcess::Welcome).map_err(|error| text(&error))?;
             stream.set_read_timeout(None).map_err(|error| text(&error))?;
             Ok(Caller::Lives(Box::new(hello)))
         }
@@ -122,21 +176,21 @@ fn greet(mut stream: &UnixStream, token: &Token) -> Result<Caller, String> {
         }
         Ok(_) => refuse("it did not say who it is".into()),
         Err(error @ FrameError::Decode(_)) => refuse(text(&error)),
-        Err(error) => Err(format!("process {}: {}", peer.pid.as_raw_nonzero(), text(&error))),
+        Err(error) => Err(format!("{peer}: {}", text(&error))),
     }
 }
 
 /// Passes on what a process says, until it is gone.
-fn converse(stream: UnixStream, hello: Box<Hello>, connection: u64, news: &dyn Fn(News)) {
+fn converse(stream: Stream, hello: Box<Hello>, connection: u64, news: &dyn Fn(News)) {
     let pid = hello.pid;
     let (answer, answers) = mpsc::channel();
-    let Ok(writer) = stream.try_clone() else { return };
+    let Ok(writer) = stream.again() else { return };
     news(News::Connected(Process { pid, connection, stream: writer, answers }, hello));
-    read_all(stream, pid, &answer, news);
+    read_all(&stream, pid, &answer, news);
     news(News::Gone { pid, connection });
 }
 
-fn read_all(mut stream: UnixStream, pid: u32, answer: &Sender<FromProcess>, news: &dyn Fn(News)) {
+fn read_all(mut stream: &Stream, pid: u32, answer: &Sender<FromProcess>, news: &dyn Fn(News)) {
     loop {
         match receive(&mut stream, MAX_PAYLOAD) {
             Ok(FromProcess::Log { level, text }) => news(News::Log { pid, level, text }),
@@ -154,11 +208,11 @@ fn read_all(mut stream: UnixStream, pid: u32, answer: &Sender<FromProcess>, news
 impl Process {
     /// Asks, and waits for the answer.
     pub fn ask(&mut self, question: &ToProcess) -> Result<FromProcess, String> {
-        send(&mut self.stream, question).map_err(|error| error.to_string())?;
+        send(&mut &self.stream, question).map_err(|error| error.to_string())?;
         self.answers.recv_timeout(PATIENCE).map_err(|error| match error {
             RecvTimeoutError::Timeout => {
                 // A late answer would be taken for the answer to the next question.
-                let _ = self.stream.shutdown(std::net::Shutdown::Both);
+                self.stream.shut_down();
                 format!("process {} does not answer: is it stopped?", self.pid)
             }
             RecvTimeoutError::Disconnected => format!("process {} is gone", self.pid),
@@ -173,18 +227,29 @@ impl Process {
     /// Has it say when it has loaded one of these libraries.
     pub fn watch_for(&mut self, libraries: Vec<BuildId>) {
         // Where that fails, the process is gone.
-        let _ = send(&mut self.stream, &ToProcess::Watch { libraries });
+        let _ = send(&mut &self.stream, &ToProcess::Watch { libraries });
     }
 
     /// Lets a thread go on that has loaded a library.
     pub fn proceed(&mut self, ticket: u32) {
         // Where that fails, the process is gone.
-        let _ = send(&mut self.stream, &ToProcess::Proceed { ticket });
+        let _ = send(&mut &self.stream, &ToProcess::Proceed { ticket });
+    }
+
+    /// Ends the connection, without a word: who dials by itself dials again.
+    pub fn hang_up(self) {
+        self.stream.shut_down();
+    }
+
+    /// Has it give up a patch library of which no patch came.
+    pub fn unload(&mut self) {
+        // Where that fails, the process is gone.
+        let _ = send(&mut &self.stream, &ToProcess::UnloadLibrary);
     }
 
     /// Says goodbye.
-    pub fn dismiss(mut self) {
-        let _ = send(&mut self.stream, &ToProcess::Goodbye);
+    pub fn dismiss(self) {
+        let _ = send(&mut &self.stream, &ToProcess::Goodbye);
     }
 }
 
@@ -229,6 +294,17 @@ impl Ask for Process {
             other => Err(format!("process {} did not say what it has loaded but {other:?}", self.pid)),
         }
     }
+
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String> {
+        let path = library.to_string_lossy().into_owned();
+        match self.ask(&ToProcess::LoadLibrary { library: ImageSource::Path { path, length } })? {
+            FromProcess::LibraryLoaded { bias, range, free_ranges } => {
+                Ok(LoadedLibrary { bias, range, free_ranges })
+            }
+            FromProcess::Failed { error } => Err(error.to_string()),
+            other => Err(format!("process {} answered {other:?}", self.pid)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +312,7 @@ mod tests {
     use super::*;
     use crate::private_dir::PrivateDir;
     use livepatch_proto::{Arch, BuildId, ModuleList, Origin, Os, Redirection, Wire};
+    use std::os::unix::net::UnixStream;
 
     fn hello(token: Token) -> Hello {
         Hello {
@@ -281,7 +358,34 @@ mod tests {
         assert_eq!(process.addresses(None, &["a".into()]).unwrap(), [Some(WireAddress(5))]);
         other_side.join().unwrap();
         assert!(matches!(news.recv(), Ok(News::Log { pid: 42, .. })));
-        assert!(matches!(news.recv(), Ok(News::Gone { pid: 42, connection: 0 })));
+        assert!(
+            matches!(news.recv(), Ok(News::Gone { pid: 42, connection }) if connection == process.connection)
+        );
+    }
+
+    #[test]
+    fn every_process_has_an_id_of_its_own() {
+        let ids = Ids::default();
+        let taken = [ids.take(7), ids.take(7), ids.take(7), ids.take(8)];
+        assert_eq!(taken, [7, 7 + HIGHEST_ID, 7 + 2 * HIGHEST_ID, 8]);
+        ids.give_back(7);
+        assert_eq!(ids.take(7), 7);
+    }
+
+    #[test]
+    fn who_dials_is_let_in() {
+        let (sender, news) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        let news_to = move |item| drop(sender.lock().unwrap().send(item));
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let address = listen_to_dialled(any, Token([7; 32]), news_to).unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        send(&mut stream, &FromProcess::Hello { hello: hello(Token([7; 32])) }).unwrap();
+        assert_eq!(receive::<ToProcess>(&mut stream, MAX_PAYLOAD).unwrap(), ToProcess::Welcome);
+        assert!(matches!(news.recv(), Ok(News::Connected(Process { pid: 42, .. }, _))));
+        let mut other = std::net::TcpStream::connect(address).unwrap();
+        send(&mut other, &FromProcess::Hello { hello: hello(Token([8; 32])) }).unwrap();
+        assert!(matches!(receive(&mut other, MAX_PAYLOAD), Ok(ToProcess::Refused { .. })));
     }
 
     #[test]

@@ -5,10 +5,11 @@
 //! file to a rebuild, `patching` from a rebuild to the processes, `parts` has one crate's go ahead of its
 //! dependents, `libraries` looks after what they load
 //! later, `crashes` tells how it went wrong, `attached` deals with a program that somebody else has started,
-//! `requests` serves people.
+//! `dial` with processes that dial by themselves, `requests` serves people.
 
 mod attached;
 mod crashes;
+mod dial;
 mod edits;
 mod libraries;
 mod lifecycle;
@@ -17,7 +18,7 @@ mod patching;
 mod requests;
 
 use crate::agent;
-use crate::arguments::{At, AttachArgs, MessageFormat, OnUnsound, RunArgs};
+use crate::arguments::{At, AttachArgs, MessageFormat, OnUnsound, RunArgs, Via};
 use crate::captured_build::{Built, Recipe};
 use crate::child::Handle;
 use crate::contents::Contents;
@@ -33,9 +34,11 @@ use crate::project::Project;
 use crate::report::Reporter;
 use crate::signals::{self, Received};
 use crate::watch::Watcher;
+use dial::Dial;
 use livepatch_build::rebuild::{FirstPart, RebuildError, Rebuilder, Rebuilt};
 use livepatch_proto::Token;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
@@ -94,12 +97,16 @@ enum Ending {
 struct Server {
     empty_stdin: bool,
     on_unsound: OnUnsound,
+    via: Via,
     project: Arc<Project>,
     /// How the program is built; none where somebody else has started it.
     recipe: Option<Arc<Recipe>>,
     private: PrivateDir,
     token: Token,
-    agent: PathBuf,
+    /// What is preloaded into the program; none where it dials by itself.
+    agent: Option<PathBuf>,
+    /// Where processes are heard that dial by themselves.
+    dial: Option<dial::Dial>,
     reporter: Reporter,
     sender: Sender<Message>,
     watcher: Watcher,
@@ -125,16 +132,26 @@ struct Options<'a> {
     events: Option<&'a Path>,
     message_format: MessageFormat,
     on_unsound: OnUnsound,
+    via: Via,
+    listen: Option<SocketAddr>,
     keys: bool,
 }
 
 /// `cargo livepatch run`.
 pub fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
+    if arguments.listen.is_some() && arguments.via != Via::Library {
+        return Err(Failure::Unsupported {
+            what: "programs that dial take patch libraries only".into(),
+            hint: "--listen goes with --via library".into(),
+        });
+    }
     let options = Options {
         at: &arguments.at,
         events: arguments.events.as_deref(),
         message_format: arguments.message_format,
         on_unsound: arguments.on_unsound,
+        via: arguments.via,
+        listen: arguments.listen,
         keys: arguments.keys,
     };
     let session = Session::open(&options, |project, private, reporter| {
@@ -155,6 +172,8 @@ pub fn attach(arguments: &AttachArgs) -> Result<ExitCode, Failure> {
         events: arguments.events.as_deref(),
         message_format: arguments.message_format,
         on_unsound: if arguments.force_unsound { OnUnsound::Force } else { OnUnsound::Refuse },
+        via: Via::Image,
+        listen: None,
         keys: arguments.keys,
     };
     let session = Session::open(&options, |_, _, _| Ok(None))?;
@@ -188,11 +207,21 @@ impl Session {
         let private = PrivateDir::create().map_err(Failure::system("cannot make a private folder"))?;
         let recipe = recipe(&project, &private, &reporter)?;
         let triple = recipe.as_ref().map_or(agent::OWN_TRIPLE, |recipe| &recipe.triple);
-        let agent = agent::place(&project, &private, triple, options.at, |text| reporter.note(text))?;
+        let agent = match options.listen {
+            Some(_) => None,
+            None => Some(agent::place(&project, &private, triple, options.at, |text| reporter.note(text))?),
+        };
         let token = Token(random_bytes().map_err(Failure::system("cannot read random bytes"))?);
         let socket = private.path().join(lifecycle::SOCKET);
         processes::listen(&socket, token, forward(&sender, Message::News))
             .map_err(Failure::file("listen at", &socket))?;
+        let dial = options.listen.map(|address| {
+            let heard = processes::listen_to_dialled(address, token, forward(&sender, Message::News));
+            let heard = heard.map_err(Failure::system(format!("cannot listen at {address}")))?;
+            Dial::at(heard, &token, &project.folders)
+        });
+        let dial = dial.transpose()?;
+        dial.iter().for_each(|dial| dial.announce(&reporter));
         let asked = sender.clone();
         let unanswered = control::listen(&private, &project.folders, move |request, answer| {
             let _ = asked.send(Message::Request(request, answer));
@@ -203,11 +232,13 @@ impl Session {
         let server = Server {
             empty_stdin: keys.is_some(),
             on_unsound: options.on_unsound,
+            via: options.via,
             project: Arc::new(project),
             recipe,
             private,
             token,
             agent,
+            dial,
             reporter,
             sender,
             watcher,

@@ -12,6 +12,7 @@
 //! | [`layout`] | which types, signatures, vtables and closures does this object’s debug information describe? |
 //! | [`relocation`] | what does this relocation do to these bytes? |
 //! | [`tls`] | how does this thread-local access become one with a constant offset? |
+//! | [`detour`] | where can this instruction go whose operand is out of reach? |
 //! | [`host`] | what does the running image define, and where? |
 //! | [`archive`] | which member of an archive defines this symbol? |
 //! | [`indirect`] | does this code call what is in a pointer? |
@@ -23,6 +24,7 @@ pub mod address;
 pub mod architecture;
 pub mod archive;
 pub mod compare;
+pub mod detour;
 pub mod entry;
 mod error;
 pub mod host;

@@ -73,7 +73,7 @@ wire_enum! {
             /// The library.
             library: ImageSource,
         },
-        /// Not answered: the library that was loaded last is not needed, since no patch came of it.
+        /// Not answered: the libraries that were loaded since the last patch are not needed, since none came of them.
         14 => UnloadLibrary,
     }
 }

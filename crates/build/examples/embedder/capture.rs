@@ -1,12 +1,12 @@
 //! A captured build, and thin builds of what was saved since.
 
 use crate::Result;
-use livepatch_build::capture::record::read_link;
+use bytes::Bytes;
 use livepatch_build::capture::{CAPTURE_VARIABLE, Folders, Program};
-use livepatch_build::link_plan::CapturedLink;
+use livepatch_build::library::{LibraryLink, WholeProgram};
 use livepatch_build::rebuild::{Cancel, Options, Plan, RebuildError, Rebuilder};
-use livepatch_build::stubs::Format;
-use std::collections::{HashMap, HashSet};
+use livepatch_build::session::UnitId;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -19,6 +19,8 @@ pub(crate) struct Captured {
     rebuilder: Rebuilder,
     /// When each source was changed, as of the last build.
     sources: HashMap<PathBuf, SystemTime>,
+    /// The newest objects of all crates that were edited.
+    edited: BTreeMap<UnitId, Vec<Bytes>>,
 }
 
 impl Captured {
@@ -43,29 +45,18 @@ impl Captured {
         let rebuilder = Rebuilder::new(&program, &folders)?;
         let host = program.executable.file.clone();
         let sources = rebuilder.sources().map(|path| (path.to_owned(), changed(path))).collect();
-        Ok(Self { host, program, folders, rebuilder, sources })
+        Ok(Self { host, program, folders, rebuilder, sources, edited: BTreeMap::new() })
     }
 
-    /// How the program was linked.
-    pub(crate) fn link(&self) -> Result<CapturedLink> {
-        let unit = self.program.units.last().ok_or("nothing was captured")?;
-        let name = self.host.file_name().unwrap_or_default();
-        let record = read_link(&self.folders.link_record(&unit.id, name)).ok_or("no link was captured")?;
-        Ok(CapturedLink::of_record(&unit.record.linker, &record, Format::Elf)?)
+    /// What patches of the program are made with.
+    pub(crate) fn program(&self) -> Result<WholeProgram> {
+        let link = LibraryLink::of_program(&self.program, &self.folders)?;
+        let inputs = &self.program.executable.link_inputs;
+        Ok(WholeProgram::new(&self.host, link, inputs, &self.folders.root().join("patches"))?)
     }
 
-    /// The libraries that it was linked from, under names that stay.
-    pub(crate) fn link_inputs(&self) -> &[PathBuf] {
-        &self.program.executable.link_inputs
-    }
-
-    /// Where patches are made.
-    pub(crate) fn folder(&self) -> PathBuf {
-        self.folders.root().join("patches")
-    }
-
-    /// Compiles what was saved since the last time: the objects of all crates that it concerns.
-    pub(crate) fn rebuild_if_saved(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
+    /// Compiles what was saved since the last time: the objects of all crates that were edited so far.
+    pub(crate) fn rebuild_if_saved(&mut self) -> Result<Option<Vec<Bytes>>> {
         let mut saved: Vec<PathBuf> = Vec::new();
         for (path, known) in &mut self.sources {
             let now = changed(path);
@@ -83,8 +74,11 @@ impl Captured {
             }
             rebuilt => rebuilt?,
         };
-        let paths = rebuilt.crates.iter().flat_map(|krate| &krate.objects);
-        Ok(Some(paths.map(std::fs::read).collect::<std::io::Result<_>>()?))
+        for krate in rebuilt.crates {
+            let objects = krate.objects.iter().map(|path| Ok(std::fs::read(path)?.into()));
+            self.edited.insert(krate.unit, objects.collect::<Result<_>>()?);
+        }
+        Ok(Some(self.edited.values().flatten().cloned().collect()))
     }
 }
 

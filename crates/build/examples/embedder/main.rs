@@ -12,16 +12,18 @@ mod program;
 
 use capture::Captured;
 use livepatch_build::capture::wrapper;
-use livepatch_build::stubs::HotpatchModuleCache;
-use livepatch_proto::frame::{self, FrameError};
-use livepatch_proto::{ApplyError, BuildId, FromProcess, Hello, ToProcess, Token};
-use program::{Patched, Program};
+use livepatch_build::library::WholePatch;
+use livepatch_proto::frame;
+use livepatch_proto::{BuildId, FromProcess, Hello, ToProcess, Token};
+use program::Program;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::error::Error;
 use std::ffi::OsString;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
@@ -46,102 +48,92 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds and starts a program, and patches it until it ends.
+/// Builds and starts a program, and patches all of its processes until that one ends.
 fn serve(folder: &Path) -> Result {
     let mut captured = Captured::build(folder)?;
-    let host = HotpatchModuleCache::from_path(&captured.host)?;
+    let program = captured.program()?;
     let (token, listener) = (token()?, TcpListener::bind("127.0.0.1:0")?);
-    let mut running = Running(
-        Command::new(&captured.host)
-            .env("LIVEPATCH_SERVER", format!("tcp:{}", listener.local_addr()?.port()))
-            .env("LIVEPATCH_TOKEN", token.to_hex())
-            .spawn()?,
+    let invitation = [
+        ("LIVEPATCH_SERVER", format!("tcp:{}", listener.local_addr()?.port())),
+        ("LIVEPATCH_TOKEN", token.to_hex()),
+    ];
+    let [server, secret] = &invitation;
+    eprintln!(
+        "embedder: others of its processes dial with {}={} {}={}",
+        server.0, server.1, secret.0, secret.1
     );
+    let mut running = Running(Command::new(&captured.host).envs(invitation).spawn()?);
+    let arrivals = accept_all(listener, token, program.host().build_id().to_vec());
     // What every process has to be sent, in order: one that dials late gets all of it.
-    let mut history: Vec<Vec<Vec<u8>>> = Vec::new();
-    let (mut stream, hello) = accept(&listener, token, host.build_id())?;
-    let mut program = Program::new(&host, &captured, &hello)?;
-    eprintln!("embedder: the program is there, process {}", hello.pid);
+    let mut history: Vec<WholePatch> = Vec::new();
+    let mut processes: Vec<Program> = Vec::new();
     // The session ends with the program, or when whoever started it has no more to say.
     let silent = std::thread::spawn(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     while running.0.try_wait()?.is_none() && !silent.is_finished() {
         std::thread::sleep(Duration::from_millis(20));
-        let saved = Instant::now();
+        for (stream, hello) in arrivals.try_iter() {
+            eprintln!("embedder: process {} is there, at patch {}", hello.pid, hello.current);
+            match Program::new(stream, &hello, &program, &history) {
+                Ok(process) => processes.push(process),
+                Err(error) => eprintln!("embedder: process {}: {error}", hello.pid),
+            }
+        }
         match captured.rebuild_if_saved() {
-            Ok(None) => continue,
-            Ok(Some(objects)) => history.push(objects),
+            Ok(None) => {}
+            Ok(Some(objects)) => {
+                let predecessor = history.last().map_or(0, |patch| patch.number);
+                let number = predecessor + 1;
+                let (apart, renamed) = (FxHashSet::default(), FxHashMap::default());
+                history.push(WholePatch { number, predecessor, objects, apart, renamed });
+            }
             // The program goes on as it is until the edit compiles.
             Err(error) => eprintln!("embedder: {error}"),
         }
-        while let Some(objects) = history.get(program.current() as usize) {
-            let built = Instant::now();
-            let patched = match program.patch(objects, &captured.folder()) {
-                Ok(patched) => patched,
-                Err(error) => {
-                    eprintln!("embedder: this edit does not go live: {error}");
-                    history.pop();
-                    break;
-                }
-            };
-            match send(&mut stream, patched) {
-                Ok(applied) => eprintln!(
-                    "embedder: {}; rustc {:.0} ms, patch {:.0} ms",
-                    applied?,
-                    (built - saved).as_secs_f64() * 1e3,
-                    built.elapsed().as_secs_f64() * 1e3
-                ),
-                // The program dials again, and says at which patch it is.
-                Err(error) => {
-                    eprintln!("embedder: {error}");
-                    let hello;
-                    (stream, hello) = accept(&listener, token, host.build_id())?;
-                    program = Program::new(&host, &captured, &hello)?;
-                    program.catch_up(&history, &captured.folder())?;
-                }
+        processes.retain_mut(|process| match process.bring_up_to_date(&program, &history) {
+            Ok(said) => {
+                said.iter().for_each(|said| eprintln!("embedder: {said}"));
+                true
             }
-        }
+            // One whose connection broke off dials again, and says at which patch it is.
+            Err(error) => {
+                eprintln!("embedder: process {} stays behind: {error}", process.pid);
+                false
+            }
+        });
     }
     Ok(())
 }
 
-/// A process that shows the token, and runs this build.
-fn accept(listener: &TcpListener, token: Token, build_id: &[u8]) -> Result<(TcpStream, Hello)> {
-    loop {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
-        let Ok(FromProcess::Hello { hello }) = frame::receive(&mut stream, frame::MAX_FIRST_PAYLOAD) else {
-            continue;
-        };
-        let refusal = if !hello.token.matches(&token) {
-            "it was not invited"
-        } else if hello.build_id != BuildId(build_id.to_vec()) {
-            "it runs another build"
-        } else {
-            frame::send(&mut stream, &ToProcess::Welcome)?;
-            return Ok((stream, hello));
-        };
-        frame::send(&mut stream, &ToProcess::Refused { reason: refusal.to_owned() })?;
-    }
+/// The processes that show the token and run this build, as they come.
+fn accept_all(listener: TcpListener, token: Token, build_id: Vec<u8>) -> Receiver<(TcpStream, Hello)> {
+    let (sender, arrivals) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            if let Ok(Some(arrival)) = greet(stream, token, &build_id)
+                && sender.send(arrival).is_err()
+            {
+                return;
+            }
+        }
+    });
+    arrivals
 }
 
-/// Sends a patch and waits until it is live.
-fn send(
-    stream: &mut TcpStream,
-    patched: Patched,
-) -> std::result::Result<std::result::Result<String, ApplyError>, FrameError> {
-    let Patched { patch, report } = patched;
-    frame::send(stream, &ToProcess::ApplyLibrary { patch })?;
-    loop {
-        match frame::receive(stream, frame::MAX_PAYLOAD)? {
-            FromProcess::Applied { patch, times } => {
-                let applied = times.total as f64 / 1e6;
-                return Ok(Ok(format!("patch {patch} is live in {applied:.1} ms: {report}")));
-            }
-            FromProcess::Failed { error } => return Ok(Err(error)),
-            FromProcess::Log { text, .. } => eprintln!("program: {text}"),
-            _ => return Err(FrameError::Closed),
-        }
-    }
+fn greet(mut stream: TcpStream, token: Token, build_id: &[u8]) -> Result<Option<(TcpStream, Hello)>> {
+    stream.set_nodelay(true)?;
+    let FromProcess::Hello { hello } = frame::receive(&mut stream, frame::MAX_FIRST_PAYLOAD)? else {
+        return Ok(None);
+    };
+    let refusal = if !hello.token.matches(&token) {
+        "it was not invited"
+    } else if hello.build_id != BuildId(build_id.to_vec()) {
+        "it runs another build"
+    } else {
+        frame::send(&mut stream, &ToProcess::Welcome)?;
+        return Ok(Some((stream, hello)));
+    };
+    frame::send(&mut stream, &ToProcess::Refused { reason: refusal.to_owned() })?;
+    Ok(None)
 }
 
 /// Nobody can guess it.

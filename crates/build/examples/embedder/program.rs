@@ -1,138 +1,89 @@
-//! One process, and the patches that are made for it: its addresses are its own.
+//! A process that has dialled, and the patches that it lacks: its addresses are its own.
 
 use crate::Result;
-use crate::capture::Captured;
-use livepatch_build::jump_table::{JumpTables, text_symbols};
-use livepatch_build::link_plan::{CapturedLink, PatchLink, anchor_object};
-use livepatch_build::members::Members;
-use livepatch_build::statics::share_statics;
-use livepatch_build::stubs::{HotpatchModuleCache, Lookup, adapt_objects, create_undefined_symbol_stub};
-use livepatch_object::address::RuntimeAddress;
-use livepatch_proto::{BuildId, Hello, ImageSource, LibraryPatch, PATCH_ANCHOR};
-use rustc_hash::FxHashSet;
-use std::path::{Path, PathBuf};
+use livepatch_build::library::{WholeLinked, WholePatch, WholeProcess, WholeProgram};
+use livepatch_proto::frame::{self, FrameError};
+use livepatch_proto::{ApplyError, FromProcess, Hello, ToProcess};
+use std::net::TcpStream;
+use std::time::Instant;
 
 pub(crate) struct Program {
-    host: HotpatchModuleCache,
-    link: CapturedLink,
-    /// The libraries among what the host was linked from.
-    link_inputs: Vec<PathBuf>,
-    /// Where the process has the host's anchor.
-    aslr_reference: RuntimeAddress,
-    tables: JumpTables,
-    /// The patch that the process is at.
-    current: u32,
-    /// The patch that it was at when it dialled.
-    was_at: u32,
-}
-
-/// A patch, and what it does in words.
-pub(crate) struct Patched {
-    pub(crate) patch: LibraryPatch,
-    pub(crate) report: String,
+    pub(crate) pid: u32,
+    stream: TcpStream,
+    process: WholeProcess,
 }
 
 impl Program {
-    pub(crate) fn new(host: &HotpatchModuleCache, captured: &Captured, hello: &Hello) -> Result<Self> {
-        let aslr_reference = RuntimeAddress(hello.aslr_reference.0);
-        // Says so now if the two do not go together.
-        host.slide(aslr_reference)?;
-        let tables = JumpTables::new(text_symbols(host));
-        let (link, link_inputs) = (captured.link()?, captured.link_inputs().to_vec());
-        Ok(Self {
-            host: host.clone(),
-            link,
-            link_inputs,
-            aslr_reference,
-            tables,
-            current: 0,
-            was_at: hello.current,
-        })
-    }
-
-    pub(crate) fn current(&self) -> u32 {
-        self.current
-    }
-
-    /// Works out where the functions of patches are that the process has already.
-    pub(crate) fn catch_up(&mut self, history: &[Vec<Vec<u8>>], folder: &Path) -> Result {
-        for objects in history.iter().take(self.was_at as usize) {
-            self.patch(objects, folder)?;
+    /// A process that said hello; of the patches of `history`, it has those up to the one that it said.
+    pub(crate) fn new(
+        stream: TcpStream,
+        hello: &Hello,
+        program: &WholeProgram,
+        history: &[WholePatch],
+    ) -> Result<Self> {
+        let mut process = program.process(hello)?;
+        // Works out where the functions are of what it has.
+        for patch in history.iter().take_while(|patch| patch.number <= hello.current) {
+            process = process.link(program, patch)?.process;
         }
-        Ok(())
+        Ok(Self { pid: hello.pid, stream, process })
     }
 
-    /// Makes the next patch of objects: adapted to the process, linked with their stub, with their jump table.
-    pub(crate) fn patch(&mut self, objects: &[Vec<u8>], folder: &Path) -> Result<Patched> {
-        let number = self.current + 1;
-        let (host, target) = (&self.host, self.host.target());
-        let mut members = Members::open(&self.link_inputs)?;
-        let mut objects = objects.to_vec();
-        // Variables that code refers to in a way that cannot be led elsewhere: they begin anew.
-        let mut fresh: FxHashSet<String> = FxHashSet::default();
-        let (mut adapted, stub, kept) = loop {
-            let shared = objects.iter().map(|object| share_statics(object, host, &fresh));
-            let shared = shared.collect::<std::result::Result<Vec<_>, _>>()?;
-            let kept: usize = shared.iter().map(|object| object.names.len()).sum();
-            let shared: Vec<Vec<u8>> = shared.into_iter().map(|object| object.bytes).collect();
-            let adapted = adapt_objects(&shared, host, target, self.aslr_reference)?;
-            let adapted: Vec<Vec<u8>> = adapted.into_iter().map(|object| object.bytes).collect();
-            let stub = create_undefined_symbol_stub(host, &adapted, target, self.aslr_reference)?;
-            let Some((name, why)) = stub.report.unresolved().next() else { break (adapted, stub, kept) };
-            if matches!(host.lookup(name), Lookup::Found(_)) && fresh.insert(name.to_owned()) {
-                eprintln!("embedder: `{name}` begins anew: {why}");
-                continue;
+    /// Gives the process what it lacks, in order. Returns what was done, in words.
+    pub(crate) fn bring_up_to_date(
+        &mut self,
+        program: &WholeProgram,
+        history: &[WholePatch],
+    ) -> Result<Vec<String>> {
+        let lacks = history.iter().filter(|patch| patch.number > self.process.current());
+        let mut said = Vec::new();
+        for patch in lacks.collect::<Vec<_>>() {
+            let began = Instant::now();
+            let linked = self.process.link(program, patch)?;
+            let report = report(&linked);
+            let made = began.elapsed();
+            let took = self.send(linked)??;
+            said.push(format!(
+                "patch {} is live in process {} in {:.1} ms: {report}; made in {:.0} ms",
+                patch.number,
+                self.pid,
+                took as f64 / 1e6,
+                made.as_secs_f64() * 1e3
+            ));
+        }
+        Ok(said)
+    }
+
+    /// Sends a patch and waits until it is live; how long that took the process, in nanoseconds.
+    fn send(
+        &mut self,
+        linked: WholeLinked,
+    ) -> std::result::Result<std::result::Result<u64, ApplyError>, FrameError> {
+        frame::send(&mut self.stream, &ToProcess::ApplyLibrary { patch: linked.patch })?;
+        loop {
+            match frame::receive(&mut self.stream, frame::MAX_PAYLOAD)? {
+                FromProcess::Applied { times, .. } => {
+                    self.process = linked.process;
+                    return Ok(Ok(times.total));
+                }
+                FromProcess::Failed { error } => return Ok(Err(error)),
+                FromProcess::Log { text, .. } => eprintln!("program: {text}"),
+                _ => return Err(FrameError::Closed),
             }
-            // What the host had no use for is in the libraries that it was linked from.
-            match members.take(name, host)? {
-                Some(member) => objects.push(member),
-                None => return Err(format!("{name}: {why}").into()),
-            }
-        };
-        adapted.push(anchor_object(&adapted[0])?);
-        adapted.push(stub.bytes);
-        let library = self.link_library(&adapted, &folder.join(number.to_string()))?;
-
-        let image = HotpatchModuleCache::from_path(&library)?;
-        let Lookup::Found(anchor) = image.lookup(PATCH_ANCHOR) else { return Err("no anchor".into()) };
-        let redirected =
-            self.tables.add(number, text_symbols(&image), |name| stub.report.get(name).is_some());
-        let report = format!(
-            "{} functions redirected, {} new, {} ambiguous; {} stubs, {kept} variables kept",
-            redirected.redirected.len(),
-            redirected.added.len(),
-            redirected.ambiguous.len(),
-            stub.report.entries().len()
-        );
-        let patch = LibraryPatch {
-            number,
-            predecessor: self.current,
-            build_id: BuildId(host.build_id().to_vec()),
-            library: ImageSource::in_message(std::fs::read(&library)?),
-            host_anchor: host.anchor()?.0,
-            library_anchor: anchor.address.0,
-            jumps: self.tables.jumps(),
-        };
-        self.current = number;
-        Ok(Patched { patch, report })
-    }
-
-    /// Links objects as the host was linked, as little different as can be.
-    fn link_library(&self, objects: &[Vec<u8>], folder: &Path) -> Result<PathBuf> {
-        std::fs::create_dir_all(folder)?;
-        let mut inputs = Vec::new();
-        for (index, object) in objects.iter().enumerate() {
-            let path = folder.join(format!("{index}.o"));
-            std::fs::write(&path, object)?;
-            inputs.push(path);
         }
-        let output = folder.join("patch.so");
-        let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
-        let plan = self.link.plan(&PatchLink { inputs: &inputs, output: &output });
-        let linked = plan.command(&output)?.output()?;
-        if !linked.status.success() {
-            return Err(String::from_utf8_lossy(&linked.stderr).into_owned().into());
-        }
-        Ok(output)
     }
+}
+
+fn report(linked: &WholeLinked) -> String {
+    let WholeLinked { jumps, stubs, kept, fresh, .. } = linked;
+    for (name, why) in fresh {
+        eprintln!("embedder: `{name}` begins anew: {why}");
+    }
+    format!(
+        "{} functions redirected, {} new, {} ambiguous; {} stubs, {kept} variables kept",
+        jumps.redirected.len(),
+        jumps.added.len(),
+        jumps.ambiguous.len(),
+        stubs.entries().len()
+    )
 }

@@ -1,6 +1,7 @@
 //! Names that a host does not have itself: the process's libraries, and what patches brought to other hosts.
 
 use super::{Host, HostId};
+use crate::library::LoadedLibrary;
 use crate::live::{Entity, Location, Module, Name};
 use crate::process::Process;
 use crate::resolve::{Lookup, LookupError, ThreadLocalPlace};
@@ -8,6 +9,7 @@ use livepatch_object::address::RuntimeAddress;
 use livepatch_object::relocatable::{Binding, SymbolKind};
 use livepatch_proto::ModuleKey;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Asks a process where a module of it finds dynamic symbols.
 pub trait ProcessLookup {
@@ -18,6 +20,9 @@ pub trait ProcessLookup {
         within: Option<&ModuleKey>,
         names: &[String],
     ) -> Result<Vec<Option<RuntimeAddress>>, LookupError>;
+
+    /// As [`Lookup::load`].
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String>;
 }
 
 /// A definition that one host needs of another.
@@ -61,6 +66,10 @@ impl Lookup for ForHost<'_> {
 
     fn thread_local(&mut self, name: &str) -> Option<ThreadLocalPlace> {
         self.elsewhere.find_thread_local(name)
+    }
+
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String> {
+        self.process.load(library, length)
     }
 }
 

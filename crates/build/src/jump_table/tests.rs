@@ -128,6 +128,28 @@ fn rolling_back_leads_to_what_was_before() {
     }
 }
 
+/// Callers of before stay with what they had, whatever comes later; what comes later is one among itself.
+#[test]
+fn callers_that_are_parted_stay_where_they_are() {
+    let mut tables = JumpTables::new([at("f", 0x1000)]);
+    tables.add(1, [at("f", 0x100)], no_stub);
+    tables.part("f");
+    assert_eq!(tables.add(2, [at("f", 0x200)], no_stub).added, ["f"]);
+    tables.add(3, [at("f", 0x300)], no_stub);
+    assert_eq!(arrives(&tables, place(0, 0x1000)), place(1, 0x100));
+    assert_eq!(arrives(&tables, place(2, 0x200)), place(3, 0x300));
+    tables.roll_back(2);
+    assert_eq!(arrives(&tables, place(0, 0x1000)), place(1, 0x100));
+    assert_eq!(arrives(&tables, place(3, 0x300)), place(2, 0x200));
+    // Taken back altogether, what comes next is a new body of the old one again.
+    tables.roll_back(1);
+    tables.add(4, [at("f", 0x400)], no_stub);
+    for from in [place(0, 0x1000), place(1, 0x100)] {
+        assert_eq!(arrives(&tables, from), place(4, 0x400));
+    }
+    assert_ne!(arrives(&tables, place(2, 0x200)), place(4, 0x400));
+}
+
 proptest! {
     /// Whatever patches bring: who calls any body there ever was arrives at the newest one. The oracle keeps, for
     /// each name, the last patch that had it.

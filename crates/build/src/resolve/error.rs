@@ -1,7 +1,9 @@
 //! Asking a process, and why a patch cannot be resolved.
 
+use crate::library::LoadedLibrary;
 use crate::objects::LoadError;
 use livepatch_object::address::RuntimeAddress;
+use std::path::Path;
 use thiserror::Error;
 
 /// Asks a process where it has dynamic symbols.
@@ -13,6 +15,11 @@ pub trait Lookup {
     fn thread_local(&mut self, name: &str) -> Option<ThreadLocalPlace> {
         let _ = name;
         None
+    }
+
+    /// Has it load a patch library of `length` bytes, wherever its dynamic linker puts it; or why it does not.
+    fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String> {
+        Err(format!("{} of {length} bytes is not loaded here", library.display()))
     }
 }
 

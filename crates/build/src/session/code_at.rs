@@ -3,7 +3,6 @@
 use super::Session;
 use crate::live::{Location, Module};
 use crate::process::Process;
-use crate::write::BIAS;
 use livepatch_object::address::{LinkAddress, RuntimeAddress};
 use livepatch_object::demangle;
 use livepatch_object::host::Host;
@@ -38,6 +37,5 @@ impl Session {
 fn image_function(process: &Process, number: u32, location: Location) -> Option<String> {
     let image = process.image(number)?;
     let file = Host::parse(std::fs::read(&image.path).ok()?).ok()?;
-    let link = image.start.0.checked_sub(BIAS)?.checked_add(location.position)?;
-    Some(demangle(file.name(file.function_at(LinkAddress(link))?)))
+    Some(demangle(file.name(file.function_at(image.link(location.position)?)?)))
 }

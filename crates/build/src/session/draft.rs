@@ -3,10 +3,14 @@
 use crate::diff::Diff;
 use crate::live::{Body, Location, Module};
 use crate::place::Layout;
-use crate::resolve::{Closure, NewCode, Redirected, Target};
+use crate::resolve::{Closure, Lookup, LookupError, NewCode, Redirected, Target, ThreadLocalPlace};
+use livepatch_object::address::RuntimeAddress;
 use livepatch_object::demangle;
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
+
+/// [`Closure::process_names`], [`Closure::other_tls`] in one process.
+type Found = (Vec<Option<RuntimeAddress>>, Vec<Option<ThreadLocalPlace>>);
 
 /// A patch that is ready to be linked for processes.
 #[derive(Debug)]
@@ -51,6 +55,13 @@ impl Draft {
     /// Whether no callers of anything in the process would see a difference.
     pub fn is_empty(&self) -> bool {
         self.closure.redirected.is_empty() && self.diff.wanted.is_empty()
+    }
+
+    /// Where a process has what the patch needs of it, and other hosts their thread-locals.
+    pub(super) fn look_up(&self, lookup: &mut dyn Lookup) -> Result<Found, LookupError> {
+        let addresses = lookup.addresses(&self.closure.process_names)?;
+        let others = self.closure.other_tls.iter().map(|other| lookup.thread_local(&other.name));
+        Ok((addresses, others.collect()))
     }
 
     /// Bytes of the agent's thread-local reserve that are in use once it is live.

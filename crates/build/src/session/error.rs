@@ -1,6 +1,7 @@
 //! Why a session or a patch cannot be.
 
 use crate::islands::PlanError;
+use crate::library::LibraryError;
 use crate::objects::LoadError;
 use crate::process::ProcessError;
 use crate::resolve::{LookupError, ResolveError};
@@ -72,6 +73,9 @@ pub enum PatchError {
     /// A function's live code cannot be found.
     #[error("the live code of `{0}` cannot be found")]
     NoCode(String),
+    /// The patch library cannot be had.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// The image's file cannot be written.
     #[error("cannot write {}", path.display())]
     Store {

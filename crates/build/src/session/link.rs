@@ -9,7 +9,7 @@ use crate::objects::load;
 use crate::process::{PlacedImage, Process, Slot};
 use crate::resolve::{Lookup, Redirected};
 use crate::write::{self, BIAS, Bind, IMAGE_ALIGN, WriteError};
-use livepatch_object::address::{LinkAddress, RuntimeAddress};
+use livepatch_object::address::LinkAddress;
 use livepatch_object::demangle;
 use livepatch_object::entry::Function;
 use livepatch_object::host::Host;
@@ -56,8 +56,13 @@ impl Session {
         let mut patch = Patch::new(draft.number, draft.predecessor, build_id);
         patch.holds.extend(process.library().cloned());
         if !draft.closure.parts.is_empty() {
-            let placed = self.place_image(draft, &mut after)?;
-            after.set_image(draft.number, placed);
+            match &self.libraries {
+                None => {
+                    let placed = self.place_image(draft, &mut after)?;
+                    after.set_image(draft.number, placed);
+                }
+                Some(link) => self.load_library(link, draft, &mut after, lookup)?,
+            }
         }
         let mut loops = false;
         let mut originals = Vec::new();
@@ -81,7 +86,9 @@ impl Session {
         let shims = self.shim_slots(draft, &mut after, &mut patch)?;
         patch.slots.splice(0..0, shims);
         // After the slots, which shims in the image refer to.
-        if let Some(placed) = after.image(draft.number) {
+        if self.libraries.is_some() {
+            patch.tls = self.thread_locals(draft, &after, lookup)?;
+        } else if let Some(placed) = after.image(draft.number) {
             let length = self.write_image(draft, &after, placed, lookup, &mut patch.tls)?;
             patch.images.push(Image {
                 source: ImageSource::Path { path: placed.path.to_string_lossy().into_owned(), length },
@@ -125,10 +132,14 @@ impl Session {
     fn place_image(&self, draft: &Draft, process: &mut Process) -> Result<PlacedImage, PatchError> {
         let length = draft.layout.length();
         let start = process.take_image_range(length, IMAGE_ALIGN)?;
+        let path = self.image_path(draft, process);
+        Ok(PlacedImage { start, length, path, library: None })
+    }
+
+    pub(super) fn image_path(&self, draft: &Draft, process: &Process) -> PathBuf {
         let mut path = self.images.clone().into_os_string();
         path.push(format!("-{}-{}.so", draft.number, process.pid));
-        let path = PathBuf::from(path);
-        Ok(PlacedImage { start, length, path })
+        PathBuf::from(path)
     }
 
     /// Writes the image's file for one process; returns its length in bytes. Values of new thread-locals
@@ -141,9 +152,7 @@ impl Session {
         lookup: &mut dyn Lookup,
         tls: &mut Vec<TlsInit>,
     ) -> Result<u64, PatchError> {
-        let addresses = lookup.addresses(&draft.closure.process_names)?;
-        let others = draft.closure.other_tls.iter().map(|other| lookup.thread_local(&other.name));
-        let others: Vec<_> = others.collect();
+        let (addresses, others) = draft.look_up(lookup)?;
         let bind = Bind::new(&draft.closure, &draft.layout, process, placed.start, &addresses, &others);
         let file = write::write(&draft.closure, &draft.layout, &bind)?;
         for (offset, bytes) in write::thread_locals(&draft.closure, &draft.layout, &bind)? {
@@ -235,9 +244,9 @@ impl Session {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(vacant) => vacant.insert(Host::parse(load(&image.path).ok()?).ok()?),
         };
-        let link = RuntimeAddress(image.start.0.checked_sub(BIAS)?).checked_add(position)?;
-        let size = host.function_at(LinkAddress(link.0))?.size;
-        let (text, offset) = host.code(LinkAddress(link.0))?;
+        let link = image.link(position)?;
+        let size = host.function_at(link)?.size;
+        let (text, offset) = host.code(link)?;
         Some((text, offset, to_usize(size)))
     }
 }

@@ -48,6 +48,10 @@ fn definitions_become_references() {
         assert!(listed.lines().any(|line| line == name), "{listed}");
     }
 
+    // Code of the program has its own thread-locals at constant offsets, which hold nowhere else.
+    let misplaced = |object: &[u8]| crate::stubs::misplaced_thread_locals(object).expect("an object");
+    assert_eq!((misplaced(&object), misplaced(&shared.bytes)), (vec!["mine".to_owned()], vec![]));
+
     let fresh = FxHashSet::from_iter(["own".to_owned(), "mine".to_owned()]);
     assert_eq!(share_statics(&object, &host, &fresh).expect("shares").names, ["shared"]);
     // What the host does not have is the patch's own.
@@ -76,4 +80,11 @@ fn damaged_objects_are_refused_or_left_alone() {
             assert!(shared.names.iter().all(is_found));
         }
     }
+}
+
+/// Compilers mark where data begins, with a symbol of the section's own; a variable is alone there all the same.
+#[test]
+fn mapping_symbols_are_no_variables() {
+    assert!(["$d", "$d.12", "$x.0", "$t", "$a"].iter().all(|name| is_mapping(name)));
+    assert!(!["$", "$dd", "d", "$e.1", "data"].iter().any(|name| is_mapping(name)));
 }

@@ -5,6 +5,7 @@
 //! differs. So the references are rewritten, in place: to a word of the stub object's that holds the address or
 //! the offset ([`super::ADDRESS_OF`], [`super::THREAD_OFFSET_OF`]), or to the value itself.
 
+mod detours;
 mod elf;
 mod macho;
 mod rules;
@@ -48,11 +49,13 @@ pub enum Reaches {
     Cell,
     /// It holds the value.
     Value,
+    /// The instruction is made elsewhere, where there is room to load the address first.
+    Detour,
 }
 
 /// What the process has under a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Means {
+pub(super) enum Means {
     /// Something at this address.
     Address(u64),
     /// A thread-local at this offset from the thread pointer.
@@ -60,14 +63,15 @@ enum Means {
 }
 
 /// What a process has under the names that objects need and that any reference is rewritten to.
-type Names = FxHashMap<String, Means>;
+pub(super) type Names = FxHashMap<String, Means>;
 
 /// Rewrites the objects' references to data, functions and thread-locals of the host, for a process that has its
 /// anchor at `aslr_reference`. What is left goes to [`super::create_undefined_symbol_stub`], together with the
 /// words.
 ///
 /// Rewritten in ELF are references through the GOT; words; addresses of data that code computes
-/// (`lea`, `adrp` and `add`); offsets of thread-locals (initial-exec, local-exec, and general-dynamic on x86-64). In
+/// (`lea`, `adrp` and `add`); offsets of thread-locals (initial-exec, local-exec, dynamic on x86-64, descriptors); loads, stores and other operands
+/// of x86-64 code, whose instructions go where there is room. In
 /// Mach-O it is the same, but for thread-locals. COFF has words of its own (`__imp_X`). What is of another kind
 /// is left as it was, and the stub's report names what does not reach.
 ///
@@ -94,14 +98,16 @@ pub fn adapt_objects<T: AsRef<[u8]>>(
     check_targets(objects, cache, target)?;
     let resolver = Resolver { cache, target, slide: cache.slide(aslr_reference)? };
     let names = names(&compute_needed_symbols_multi(objects)?, &resolver)?;
-    objects
-        .iter()
-        .map(|object| match target.format {
-            Format::Elf => elf::adapt(object.as_ref(), target, &names),
-            Format::MachO => macho::adapt(object.as_ref(), target, &names),
-            Format::Coff => Ok(Adapted { bytes: object.as_ref().to_vec(), changes: Vec::new() }),
-        })
-        .collect()
+    objects.iter().map(|object| adapt(object.as_ref(), target, &names)).collect()
+}
+
+/// Rewrites the references of one object to what has a meaning.
+pub(super) fn adapt(object: &[u8], target: StubTarget, names: &Names) -> Result<Adapted, StubError> {
+    match target.format {
+        Format::Elf => elf::adapt(object, target, names),
+        Format::MachO => macho::adapt(object, target, names),
+        Format::Coff => Ok(Adapted { bytes: object.to_vec(), changes: Vec::new() }),
+    }
 }
 
 fn names(needed: &NeededSymbols, resolver: &Resolver<'_>) -> Result<Names, StubError> {

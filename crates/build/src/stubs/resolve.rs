@@ -196,7 +196,7 @@ pub(super) enum Cell {
 }
 
 /// What a name that means a word holds, and of which symbol.
-fn cell(format: Format, name: &str) -> Option<(Cell, &str)> {
+pub(super) fn cell(format: Format, name: &str) -> Option<(Cell, &str)> {
     if let Some(of) = name.strip_prefix(ADDRESS_OF) {
         return Some((Cell::Address, of));
     }

@@ -49,7 +49,7 @@ impl<'b> Bind<'b> {
             Target::Part(part, offset) => {
                 let start =
                     self.layout.parts.get(part.0).ok_or(WriteError::Inconsistent("a part's place"))?;
-                Ok(self.runtime(start.wrapping_add(offset.0)).0)
+                self.own(start.wrapping_add(offset.0))
             }
             Target::Live(location) => {
                 let address = self.process.address(location);
@@ -68,6 +68,20 @@ impl<'b> Bind<'b> {
                 Err(WriteError::Inconsistent("a thread-local used as if it had one address"))
             }
         }
+    }
+
+    /// The address of a place in this patch.
+    fn own(&self, position: u64) -> Result<u64, WriteError> {
+        match self.process.image(self.process.current).filter(|image| image.library.is_some()) {
+            Some(library) => library.address(position).map(|address| address.0),
+            None => Some(self.runtime(position).0),
+        }
+        .ok_or(WriteError::Inconsistent("a part that the library does not have"))
+    }
+
+    /// Whether code is known to be at a place of a patch library.
+    pub fn is_code(&self, patch: u32, position: u64) -> bool {
+        self.process.image(patch).is_some_and(|image| image.is_code(position))
     }
 
     /// The offset of a thread-local from the thread pointer.

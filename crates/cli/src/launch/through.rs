@@ -42,22 +42,30 @@ impl Through {
         Some(Self { runner, way })
     }
 
-    /// The command that starts `program`, with `preload` in it.
-    pub(super) fn command(&self, program: &Path, preload: &OsStr) -> Command {
+    /// The command that starts `program`, with `preload` in it, if there is any.
+    pub(super) fn command(&self, program: &Path, preload: Option<&OsStr>) -> Command {
         let mut words = self.runner.iter();
         let mut command = Command::new(words.next().map_or(OsStr::new(""), OsString::as_os_str));
         match &self.way {
             Way::Qemu => {
-                let mut set = OsString::from(PRELOAD_VARIABLE);
-                set.push("=");
-                set.push(preload);
-                command.arg("-E").arg(set).args(words).arg(program);
+                if let Some(preload) = preload {
+                    let mut set = OsString::from(PRELOAD_VARIABLE);
+                    set.push("=");
+                    set.push(preload);
+                    command.arg("-E").arg(set);
+                }
+                command.args(words).arg(program);
             }
             Way::Starter(starter) => {
-                command.env(STARTER_PRELOAD_VARIABLE, preload).args(words).arg(starter).arg(program);
+                command.args(words);
+                if let Some(preload) = preload {
+                    command.env(STARTER_PRELOAD_VARIABLE, preload).arg(starter);
+                }
+                command.arg(program);
             }
             Way::Environment => {
-                command.env(PRELOAD_VARIABLE, preload).args(words).arg(program);
+                command.envs(preload.iter().map(|preload| (PRELOAD_VARIABLE, preload)));
+                command.args(words).arg(program);
             }
         }
         command
@@ -85,7 +93,7 @@ mod tests {
     fn words(runner: &[&str], is_native: bool) -> Vec<String> {
         let runner = runner.iter().map(OsString::from).collect();
         let through = Through::new(runner, is_native, Path::new("/s/livepatch-start")).unwrap();
-        let command = through.command(Path::new("/p"), OsStr::new("/a.so"));
+        let command = through.command(Path::new("/p"), Some(OsStr::new("/a.so")));
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         words.map(|word| word.to_string_lossy().into_owned()).collect()
     }

@@ -1,17 +1,20 @@
 //! Building with cargo, starting the program, ending it, starting it anew.
 
 use super::{Ending, Message, Next, Server};
+use crate::arguments::Via;
 use crate::captured_build::Built;
 use crate::child::Handle;
 use crate::control::Answer;
+use crate::dialled;
 use crate::engine;
 use crate::error::Failure;
 use crate::events::{Event, milliseconds};
-use crate::launch::{self, Invitation};
+use crate::launch::{self, Caller, Invitation};
 use crate::private_dir::random_name;
 use crate::server::edits::Editing;
 use crate::server::patching::Patching;
 use livepatch_build::capture::Program;
+use livepatch_build::library::LibraryLink;
 use livepatch_build::rebuild::Rebuilder;
 use livepatch_build::session::remove_stale_images;
 use rustix::process::Signal;
@@ -40,10 +43,22 @@ pub(super) struct Run {
     pub(super) program_files: Program,
     pub(super) editing: Editing,
     pub(super) patching: Patching,
+    /// Whether processes dial by themselves: the first that does counts as the program.
+    pub(super) dials: bool,
     /// The program has not called in time: it has no agent.
     pub(super) overdue: bool,
     /// The signal by which it was told that the program crashes.
     pub(super) crash_told: Option<i32>,
+}
+
+impl Run {
+    /// Whether edits are for this process first.
+    pub(super) fn is_program(&self, pid: u32) -> bool {
+        match self.patching.peers.first() {
+            first if self.dials => first.is_none_or(|first| first.pid == pid),
+            _ => pid == self.program.pid,
+        }
+    }
 }
 
 /// Cargo at work.
@@ -164,7 +179,11 @@ impl Server {
     /// Starts the program, and watches what it was made from. Returns its process id.
     fn start(&mut self, built: Built) -> Result<u32, Failure> {
         let socket = self.private.path().join(SOCKET);
-        let invitation = Invitation { agent: &self.agent, socket: &socket, token: &self.token };
+        let caller = match (&self.agent, &self.dial) {
+            (Some(agent), _) => Caller::Agent { agent, socket: &socket },
+            (None, dial) => Caller::Itself { server: dial.as_ref().map_or("", |dial| &dial.server) },
+        };
+        let invitation = Invitation { caller, token: &self.token };
         let executable = built.start.executable();
         let (program, waiter) =
             launch::start(&built.start, built.through.as_ref(), &invitation, self.empty_stdin)
@@ -192,8 +211,17 @@ impl Server {
         let (sender, patches) = (self.sender.clone(), folders.root().join("patches"));
         remove_stale(&patches);
         let patches = patches.join(random_name().map_err(Failure::system("cannot read random bytes"))?);
+        let dials = self.dial.is_some();
+        let link = match self.via {
+            Via::Image => Ok(None),
+            Via::Library => LibraryLink::of_program(&files, folders).map(Some).map_err(|e| e.to_string()),
+        };
         std::thread::spawn(move || {
-            drop(sender.send(Message::Opened(start, engine::open(&base, libraries, &patches))))
+            let opened = link.and_then(|link| match link {
+                Some(link) if dials => dialled::open(&base, &patches, link),
+                link => engine::open(&base, libraries, &patches, link),
+            });
+            drop(sender.send(Message::Opened(start, opened)))
         });
         let rebuilder = Rebuilder::new(&files, folders)
             .inspect_err(|_| program.signal(Signal::TERM))
@@ -210,6 +238,7 @@ impl Server {
             program_files: files,
             editing,
             patching,
+            dials,
             overdue,
             crash_told,
         });
@@ -237,6 +266,9 @@ impl Server {
     pub(super) fn agent_overdue(&mut self, start: u32) {
         let Some(run) = self.run.as_mut().filter(|run| run.start == start) else { return };
         if run.patching.peers.is_empty() && run.patching.lost.is_none() {
+            if run.dials {
+                return self.reporter.warning("no program has dialled so far: edits go live when one does");
+            }
             run.overdue = true;
             if self.is_attached() {
                 let (what, hint) = ("the agent has not called", "the program may be stopped, or have ended");
@@ -264,9 +296,13 @@ impl Server {
             Err(failure) => return Next::End(Err(failure)),
         };
         let mut crash = None;
-        if let Some(run) = self.run.take() {
+        if let Some(mut run) = self.run.take() {
             run.editing.cancel();
             crash = run.crash_told;
+            if run.dials {
+                // They dial again, and hear whether what comes next is theirs.
+                run.patching.hang_up();
+            }
             if let (None, Some(status)) = (crash, status) {
                 self.tell_crash_by_status(run.program.pid, status);
             }

@@ -69,8 +69,9 @@ impl Server {
         let peer = patching.peers.first_mut().filter(|peer| peer.pid == program && !peer.is_stopped());
         let (Some(patcher), Some(peer), true) = (&mut patching.patcher, peer, is_clear) else { return };
         let before = patcher.current();
-        let Ok(Some(change)) = patcher.begin_first(&part.krate, program, peer) else { return };
-        let Ok(mut steps) = self.apply_everywhere(&change) else { return };
+        let Ok(Some(mut change)) = patcher.begin_first(&part.krate, program, peer) else { return };
+        let Ok((mut steps, notes)) = self.apply_everywhere(&change) else { return };
+        change.notes.extend(notes);
         let Some(run) = &mut self.run else { return };
         let begun =
             run.patching.parts.begun.get_or_insert(Begun { before, patches: Vec::new(), owed: false });

@@ -55,6 +55,12 @@ pub(super) struct Patching {
 }
 
 impl Patching {
+    /// Ends all connections.
+    pub(super) fn hang_up(&mut self) {
+        let callers = self.callers.drain(..).map(|(process, _)| process);
+        self.peers.drain(..).chain(callers).for_each(Process::hang_up);
+    }
+
     /// Says goodbye to all processes.
     pub(super) fn dismiss(&mut self) {
         let callers = self.callers.drain(..).map(|(process, _)| process);
@@ -64,6 +70,7 @@ impl Patching {
 
 /// How the processes took a patch.
 struct Applied {
+    notes: Vec<String>,
     resolve: Duration,
     write: Duration,
     apply: Duration,
@@ -107,8 +114,12 @@ impl Server {
                 let patching = &mut run.patching;
                 let known = patching.peers.iter().chain(patching.callers.iter().map(|(p, _)| p)).any(is_it);
                 patching.callers.retain(|(caller, _)| !is_it(caller));
+                let dials = run.dials;
                 if known {
                     self.drop_peer(pid);
+                }
+                // Who dials by itself dials again.
+                if known && !dials {
                     self.later(GONE, Message::CheckGone(pid));
                 }
             }
@@ -144,7 +155,7 @@ impl Server {
 
     fn connect(&mut self, mut process: Process, hello: &Hello) {
         let Some(run) = &mut self.run else { return process.dismiss() };
-        let (pid, main) = (process.pid, process.pid == run.program.pid);
+        let (pid, main) = (process.pid, run.is_program(process.pid));
         let patching = &mut run.patching;
         let Some(patcher) = &mut patching.patcher else {
             if patching.broken.is_none() {
@@ -198,7 +209,7 @@ impl Server {
 
     /// Tells, once, that edits of the program itself go live.
     fn announce(&mut self, pid: u32) {
-        if let Some(run) = self.run.as_mut().filter(|run| run.program.pid == pid)
+        if let Some(run) = self.run.as_mut().filter(|run| run.is_program(pid))
             && !std::mem::replace(&mut run.patching.announced, true)
         {
             self.reporter.event(&Event::Ready { pid });
@@ -238,9 +249,9 @@ impl Server {
         if let Some(reason) = impossible {
             return self.begin_cargo(Some(reason), Vec::new());
         }
-        let program = run.program.pid;
+        let (program, dials) = (run.program.pid, run.dials);
         let patching = &mut run.patching;
-        let peer = patching.peers.first_mut().filter(|peer| peer.pid == program);
+        let peer = patching.peers.first_mut().filter(|peer| dials || peer.pid == program);
         let (Some(patcher), Some(peer)) = (&mut patching.patcher, peer) else { return };
         if peer.is_stopped() {
             return self.wait_until_it_goes_on();
@@ -283,9 +294,9 @@ impl Server {
     }
 
     /// Makes an edit live.
-    fn patch(&mut self, change: Change) {
-        let mut steps = match self.apply_everywhere(&change) {
-            Ok(steps) => steps,
+    fn patch(&mut self, mut change: Change) {
+        let (mut steps, more) = match self.apply_everywhere(&change) {
+            Ok(applied) => applied,
             Err(refusal) => return self.refused(refusal),
         };
         let Some(run) = &mut self.run else { return };
@@ -297,25 +308,27 @@ impl Server {
             patching.written.take().and_then(|written| SystemTime::now().duration_since(written).ok());
         steps.total = milliseconds(since.unwrap_or_default());
         let edit = patching.parts.complete(Some(change.number)).unwrap_or(change.number);
+        change.notes.extend(more);
         self.reporter.event(&patched(change, edit, false, steps));
     }
 
     /// Applies what the patcher has begun: in the program, then in what it forked. Where the program refuses,
-    /// nothing has changed.
-    pub(super) fn apply_everywhere(&mut self, change: &Change) -> Result<Steps, Refusal> {
+    /// nothing has changed. Returns what it took there, and what the user should know of it.
+    pub(super) fn apply_everywhere(&mut self, change: &Change) -> Result<(Steps, Vec<String>), Refusal> {
         if let Err(reason) = self.supersede() {
             self.abandon();
             return Err(Refusal::Later(reason));
         }
         let peers = self.run.iter().flat_map(|run| &run.patching.peers);
         let pids: Vec<u32> = peers.map(|peer| peer.pid).collect();
-        let mut steps = Steps::default();
+        let (mut steps, mut notes) = (Steps::default(), Vec::new());
         for (index, &pid) in pids.iter().enumerate() {
             match self.apply(change.number, pid) {
                 Ok(applied) if index == 0 => {
                     steps.resolve = milliseconds(change.resolve + applied.resolve);
                     steps.write = milliseconds(applied.write);
                     steps.apply = milliseconds(applied.apply);
+                    notes = applied.notes;
                 }
                 Ok(_) => {}
                 Err(refusal) if index == 0 => {
@@ -331,7 +344,7 @@ impl Server {
         if let Some(patcher) = self.run.as_mut().and_then(|run| run.patching.patcher.as_mut()) {
             patcher.commit();
         }
-        Ok(steps)
+        Ok((steps, notes))
     }
 
     fn abandon(&mut self) {
@@ -370,12 +383,18 @@ impl Server {
         let patcher = patching.patcher.as_mut().ok_or_else(|| later("the base build was not read"))?;
         let mut tries = 1..=PLACES;
         loop {
-            let linked = patcher.link(number, pid, peer)?;
+            let linked = patcher.link(number, pid, peer).inspect_err(|_| peer.unload())?;
             let sent = Instant::now();
-            match peer.ask(&ToProcess::Apply { patch: linked.patch }).map_err(Refusal::Later)? {
+            let answer = peer.ask(&linked.message).map_err(Refusal::Later)?;
+            if let FromProcess::Failed { .. } = &answer {
+                peer.unload();
+            }
+            match answer {
                 FromProcess::Applied { patch, .. } if patch == number => {
                     patcher.applied(number, pid);
+                    let notes = linked.notes;
                     return Ok(Applied {
+                        notes,
                         resolve: linked.resolve,
                         write: linked.write,
                         apply: sent.elapsed(),
@@ -431,6 +450,7 @@ impl Server {
     /// The same, where that is one to go back to.
     pub(super) fn go_back(&mut self, to: u32) -> Result<u32, String> {
         let run = self.run.as_mut().ok_or("nothing runs")?;
+        let first = run.patching.peers.first().map(|peer| peer.pid).filter(|&pid| run.is_program(pid));
         let Some(patcher) = &mut run.patching.patcher else { return Err("no patch is live".into()) };
         let current = patcher.current();
         if let Some(peer) = run.patching.peers.first().filter(|peer| peer.is_stopped()) {
@@ -445,7 +465,7 @@ impl Server {
                 Ok(other) => format!("the process answered {other:?}"),
                 Err(error) => error,
             };
-            if peer.pid == run.program.pid {
+            if Some(peer.pid) == first {
                 return Err(refused);
             }
             lost.push((peer.pid, refused));

@@ -93,6 +93,15 @@ fn last(session: &Session, answer: u64) -> (u64, u64) {
 
 #[test]
 fn a_program_of_another_architecture_is_patched_under_its_runner() {
+    is_patched_under_its_runner(&[]);
+}
+
+#[test]
+fn it_is_patched_by_patch_libraries() {
+    is_patched_under_its_runner(&["--via", "library"]);
+}
+
+fn is_patched_under_its_runner(via: &[&str]) {
     let tools = match tools::find() {
         Ok(tools) => tools,
         Err(reason) => return println!("skipped: {reason}"),
@@ -101,7 +110,7 @@ fn a_program_of_another_architecture_is_patched_under_its_runner() {
     project.write("Cargo.toml", &manifest("app", "[workspace]\n"));
     project.write(".cargo/config.toml", &tools.configuration());
     project.write("src/main.rs", MAIN);
-    let mut session = Session::start_only(&project, &["--target", tools::TARGET]);
+    let mut session = Session::start_only(&project, &[&["--target", tools::TARGET], via].concat());
     wait_until_ready(&mut session);
     session.wait_until_said("answer 71 ");
     let before = last(&session, 71);
@@ -144,6 +153,66 @@ fn a_program_of_another_architecture_is_patched_under_its_runner() {
     }
     assert!(last(&session, 71).0 > after.0, "state is kept there, too");
     assert!(!session.said().contains("wrong answer"), "{}", session.said());
+}
+
+/// It dials by itself, and asks before it calls `frame`.
+const DIALS: &str = r#"
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static DRAWN: AtomicU64 = AtomicU64::new(1000);
+thread_local! { static TURNS: Cell<u64> = const { Cell::new(500) }; }
+
+fn frame() -> String {
+    TURNS.set(TURNS.get() + 1);
+    format!("answer {} turn {} asked {} .", text(), TURNS.get(), DRAWN.fetch_add(1, Ordering::Relaxed))
+}
+
+fn text() -> u64 { 71 }
+
+fn main() {
+    livepatch::connect_from_env().unwrap();
+    loop {
+        println!("{}", livepatch::call(|| frame()));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+"#;
+
+#[test]
+fn a_program_of_another_architecture_dials() {
+    let tools = match tools::find() {
+        Ok(tools) => tools,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let project = Project::empty();
+    let dependency = format!("livepatch = {{ path = '{}' }}", crates.join("runtime").display());
+    project.write("Cargo.toml", &manifest("app", &format!("[dependencies]\n{dependency}\n[workspace]\n")));
+    std::fs::copy(crates.join("../Cargo.lock"), project.file("Cargo.lock")).unwrap();
+    project.write(".cargo/config.toml", &tools.configuration());
+    project.write("src/main.rs", DIALS);
+    let arguments = ["--target", tools::TARGET, "--via", "library", "--listen", "0"];
+    let mut session = Session::start_only(&project, &arguments);
+    wait_until_ready(&mut session);
+    session.wait_until_said("answer 71 ");
+    let mut before = last(&session, 71);
+    for now in [72, 73] {
+        project.write("src/main.rs", &DIALS.replace("71", &now.to_string()));
+        session.wait_for("patched");
+        session.wait_until_said(&format!("answer {now} "));
+        let after = last(&session, now);
+        assert!(after.0 > before.0 && after.1 > before.1, "state is kept: {before:?}, {after:?}");
+        before = after;
+    }
+    let done = livepatch(&project, &["rollback", "--to", "1"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let rolled_back = session.said().len();
+    let since = Instant::now();
+    while !session.said()[rolled_back..].contains("answer 72 ") {
+        assert!(since.elapsed() < PATIENCE, "the old answer is not back:\n{}", session.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::session::Session;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,10 +53,14 @@ pub(crate) struct Talk(BufReader<UnixStream>);
 impl Talk {
     /// Connects to the program that runs in a project's folder, as soon as it listens.
     pub(crate) fn with(project: &Project) -> Self {
-        let path = project.file("talk");
+        Self::at(&project.file("talk"))
+    }
+
+    /// Connects to the program that listens there.
+    pub(crate) fn at(path: &Path) -> Self {
         let since = Instant::now();
         loop {
-            match UnixStream::connect(&path) {
+            match UnixStream::connect(path) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(PATIENCE)).expect("sockets can wait");
                     return Self(BufReader::new(stream));

@@ -70,7 +70,7 @@ fn converse(session: &Session) -> Result<(), FrameError> {
                 continue;
             }
             ToProcess::UnloadLibrary => {
-                patcher.unload_library();
+                patcher.unload_libraries();
                 continue;
             }
             question => answer(question, &mut patcher, session),

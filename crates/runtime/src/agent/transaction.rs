@@ -35,15 +35,22 @@ pub(crate) struct Patcher {
     generation: (u64, u64),
     /// What went otherwise than it should without harm, for the log.
     surprises: Vec<String>,
-    /// A patch library that was loaded for a patch that is still to come.
-    library: Option<LoadedImage>,
+    /// Patch libraries that were loaded for a patch that is still to come.
+    libraries: Vec<LoadedImage>,
 }
 
 impl Patcher {
     /// `unguarded` is as in `Redirection::Unguarded`.
     pub(crate) fn new(unguarded: bool) -> Self {
         let (code, surprises) = (Vec::new(), Vec::new());
-        Self { build_id: hello::build_id(), unguarded, code, generation: (0, 0), surprises, library: None }
+        Self {
+            build_id: hello::build_id(),
+            unguarded,
+            code,
+            generation: (0, 0),
+            surprises,
+            libraries: Vec::new(),
+        }
     }
 
     /// Applies a patch. On an error nothing has changed.
@@ -62,16 +69,13 @@ impl Patcher {
     /// Loads a patch library: nothing leads to it yet.
     pub(crate) fn load_library(&mut self, source: &ImageSource) -> Result<Placement, ApplyError> {
         let (library, placement) = image::load_library(source)?;
-        // One that was there before has its patch by now, and stays.
-        self.library = Some(library);
+        self.libraries.push(library);
         Ok(placement)
     }
 
-    /// Unloads the library that was loaded last, if no patch has come of it.
-    pub(crate) fn unload_library(&mut self) {
-        if let Some(library) = self.library.take() {
-            image::close(library);
-        }
+    /// Unloads the libraries of which no patch has come.
+    pub(crate) fn unload_libraries(&mut self) {
+        self.libraries.drain(..).for_each(image::close);
     }
 
     fn transact(&mut self, patch: &Patch) -> Result<Times, ApplyError> {
@@ -126,8 +130,8 @@ impl Patcher {
             drop(settled);
         }
         let redirect = clock.lap();
-        // From now on something leads to it.
-        self.library = None;
+        // From now on something leads to them.
+        self.libraries.clear();
         Ok(Times { check, map, islands: prepared, redirect, total: clock.total() })
     }
 
@@ -158,8 +162,8 @@ impl Patcher {
             loader::visit_modules::<()>(|module| {
                 // What applies patches is not patched.
                 if !module.contains(entry::self_test_entry()) {
-                    // Images of patches have no build id.
-                    let ours = module.notes().next().is_none();
+                    // Images and libraries of patches have no build id.
+                    let ours = modules::build_id(module).is_none();
                     let stays = main || ours || modules::is_from_start(module.bias);
                     let each = |segment| LoadedCode { segment, bias: module.bias, stays };
                     self.code.extend(module.code().map(each));

@@ -2,6 +2,7 @@
 //!
 //! Specification: System V gABI chapter 4.
 
+use super::detours::Detours;
 use super::rules::{Edit, Site};
 use super::{Adapted, Change, Means, Names, Reaches};
 use crate::stubs::resolve::Cell;
@@ -23,20 +24,20 @@ pub(super) fn adapt(object: &[u8], target: StubTarget, names: &Names) -> Result<
     }
 }
 
-fn fail() -> impl Fn(object::read::Error) -> StubError {
+pub(super) fn fail() -> impl Fn(object::read::Error) -> StubError {
     StubError::unreadable("relocatable object")
 }
 
 /// A relocation of an object.
 #[derive(Clone, Copy)]
-struct Relocation {
+pub(super) struct Relocation {
     /// Where its `r_info` is in the file.
     info: usize,
-    kind: u32,
+    pub(super) kind: u32,
     symbol: usize,
-    offset: usize,
-    addend: Option<i64>,
-    section: SectionIndex,
+    pub(super) offset: usize,
+    pub(super) addend: Option<i64>,
+    pub(super) section: SectionIndex,
 }
 
 fn adapt_class<H: FileHeader<Endian = LE>>(
@@ -64,6 +65,11 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
         let data = section.data(LE, object).map_err(fail())?;
         Ok((usize::try_from(start).unwrap_or(usize::MAX), data))
     };
+    let local_dynamic = target.instructions == InstructionSet::X86_64
+        && relocations
+            .iter()
+            .filter(|one| counts_from_block(one.kind))
+            .all(|one| matches!(meanings.get(&one.symbol), Some((_, Means::ThreadOffset(_)))));
     let site = |one: &Relocation, only_computed| {
         let (_, data) = data(one.section)?;
         let (kind, offset, addend) = (one.kind, one.offset, one.addend);
@@ -74,6 +80,7 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
             addend,
             data,
             only_computed,
+            local_dynamic,
         })
     };
     // Whose address code uses without computing it first.
@@ -85,6 +92,10 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
             }
         }
     }
+    let mut detours = match target.instructions {
+        InstructionSet::X86_64 => Detours::new(object, &sections, &symbols, &relocations),
+        _ => None,
+    };
     let mut swallowed = false;
     let mut left: FxHashSet<usize> = FxHashSet::default();
     for one in &relocations {
@@ -99,7 +110,13 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
             continue;
         };
         let Some(edit) = site(one, !used.contains(&one.symbol))?.edit(means) else {
-            left.insert(one.symbol);
+            let moved = match (&mut detours, means) {
+                (Some(detours), Means::Address(_)) => {
+                    detours.add(one, name, &sections, data(one.section)?, &mut editor)?
+                }
+                _ => false,
+            };
+            if moved { &mut editor.changed } else { &mut left }.insert(one.symbol);
             continue;
         };
         swallowed = edit.swallows;
@@ -112,6 +129,9 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
     editor.changed.retain(|symbol| !left.contains(symbol));
     if !editor.changes.is_empty() {
         editor.append_symbols(header, object, &sections, &symbols)?;
+        if let Some(detours) = &detours {
+            detours.finish(header, &sections, &symbols, &mut editor.bytes)?;
+        }
     }
     Ok(Adapted { bytes: editor.bytes, changes: editor.changes })
 }
@@ -119,6 +139,11 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
 fn is_direct(target: StubTarget, kind: u32) -> bool {
     use crate::stubs::references::References;
     References::of(target, object::RelocationFlags::Elf { r_type: kind }) == References::DIRECT
+}
+
+/// Whether a relocation of x86-64 is one of a local-dynamic access: the start of a block, or what is counted from it.
+fn counts_from_block(kind: u32) -> bool {
+    matches!(kind, elf::R_X86_64_TLSLD | elf::R_X86_64_DTPOFF32 | elf::R_X86_64_DTPOFF64)
 }
 
 /// What the object's undefined symbols mean, by index.
@@ -184,17 +209,17 @@ fn relocations<H: FileHeader<Endian = LE>>(
     Ok(all)
 }
 
-struct Editor {
+pub(super) struct Editor {
     bytes: Vec<u8>,
     wide: bool,
     /// The index of the first symbol that is added.
     first_new: usize,
-    /// Names of symbols to be added.
-    new: Vec<String>,
+    /// Names of symbols to be added, and the sections that they are the beginnings of.
+    new: Vec<(String, u16)>,
     by_name: FxHashMap<String, usize>,
     /// Symbols that references were changed of; in the end those that no reference is left of.
     changed: FxHashSet<usize>,
-    changes: Vec<Change>,
+    pub(super) changes: Vec<Change>,
 }
 
 impl Editor {
@@ -236,19 +261,35 @@ impl Editor {
         }
     }
 
-    fn write(&mut self, at: usize, bytes: &[u8]) {
+    /// Has a relocation of 64-bit objects refer to something else, from somewhere else in its section, as it does.
+    pub(super) fn relocate(&mut self, one: &Relocation, offset: u64, symbol: usize, addend: i64) {
+        let info = self.info(symbol, one.kind);
+        // r_offset is the field before, r_addend the one behind.
+        let entry = [&offset.to_le_bytes()[..], &info, &addend.to_le_bytes()].concat();
+        if let Some(start) = one.info.checked_sub(8) {
+            self.write(start, &entry);
+        }
+    }
+
+    pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
         // All of these places were read before.
         if let Some(field) = at.checked_add(bytes.len()).and_then(|end| self.bytes.get_mut(at..end)) {
             field.copy_from_slice(bytes);
         }
     }
 
-    fn symbol(&mut self, name: String) -> usize {
+    /// An undefined symbol.
+    pub(super) fn symbol(&mut self, name: String) -> usize {
+        self.defined(name, elf::SHN_UNDEF)
+    }
+
+    /// The symbol of a section's beginning.
+    pub(super) fn defined(&mut self, name: String, section: u16) -> usize {
         if let Some(&at) = self.by_name.get(&name) {
             return at;
         }
         let at = self.first_new + self.new.len();
-        self.new.push(name.clone());
+        self.new.push((name.clone(), section));
         self.by_name.insert(name, at);
         at
     }
@@ -273,10 +314,10 @@ impl Editor {
         let strings = sections.section(symbols.string_section()).map_err(fail())?;
         let mut table_bytes = table.data(LE, object).map_err(fail())?.to_vec();
         let mut string_bytes = strings.data(LE, object).map_err(fail())?.to_vec();
-        for name in &self.new {
+        for (name, section) in &self.new {
             // Hidden, so that no linker makes an import of it.
             let name = string(&mut string_bytes, name)?;
-            table_bytes.extend_from_slice(&self.entry(name, elf::STB_GLOBAL, elf::SHN_UNDEF));
+            table_bytes.extend_from_slice(&self.entry(name, elf::STB_GLOBAL, *section));
         }
         let size = if self.wide { 24 } else { 16 };
         for &symbol in &self.changed {

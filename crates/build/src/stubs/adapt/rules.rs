@@ -15,6 +15,8 @@ pub(super) struct Site<'d> {
     pub(super) data: &'d [u8],
     /// Whether code refers to the symbol directly in no other way than computing its address.
     pub(super) only_computed: bool,
+    /// Whether all thread-locals that the object counts from the start of a block have a known offset.
+    pub(super) local_dynamic: bool,
 }
 
 /// What becomes of a relocation.
@@ -52,7 +54,8 @@ impl Site<'_> {
             Means::ThreadOffset(offset) => self
                 .through_slot(INITIAL_EXEC, Cell::ThreadOffset)
                 .or_else(|| self.local_exec(offset))
-                .or_else(|| self.general_dynamic(offset)),
+                .or_else(|| self.block_offset(offset))
+                .or_else(|| self.dynamic(offset)),
         }
     }
 
@@ -145,31 +148,57 @@ impl Site<'_> {
         Some(Edit::value(self.offset, bytes))
     }
 
-    /// A call of `__tls_get_addr`, which x86-64 has a shorter sequence for.
-    fn general_dynamic(&self, offset: i64) -> Option<Edit> {
+    /// What a local-dynamic access adds to the start of the block, which is the thread pointer once it is
+    /// [rewritten](Self::dynamic).
+    fn block_offset(&self, offset: i64) -> Option<Edit> {
+        let value = offset.checked_add(self.addend?)?;
+        let bytes = match (self.instructions, self.kind) {
+            _ if !self.local_dynamic => return None,
+            (InstructionSet::X86_64, elf::R_X86_64_DTPOFF32) => {
+                i32::try_from(value).ok()?.to_le_bytes().to_vec()
+            }
+            (InstructionSet::X86_64, elf::R_X86_64_DTPOFF64) => value.to_le_bytes().to_vec(),
+            _ => return None,
+        };
+        Some(Edit::value(self.offset, bytes))
+    }
+
+    /// A sequence that asks the loader (`__tls_get_addr`, a descriptor), for which there is a shorter one.
+    fn dynamic(&self, offset: i64) -> Option<Edit> {
         use livepatch_object::address::SectionOffset;
         use livepatch_object::architecture::Architecture;
         use livepatch_object::relocatable::{Relocation, SymbolId};
         use livepatch_object::relocation::RelocationKind;
-        let known = matches!(
-            self.kind,
-            elf::R_X86_64_TLSGD | elf::R_X86_64_GOTPC32_TLSDESC | elf::R_X86_64_TLSDESC_CALL
-        );
-        if self.instructions != InstructionSet::X86_64 || !known {
-            return None;
-        }
+        let architecture = match (self.instructions, self.kind) {
+            (
+                InstructionSet::X86_64,
+                elf::R_X86_64_TLSGD | elf::R_X86_64_GOTPC32_TLSDESC | elf::R_X86_64_TLSDESC_CALL,
+            ) => Architecture::X86_64,
+            (InstructionSet::X86_64, elf::R_X86_64_TLSLD) if self.local_dynamic => Architecture::X86_64,
+            (
+                InstructionSet::Aarch64,
+                elf::R_AARCH64_TLSDESC_ADR_PAGE21
+                | elf::R_AARCH64_TLSDESC_LD64_LO12
+                | elf::R_AARCH64_TLSDESC_ADD_LO12
+                | elf::R_AARCH64_TLSDESC_CALL,
+            ) if self.addend == Some(0) => Architecture::Aarch64,
+            _ => return None,
+        };
         let relocation = Relocation {
             offset: SectionOffset(self.offset as u64),
-            kind: RelocationKind::new(Architecture::X86_64, self.kind),
+            kind: RelocationKind::new(architecture, self.kind),
             symbol: SymbolId(0),
             addend: self.addend?,
         };
-        // The sequences begin at most 4 bytes before the field and end at most 12 after it.
-        let start = self.offset.saturating_sub(4);
-        let end = self.offset.saturating_add(12).min(self.data.len());
-        let mut code = self.data.get(..end)?.to_vec();
+        // The sequences begin at most 4 bytes before the field and end at most 13 after it.
+        let end = self.offset.saturating_add(16).min(self.data.len());
+        let old = self.data.get(..end)?;
+        let mut code = old.to_vec();
         let swallows = livepatch_object::tls::relax(&mut code, &relocation, offset).ok()?;
-        let patch = Some((start, code.split_off(start)));
+        // Bytes beside these may be another relocation's.
+        let differs = |at: &usize| code.get(*at) != old.get(*at);
+        let (first, last) = ((0..end).find(differs)?, (0..end).rfind(differs)?);
+        let patch = Some((first, code.get(first..=last)?.to_vec()));
         Some(Edit { kind: 0, cell: None, patch, swallows })
     }
 

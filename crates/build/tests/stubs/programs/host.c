@@ -18,6 +18,7 @@ int __livepatch_aslr_anchor(void) { return 1; }
 
 __attribute__((visibility("hidden"), noinline)) int host_add(int a, int b) { return a + b; }
 int host_counter = 40;
+int (*host_pointer)(int, int) = host_add;
 _Thread_local int host_tls = 7;
 _Thread_local int host_other_tls = 9;
 
