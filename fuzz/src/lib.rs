@@ -39,7 +39,7 @@ pub fn edit(old: &Arc<Object>, new: &Arc<Object>, optimized: bool) -> (Live, Dif
     let mut live = Live::default();
     live.insert_base(unit.clone(), identity, Arc::clone(old));
     let mut diff = compare(&live, vec![(unit, identity, Arc::clone(new))]);
-    gate::check(&live, &mut diff, optimized);
+    gate::check(&live, &mut diff, &[], optimized);
     readers::add(&live, &mut diff);
     (live, diff)
 }
