@@ -10,7 +10,7 @@ use crate::resolve::{Part, Target};
 use livepatch_object::architecture::Architecture;
 use livepatch_object::compare::{Referent, referent};
 use livepatch_object::host::Lookup;
-use livepatch_object::relocatable::{Binding, Relocation, SymbolKind};
+use livepatch_object::relocatable::{Relocation, SymbolKind};
 use livepatch_object::unwind::relocations_within;
 use object::write::{SectionId, SymbolId};
 use object::{SectionKind, elf};
@@ -104,7 +104,7 @@ impl<'c> Frames<'_, 'c> {
             return Ok(Some((word, offset)));
         }
         let Lookup::Found(found) = self.writer.host.lookup(routine, "") else { return Ok(None) };
-        if found.kind != SymbolKind::Function || found.binding == Binding::Local {
+        if found.kind != SymbolKind::Function {
             return Ok(None);
         }
         let target = Target::Live(Location { module: Module::Host, position: found.address.0 });

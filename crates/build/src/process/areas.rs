@@ -63,24 +63,19 @@ impl Areas {
 
     /// As [`Islands::plan`], near the function.
     pub fn plan(&mut self, function: &Function<'_>) -> Result<Redirection, PlanError> {
+        if self.libraries.is_empty() {
+            return self.host.plan(function);
+        }
         let taken: Vec<_> = self.taken().collect();
         let gap = |area: &Range<RuntimeAddress>| {
             let entry = function.entry.0;
             area.start.0.saturating_sub(entry).max(entry.saturating_sub(area.end.0))
         };
-        let nearest = self.libraries.iter_mut().filter(|(area, _)| gap(area) < 2 * NEAR);
-        match nearest.min_by_key(|(area, _)| gap(area)) {
-            Some((_, islands)) => {
-                islands.avoid(taken);
-                islands.plan(function)
-            }
-            None => {
-                if !self.libraries.is_empty() {
-                    self.host.avoid(taken);
-                }
-                self.host.plan(function)
-            }
-        }
+        let near = self.libraries.iter_mut().filter(|(area, _)| gap(area) < 2 * NEAR);
+        let nearest = near.min_by_key(|(area, _)| gap(area)).map(|(_, islands)| islands);
+        let islands = nearest.unwrap_or(&mut self.host);
+        islands.avoid(taken);
+        islands.plan(function)
     }
 
     /// As [`Islands::plan_slot`], beside the host.

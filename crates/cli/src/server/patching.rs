@@ -154,7 +154,10 @@ impl Server {
     }
 
     fn connect(&mut self, mut process: Process, hello: &Hello) {
-        let Some(run) = &mut self.run else { return process.dismiss() };
+        let Some(run) = &mut self.run else {
+            // Who dials before there is a program dials again.
+            return if self.dial.is_some() { process.hang_up() } else { process.dismiss() };
+        };
         let (pid, main) = (process.pid, run.is_program(process.pid));
         let patching = &mut run.patching;
         let Some(patcher) = &mut patching.patcher else {
