@@ -160,8 +160,20 @@ fn has_any(object: &Object, environments: &FxHashSet<TypeId>) -> bool {
 
 /// The closures and futures that environments belong to, as symbols spell them: `app::run::{{closure}}`.
 fn environment_names(pairs: &[Pair<'_>], environments: &FxHashSet<TypeId>) -> Vec<String> {
-    let mut left: Vec<TypeId> = environments.iter().copied().collect();
     let mut names = Vec::new();
+    let mut named = FxHashSet::default();
+    for (object, layouts) in pairs.iter().flat_map(|pair| [pair.new, pair.old]) {
+        for closure in layouts.closure_families().flat_map(|(_, family)| family) {
+            let Some(body) = closure.symbol.filter(|_| environments.contains(&closure.environment)) else {
+                continue;
+            };
+            if named.insert(closure.environment) {
+                names.push(demangle(object.image.name(body)));
+            }
+        }
+    }
+    // Those whose bodies are nowhere among them: debug information is read again, which takes time.
+    let mut left: Vec<TypeId> = environments.difference(&named).copied().collect();
     for (object, layouts) in pairs.iter().flat_map(|pair| [pair.new, pair.old]) {
         let here: Vec<TypeId> = left.extract_if(.., |id| layouts.get(*id).is_some()).collect();
         if !here.is_empty() {

@@ -27,22 +27,38 @@ impl Texts {
                 wanted.entry(ObjectKey::of(object)).or_insert((object, Vec::new())).1.push(future.id);
             }
         }
+        let wanted: Vec<_> = wanted.into_values().collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let each = wanted.len().div_ceil(threads).max(1);
         let mut all = FxHashMap::default();
-        for (key, (object, ids)) in wanted {
-            let read = |describe: &dyn Fn(TypeId) -> Option<TypeText>| {
-                for id in ids {
-                    let Some(whole) = describe(id) else { continue };
-                    let unresumed = describe(TypeId::of(&format!("{}::Unresumed", whole.name)));
-                    all.insert((key, id), FutureText { whole, unresumed });
-                }
-            };
-            // What cannot be read has no futures that could be moved.
-            let _ = describe_several(&object.image, read);
-        }
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = wanted
+                .chunks(each)
+                .map(|some| {
+                    scope
+                        .spawn(|| some.iter().flat_map(|(object, ids)| read(object, ids)).collect::<Vec<_>>())
+                })
+                .collect();
+            readers.into_iter().for_each(|reader| all.extend(reader.join().into_iter().flatten()));
+        });
         Self(all)
     }
 
     pub(super) fn get(&self, object: &Arc<Object>, future: TypeId) -> Option<&FutureText> {
         self.0.get(&(ObjectKey::of(object), future))
     }
+}
+
+/// What one object says of some futures. What cannot be read has none that could be moved.
+fn read(object: &Arc<Object>, ids: &[TypeId]) -> Vec<((ObjectKey, TypeId), FutureText)> {
+    let key = ObjectKey::of(object);
+    let texts = describe_several(&object.image, |describe| {
+        let future = |&id: &TypeId| {
+            let whole = describe(id)?;
+            let unresumed = describe(TypeId::of(&format!("{}::Unresumed", whole.name)));
+            Some(((key, id), FutureText { whole, unresumed }))
+        };
+        ids.iter().filter_map(future).collect()
+    });
+    texts.unwrap_or_default()
 }
