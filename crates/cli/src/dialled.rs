@@ -2,7 +2,7 @@
 
 use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
 use livepatch_build::diff::Diff;
-use livepatch_build::library::{LibraryLink, WholePatch, WholeProcess, WholeProgram};
+use livepatch_build::library::{LibraryError, LibraryLink, WholePatch, WholeProcess, WholeProgram};
 use livepatch_build::objects;
 use livepatch_build::session::{BaseBuild, CodeAt, Counters, CrateObjects, EditPart, Session, UnitId};
 use livepatch_object::address::RuntimeAddress;
@@ -198,7 +198,10 @@ impl Patcher for Dialled {
         let patch = self.patch(number).ok_or_else(|| later("the patch is not at hand any more"))?;
         let process = self.processes.get(&pid).ok_or_else(|| later("the process is not connected"))?;
         let linked = process.link(&self.whole, &patch.whole);
-        let linked = linked.map_err(|error| Refusal::Restart(text(&error)))?;
+        let linked = linked.map_err(|error| match error {
+            LibraryError::Io { .. } => Refusal::Later(text(&error)),
+            error => Refusal::Restart(text(&error)),
+        })?;
         let anew = linked.fresh.iter().map(|(name, why)| format!("`{name}` begins anew: {why}")).collect();
         self.linked.insert(pid, linked.process);
         let message = ToProcess::ApplyLibrary { patch: linked.patch };

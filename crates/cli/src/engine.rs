@@ -2,7 +2,7 @@
 
 use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
 use livepatch_build::hosts::{Changes, Draft, Hosts, JoinError, Loaded, ProcessLookup};
-use livepatch_build::library::{LibraryLink, LoadedLibrary};
+use livepatch_build::library::{LibraryError, LibraryLink, LoadedLibrary};
 use livepatch_build::resolve::{LookupError, ResolveError};
 use livepatch_build::session::{BaseBuild, CodeAt, CrateObjects, PatchError};
 use livepatch_object::address::RuntimeAddress;
@@ -191,6 +191,7 @@ fn refusal(error: &PatchError) -> Refusal {
         PatchError::Resolve(ResolveError::Load(_) | ResolveError::Lookup(_))
         | PatchError::Load(_)
         | PatchError::Lookup(_)
+        | PatchError::Library(LibraryError::Io { .. })
         | PatchError::Store { .. } => Refusal::Later(text(error)),
         _ => Refusal::Restart(text(error)),
     }

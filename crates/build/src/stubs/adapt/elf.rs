@@ -5,6 +5,7 @@
 use super::detours::Detours;
 use super::rules::{Edit, Site};
 use super::{Adapted, Change, Means, Names, Reaches};
+use crate::stubs::needed::compute_needed_symbols_multi;
 use crate::stubs::resolve::Cell;
 use crate::stubs::target::{InstructionSet, StubTarget};
 use crate::stubs::{ADDRESS_OF, StubError, THREAD_OFFSET_OF};
@@ -132,6 +133,11 @@ fn adapt_class<H: FileHeader<Endian = LE>>(
         if let Some(detours) = &detours {
             detours.finish(header, &sections, &symbols, &mut editor.bytes)?;
         }
+    }
+    // In a damaged object, sections lie on tables: then what was edited is not what it was taken for.
+    if !editor.changes.is_empty() {
+        let lie = |_| StubError::Inconsistent { what: "sections that lie on one another" };
+        compute_needed_symbols_multi(&[&editor.bytes]).map_err(lie)?;
     }
     Ok(Adapted { bytes: editor.bytes, changes: editor.changes })
 }
