@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("livepatch-proto", &[]),
     ("livepatch-object", &[]),
+    ("livepatch-linker", &["livepatch-object"]),
     ("livepatch", &["livepatch-proto"]),
     ("livepatch-build", &["livepatch-object", "livepatch-proto"]),
     ("cargo-livepatch", &["livepatch", "livepatch-build", "livepatch-object", "livepatch-proto"]),

@@ -12,6 +12,7 @@
 //! | [`layout`] | which types, signatures, vtables and closures does this object’s debug information describe? |
 //! | [`relocation`] | what does this relocation do to these bytes? |
 //! | [`tls`] | how does this thread-local access become one with a constant offset? |
+//! | [`loadable`] | what does a loader see in this shared object, and is it sound? |
 //! | [`host`] | what does the running image define, and where? |
 //! | [`archive`] | which member of an archive defines this symbol? |
 //! | [`entry`] | how is this function’s entry redirected while threads run it? |
@@ -26,6 +27,7 @@ pub mod entry;
 mod error;
 pub mod host;
 pub mod layout;
+pub mod loadable;
 pub mod relocatable;
 pub mod relocation;
 mod strings;

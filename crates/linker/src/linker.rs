@@ -1,0 +1,617 @@
+//! A linker: what it has loaded, its namespaces and providers, and opening and closing.
+
+use crate::LinkerError;
+use crate::close;
+use crate::construct;
+use crate::ext_info::{ExtInfo, Reserved, SharedRelro};
+use crate::find::{self, Candidate, search::system_paths};
+use crate::flags::{Flags, native};
+use crate::library::{Library, SymbolInfo};
+use crate::link::{self, Job, Linked, resolve::Scope};
+use crate::loaded::{LibraryId, Loaded};
+use crate::lock;
+use crate::module::{Definitions, Dependency, Module};
+use crate::namespace::{Namespace, NamespaceConfig, NamespaceId, NamespaceLink};
+use crate::process;
+use crate::provider::{Precedence, Provider, SymbolProvider};
+use crate::read::map;
+use crate::registry;
+use crate::state::{Record, State, local_group};
+use crate::tls;
+use crate::trace::{Event, Phase, Trace};
+use crate::unwind;
+use livepatch_object::address::RuntimeAddress;
+use livepatch_object::loadable::Problem;
+use livepatch_object::loadable::hash::Name;
+use livepatch_object::loadable::version::{Version, Wanted};
+use object::elf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Loads shared objects into this process. Clones are the same linker.
+#[derive(Clone)]
+pub struct Linker {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+}
+
+/// How a linker is made.
+#[derive(Default)]
+pub struct LinkerBuilder {
+    search_paths: Vec<PathBuf>,
+    default_paths: Option<Vec<PathBuf>>,
+    providers: Vec<Provider>,
+    trace: Option<Trace>,
+    without_host: bool,
+    without_unwinding: bool,
+}
+
+impl LinkerBuilder {
+    /// Has libraries looked for in a folder first, in the order of these calls (`LD_LIBRARY_PATH`).
+    #[must_use]
+    pub fn search_path(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.search_paths.push(folder.into());
+        self
+    }
+
+    /// The folders that are looked into last, in place of those of the system.
+    #[must_use]
+    pub fn default_paths(mut self, folders: Vec<PathBuf>) -> Self {
+        self.default_paths = Some(folders);
+        self
+    }
+
+    /// Adds a provider, after those of earlier calls.
+    #[must_use]
+    pub fn provider(mut self, precedence: Precedence, symbols: Arc<dyn SymbolProvider>) -> Self {
+        self.providers.push(Provider { precedence, symbols });
+        self
+    }
+
+    /// Has every step written down.
+    #[must_use]
+    pub fn trace(mut self, trace: &Trace) -> Self {
+        self.trace = Some(trace.clone());
+        self
+    }
+
+    /// Leaves the modules of the program's own loader out of all lookups, so that libraries find only what is
+    /// loaded here and what providers define.
+    #[must_use]
+    pub fn without_host(mut self) -> Self {
+        self.without_host = true;
+        self
+    }
+
+    /// Leaves the program's unwinder as it is: exceptions and panics cannot pass through code that is loaded
+    /// here then.
+    #[must_use]
+    pub fn without_unwinding(mut self) -> Self {
+        self.without_unwinding = true;
+        self
+    }
+
+    /// Makes the linker.
+    pub fn build(self) -> Linker {
+        let default_paths = self.default_paths.unwrap_or_else(|| system_paths().to_vec());
+        let config = NamespaceConfig {
+            name: "(default)".to_owned(),
+            search_paths: self.search_paths,
+            default_paths,
+            ..NamespaceConfig::default()
+        };
+        let state = State {
+            records: Default::default(),
+            namespaces: vec![Namespace { config, members: Vec::new() }],
+            providers: self.providers.into(),
+            uses_host: !self.without_host,
+            trace: self.trace,
+            uniques: Arc::default(),
+            constructions: 0,
+        };
+        if !self.without_unwinding {
+            unwind::install();
+        }
+        Linker { shared: Arc::new(Shared { state: Mutex::new(state) }) }
+    }
+}
+
+impl Default for Linker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Linker {
+    /// A linker that looks where the system's own does.
+    pub fn new() -> Self {
+        LinkerBuilder::default().build()
+    }
+
+    /// A linker with settings.
+    pub fn builder() -> LinkerBuilder {
+        LinkerBuilder::default()
+    }
+
+    /// Loads a library with all that it needs, or finds that it is loaded.
+    ///
+    /// A name with a slash is a path, or an archive's path and an entry's name (`base.apk!/lib/x86_64/libx.so`);
+    /// others are looked for. When this returns, the initialisers of all these libraries have run.
+    pub fn dlopen(&self, name: impl AsRef<Path>, flags: Flags) -> Result<Library, LinkerError> {
+        self.dlopen_ext(name, flags, &ExtInfo::default())
+    }
+
+    /// As [`Linker::dlopen`], in the way that `ext_info` says (`android_dlopen_ext`).
+    pub fn dlopen_ext(
+        &self,
+        name: impl AsRef<Path>,
+        flags: Flags,
+        ext_info: &ExtInfo<'_>,
+    ) -> Result<Library, LinkerError> {
+        self.open(&name.as_ref().to_string_lossy(), None, flags, ext_info)
+    }
+
+    /// The same, asked for by code of a library.
+    pub(crate) fn open(
+        &self,
+        name: &str,
+        caller: Option<LibraryId>,
+        flags: Flags,
+        ext_info: &ExtInfo<'_>,
+    ) -> Result<Library, LinkerError> {
+        let _held = lock::hold();
+        let began = Instant::now();
+        let trace = self.state().trace.clone();
+        let result = self.open_held(name, caller, flags, ext_info);
+        if let Some(trace) = &trace {
+            let event = match &result {
+                Ok(_) => Event::Done { name: name.to_owned(), nanoseconds: trace.nanoseconds(began) },
+                Err(error) => Event::Failed { name: name.to_owned(), error: error.to_string() },
+            };
+            trace.record(Phase::Construct, event);
+        }
+        result
+    }
+
+    fn open_held(
+        &self,
+        name: &str,
+        caller: Option<LibraryId>,
+        flags: Flags,
+        ext_info: &ExtInfo<'_>,
+    ) -> Result<Library, LinkerError> {
+        let machine = native()?;
+        let mut opening = self.shared.opening(name, caller, flags, ext_info)?;
+        let jobs = std::mem::take(&mut opening.jobs);
+        let trace = opening.trace.as_ref();
+        let linked = link::link(&jobs, machine, flags.lazy, trace)?;
+        // What is not code of its library is refused before any of it runs.
+        for job in &jobs {
+            construct::initialisers(&job.library)?;
+            construct::finalisers(&job.library)?;
+        }
+        self.commit(opening, &jobs, linked, flags)
+    }
+
+    /// Takes linked libraries in, and has them initialise themselves.
+    fn commit(
+        &self,
+        opening: Opening<'_>,
+        jobs: &[Job<'_>],
+        linked: Vec<Linked>,
+        flags: Flags,
+    ) -> Result<Library, LinkerError> {
+        let Opening { root, new, trace, .. } = opening;
+        let entries: Vec<registry::Entry> = jobs
+            .iter()
+            .map(|job| registry::Entry {
+                library: Arc::clone(&job.library),
+                linker: Arc::downgrade(&self.shared),
+            })
+            .collect();
+        let mut state = self.state();
+        let mut linked: std::collections::HashMap<LibraryId, (Linked, Scope)> = jobs
+            .iter()
+            .zip(linked)
+            .map(|(job, linked)| (job.library.id, (linked, job.scope.clone())))
+            .collect();
+        for New { loaded, dependencies } in new {
+            let Some((linked, scope)) = linked.remove(&loaded.id) else { continue };
+            state.add(loaded, dependencies, scope, linked);
+        }
+        registry::add(&entries);
+        let Dependency::Library(id) = root else {
+            return Ok(Library::other(self.clone(), root));
+        };
+        if let Some(record) = state.records.get_mut(&id) {
+            record.handles += 1;
+            record.no_delete |= flags.no_delete;
+        }
+        if flags.global {
+            state.make_global(id);
+        }
+        let order = construct::order(&state, id);
+        drop(state);
+        let library = Library::loaded(self.clone(), id);
+        for id in order {
+            self.construct(id, trace.as_ref())?;
+        }
+        Ok(library)
+    }
+
+    fn construct(&self, id: LibraryId, trace: Option<&Trace>) -> Result<(), LinkerError> {
+        let library = {
+            let mut state = self.state();
+            state.constructions += 1;
+            let number = state.constructions;
+            // A constructor that opened the same library has had it initialised in the meantime.
+            let record = state.records.get_mut(&id).filter(|record| record.constructed.is_none());
+            let Some(record) = record else { return Ok(()) };
+            record.constructed = Some(number);
+            Arc::clone(&record.loaded)
+        };
+        crate::debugger::loaded(&library);
+        let functions = construct::initialisers(&library)?;
+        construct::call_all(&library, &functions, Phase::Construct, trace);
+        Ok(())
+    }
+
+    /// Gives a handle back.
+    pub(crate) fn close(&self, id: LibraryId) -> Result<(), LinkerError> {
+        let _held = lock::hold();
+        {
+            let mut state = self.state();
+            let record = state.records.get_mut(&id).filter(|record| record.handles > 0 && !record.closing);
+            let record = record.ok_or(LinkerError::InvalidHandle(id.number()))?;
+            record.handles -= 1;
+        }
+        close::collect(self);
+        Ok(())
+    }
+
+    /// Keeps a library until [`Linker::unpin`].
+    pub(crate) fn pin(&self, id: LibraryId) {
+        if let Some(record) = self.state().records.get_mut(&id) {
+            record.pins += 1;
+        }
+    }
+
+    pub(crate) fn unpin(&self, id: LibraryId) {
+        let _held = lock::hold();
+        if let Some(record) = self.state().records.get_mut(&id) {
+            record.pins = record.pins.saturating_sub(1);
+        }
+        close::collect(self);
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+
+    /// Makes a namespace (`android_create_namespace`).
+    pub fn create_namespace(&self, config: NamespaceConfig) -> Result<NamespaceId, LinkerError> {
+        let mut state = self.state();
+        if state.namespaces.iter().any(|namespace| namespace.config.name == config.name) {
+            return Err(LinkerError::Namespace { what: "there is already a", name: config.name });
+        }
+        let unknown = |id: &NamespaceId| id.0 >= state.namespaces.len();
+        let others = config.links.iter().map(|link| link.to).chain(config.shares);
+        if let Some(id) = others.into_iter().find(unknown) {
+            return Err(LinkerError::Namespace { what: "no", name: format!("#{}", id.0) });
+        }
+        let shared = config.shares.and_then(|id| state.namespaces.get(id.0));
+        let members = match shared {
+            Some(parent) => parent.members.clone(),
+            // What is for everyone is there in every namespace.
+            None => {
+                let all = state.namespaces[0].members.iter().copied();
+                all.filter(|&id| state.record(id).is_some_and(|record| record.global)).collect()
+            }
+        };
+        state.namespaces.push(Namespace { config, members });
+        Ok(NamespaceId(state.namespaces.len() - 1))
+    }
+
+    /// Adds a way from a namespace to libraries of another (`android_link_namespaces`).
+    pub fn link_namespaces(&self, from: NamespaceId, link: NamespaceLink) -> Result<(), LinkerError> {
+        let mut state = self.state();
+        let no = |id: NamespaceId| LinkerError::Namespace { what: "no", name: format!("#{}", id.0) };
+        if link.to.0 >= state.namespaces.len() {
+            return Err(no(link.to));
+        }
+        let namespace = state.namespaces.get_mut(from.0).ok_or(no(from))?;
+        namespace.config.links.push(link);
+        Ok(())
+    }
+
+    /// A symbol as any code of the program would find it (`dlsym(RTLD_DEFAULT, …)`): of the program, then of
+    /// libraries that were loaded for everyone.
+    pub fn default_symbol(&self, name: &str) -> Result<RuntimeAddress, LinkerError> {
+        let modules = self.state().global_group(NamespaceId::DEFAULT);
+        self.symbol_among(&modules, name, None)
+    }
+
+    /// Looks for a name in modules in their order; what the program's own loader finds comes last.
+    pub(crate) fn symbol_among(
+        &self,
+        modules: &[Module],
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<RuntimeAddress, LinkerError> {
+        let found = find_symbol(modules, name, version);
+        let host = || {
+            let uses_host = self.state().uses_host;
+            let found =
+                uses_host.then(|| process::default_symbol(name.as_bytes(), version.map(str::as_bytes)));
+            found.flatten()
+        };
+        found.or_else(host).ok_or_else(|| undefined(name, version))
+    }
+
+    /// Which library and symbol an address is in (`dladdr`).
+    pub fn dladdr(&self, address: RuntimeAddress) -> Result<SymbolInfo, LinkerError> {
+        symbol_info(address).ok_or(LinkerError::NoLibraryAt(address))
+    }
+
+    /// Every library that is loaded, in the order in which they were loaded, by its handle.
+    pub fn libraries(&self) -> Vec<Library> {
+        let mut state = self.state();
+        let ids: Vec<_> =
+            state.records.iter().filter(|(_, record)| !record.closing).map(|(&id, _)| id).collect();
+        for id in &ids {
+            if let Some(record) = state.records.get_mut(id) {
+                record.handles += 1;
+            }
+        }
+        drop(state);
+        ids.into_iter().map(|id| Library::loaded(self.clone(), id)).collect()
+    }
+}
+
+pub(crate) fn undefined(name: &str, version: Option<&str>) -> LinkerError {
+    let symbol = version.map_or_else(|| name.to_owned(), |version| format!("{name}, version {version}"));
+    LinkerError::UndefinedSymbol { symbol }
+}
+
+/// Whose address it is, if it is of a library that was loaded here.
+pub(crate) fn symbol_info(address: RuntimeAddress) -> Option<SymbolInfo> {
+    let entry = registry::at(address)?;
+    let library = &entry.library;
+    let symbol = library.symbol_at(address);
+    Some(SymbolInfo { path: library.path.clone(), base: library.mapped.reservation().start(), symbol })
+}
+
+/// The first definition of a name in modules; a thread-local's is that of this thread.
+pub(crate) fn find_symbol(modules: &[Module], name: &str, version: Option<&str>) -> Option<RuntimeAddress> {
+    use crate::link::resolve::{Definition, Target};
+    let hashed = Name::new(name.as_bytes());
+    let named = version.map(|version| Version::named(version.as_bytes()));
+    let wanted = named.as_ref().map_or(Wanted::Default, Wanted::Version);
+    for module in modules {
+        if let Module::Provider(provider) = module {
+            match provider.find(name, version) {
+                Some(found) => return Some(found),
+                None => continue,
+            }
+        }
+        let Some(found) =
+            module.definitions().and_then(|definitions| definitions.tables.find(&hashed, wanted))
+        else {
+            continue;
+        };
+        if found.symbol.is_thread_local() {
+            return thread_local(module, found.symbol.value.0);
+        }
+        return match Definition::Symbol(module.clone(), found.symbol).target() {
+            Target::Address(address) => Some(address),
+            // SAFETY: a library that can be asked for symbols is relocated, and the symbol says that it is such
+            // a function.
+            Target::Indirect(resolver) => Some(unsafe { crate::call::resolver(resolver) }),
+        };
+    }
+    None
+}
+
+fn thread_local(module: &Module, offset: u64) -> Option<RuntimeAddress> {
+    let id = match module {
+        Module::Library(library) => library.tls.as_ref()?.id(),
+        Module::Host(host) => host.tls_module,
+        Module::Provider(_) => return None,
+    };
+    let index = tls::Index { module: id, offset };
+    // SAFETY: the number of a module that is loaded: the caller has it in its hands.
+    Some(RuntimeAddress(unsafe { tls::get_address(&raw const index) } as u64))
+}
+
+/// A library that was mapped, and what it needs.
+struct New {
+    loaded: Arc<Loaded>,
+    dependencies: Vec<Dependency>,
+}
+
+/// What is about to be linked.
+struct Opening<'a> {
+    root: Dependency,
+    new: Vec<New>,
+    /// What others need first.
+    jobs: Vec<Job<'a>>,
+    trace: Option<Trace>,
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds, reads and maps.
+    fn opening<'a>(
+        &self,
+        name: &str,
+        caller: Option<LibraryId>,
+        flags: Flags,
+        ext_info: &ExtInfo<'a>,
+    ) -> Result<Opening<'a>, LinkerError> {
+        let state = self.state();
+        let trace = state.trace.clone();
+        let found = find::find(&state, name, caller, flags, ext_info, native()?)?;
+        let mut placing = ext_info.reserved;
+        let mut new = Vec::with_capacity(found.candidates.len());
+        let mut groups = Vec::with_capacity(found.candidates.len());
+        for candidate in found.candidates {
+            groups.push(candidate.group);
+            new.push(load(candidate, &mut placing, trace.as_ref())?);
+        }
+        let jobs = jobs(&state, &new, &groups, ext_info);
+        Ok(Opening { root: found.root, new, jobs, trace })
+    }
+}
+
+/// Maps a candidate, and gives its thread-locals a place.
+fn load(
+    candidate: Candidate,
+    placing: &mut Option<Reserved>,
+    trace: Option<&Trace>,
+) -> Result<New, LinkerError> {
+    let Candidate { id, namespace, read, tables, needed, .. } = candidate;
+    let mapped = map(&read, placing.as_ref(), trace)?;
+    *placing = placing.filter(|reserved| reserved.recursive).map(|reserved| {
+        let used = mapped.reservation().start().0 + mapped.reservation().size() - reserved.start.0;
+        let used = used.min(reserved.size);
+        let start = RuntimeAddress(reserved.start.0 + used);
+        Reserved { start, size: reserved.size - used, ..reserved }
+    });
+    let path = read.opened.path;
+    let tls = read.headers.first(elf::PT_TLS).filter(|segment| segment.memory_size > 0);
+    let tls = tls.map(|segment| tls_image(segment, &read.bytes).map(tls::Module::register));
+    let tls = tls.transpose().map_err(|problem| problem.of(&path))?;
+    if let Some(module) = &tls {
+        if tables.dynamic.static_tls() {
+            // That it cannot be is an error only for those who need it so.
+            let _ = module.make_static();
+        }
+        if let Some(trace) = trace {
+            let (module, size, offset) = (module.id(), module.size() as u64, module.offset());
+            let library = path.clone();
+            trace.record(Phase::Prelink, Event::ThreadLocals { library, module, size, offset });
+        }
+    }
+    let soname = tables.soname().unwrap_or_else(|| path.rsplit('/').next().unwrap_or(&path).to_owned());
+    let definitions = Definitions { slide: mapped.slide(), tables };
+    let loaded = Loaded {
+        id,
+        path,
+        soname: Some(soname),
+        identity: read.opened.identity,
+        namespace,
+        header: read.header,
+        headers: read.headers,
+        definitions,
+        mapped,
+        file: read.bytes,
+        tls,
+        started: AtomicBool::new(false),
+    };
+    Ok(New { loaded: Arc::new(loaded), dependencies: needed })
+}
+
+fn tls_image(
+    segment: &livepatch_object::loadable::program::ProgramHeader,
+    file: &bytes::Bytes,
+) -> Result<tls::Image, Problem> {
+    let bad = |what| Problem::Invalid { what, value: segment.memory_size };
+    let number = |number: u64| usize::try_from(number).map_err(|_| bad("PT_TLS"));
+    let (start, length) = (number(segment.offset.0)?, number(segment.file_size)?);
+    let end = start.checked_add(length).filter(|&end| end <= file.len()).ok_or(bad("PT_TLS"))?;
+    let (size, align) = (number(segment.memory_size)?, number(segment.align.max(1))?);
+    // As large as a thread's stack may be, and aligned to a page: more is no block of a thread.
+    if size > 1 << 30 || align > 1 << 16 {
+        return Err(bad("PT_TLS size"));
+    }
+    let misalign = (segment.address.0 as usize) & (align - 1);
+    Ok(tls::Image { initial: file.slice(start..end), size, align, misalign })
+}
+
+/// What there is to link, those that others need first, each with where its references are looked up.
+fn jobs<'a>(state: &State, new: &[New], groups: &[LibraryId], ext_info: &ExtInfo<'a>) -> Vec<Job<'a>> {
+    let library = |id: LibraryId| {
+        let fresh = new.iter().find(|new| new.loaded.id == id).map(|new| Arc::clone(&new.loaded));
+        fresh.or_else(|| state.record(id).map(|record| Arc::clone(&record.loaded)))
+    };
+    let needed = |id: LibraryId| {
+        let fresh = new.iter().find(|new| new.loaded.id == id).map(|new| new.dependencies.clone());
+        fresh.or_else(|| state.record(id).map(|record| record.dependencies.clone())).unwrap_or_default()
+    };
+    let mut scopes: Vec<(LibraryId, Scope)> = Vec::new();
+    let mut jobs = Vec::with_capacity(new.len());
+    for (index, (fresh, &group)) in new.iter().zip(groups).enumerate() {
+        let known = scopes.iter().find(|(id, _)| *id == group).map(|(_, scope)| scope.clone());
+        let scope = known.unwrap_or_else(|| {
+            let mut modules = state.global_group(fresh.loaded.namespace);
+            let own = local_group(&Dependency::Library(group), &library, &needed);
+            // Libraries that say so are for everyone who is loaded with them, too (`DF_1_GLOBAL`).
+            let is_global = |module: &&Module| {
+                module.definitions().is_some_and(|definitions| definitions.tables.dynamic.global())
+            };
+            let first: Vec<_> = own.iter().filter(is_global).cloned().collect();
+            for module in first.into_iter().chain(own) {
+                if !modules.iter().any(|other| other.is_same(&module)) {
+                    modules.push(module);
+                }
+            }
+            let scope = Scope {
+                modules: modules.into(),
+                providers: Arc::clone(&state.providers),
+                uniques: Arc::clone(&state.uniques),
+            };
+            scopes.push((group, scope.clone()));
+            scope
+        });
+        let relro = if index == 0 { ext_info.relro } else { SharedRelro::Private };
+        jobs.push(Job { library: Arc::clone(&fresh.loaded), scope, relro });
+    }
+    jobs.reverse();
+    jobs
+}
+
+impl State {
+    fn add(&mut self, loaded: Arc<Loaded>, dependencies: Vec<Dependency>, scope: Scope, linked: Linked) {
+        let (id, namespace) = (loaded.id, loaded.namespace);
+        let dynamic = &loaded.definitions.tables.dynamic;
+        let (global, no_delete) = (dynamic.global(), dynamic.no_delete());
+        let record = Record {
+            loaded,
+            dependencies,
+            scope,
+            linked,
+            handles: 0,
+            pins: 0,
+            global,
+            no_delete,
+            constructed: None,
+            closing: false,
+        };
+        self.records.insert(id, record);
+        let shares = |other: &Namespace| other.config.shares == Some(namespace);
+        for (index, other) in self.namespaces.iter_mut().enumerate() {
+            if index == namespace.0 || shares(other) {
+                other.members.push(id);
+            }
+        }
+    }
+
+    /// From now on, libraries of its namespace find its symbols, and those of what it needs.
+    fn make_global(&mut self, root: LibraryId) {
+        for module in self.local_group(&Dependency::Library(root)) {
+            if let Module::Library(library) = module
+                && let Some(record) = self.records.get_mut(&library.id)
+            {
+                record.global = true;
+            }
+        }
+    }
+}

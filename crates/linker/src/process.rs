@@ -1,0 +1,141 @@
+//! What the program's own loader has loaded, and having it load more.
+
+use bytes::Bytes;
+use livepatch_object::address::RuntimeAddress;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::OnceLock;
+
+/// A module as the program's loader lists it.
+pub(crate) struct RawModule {
+    pub(crate) name: String,
+    pub(crate) slide: u64,
+    /// Its program headers, copied.
+    pub(crate) headers: Vec<u8>,
+    pub(crate) tls_module: u64,
+    /// Where the calling thread's block of it is, from the thread pointer.
+    pub(crate) tls_offset: Option<i64>,
+}
+
+/// Lists all modules, in the order in which they were loaded.
+pub(crate) fn modules() -> Vec<RawModule> {
+    let mut found: Vec<RawModule> = Vec::new();
+    // SAFETY: `collect` is given what it expects, and the list is used by nobody else meanwhile.
+    unsafe { iterate(collect, (&raw mut found).cast()) };
+    found
+}
+
+pub(crate) type Callback = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
+
+/// The C library's own `dl_iterate_phdr`, wherever this program's slot for it leads by now.
+///
+/// # Safety
+/// As of the C function.
+pub(crate) unsafe fn iterate(callback: Callback, data: *mut c_void) -> c_int {
+    type Iterate = unsafe extern "C" fn(Callback, *mut c_void) -> c_int;
+    static REAL: OnceLock<Option<RuntimeAddress>> = OnceLock::new();
+    let Some(real) = REAL.get_or_init(|| default_symbol(b"dl_iterate_phdr", None)) else { return 0 };
+    // SAFETY: the address of this function, and the caller's arguments.
+    unsafe {
+        let real: Iterate = std::mem::transmute(real.0 as usize as *const ());
+        real(callback, data)
+    }
+}
+
+unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
+    // SAFETY: `modules` passes a list that it has to itself, and the loader a description that stays while
+    // it is looked at: name, and program headers in a segment of the module.
+    let (found, info) = unsafe { (&mut *data.cast::<Vec<RawModule>>(), &*info) };
+    let name = match info.dlpi_name.is_null() {
+        true => String::new(),
+        // SAFETY: the loader's text, ended by a NUL.
+        false => unsafe { CStr::from_ptr(info.dlpi_name) }.to_string_lossy().into_owned(),
+    };
+    let size = size_of_val(&info.dlpi_phdr).max(size_of::<ProgramHeader>());
+    debug_assert_eq!(size, size_of::<ProgramHeader>());
+    let length = usize::from(info.dlpi_phnum) * size_of::<ProgramHeader>();
+    // SAFETY: so many program headers are there.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr.cast::<u8>(), length) }.to_vec();
+    let block = info.dlpi_tls_data as u64;
+    let tls_offset = (block != 0).then(|| block.wrapping_sub(crate::tls::thread_pointer()).cast_signed());
+    let is_vdso = name.starts_with("linux-vdso") || name.starts_with("linux-gate");
+    if !is_vdso {
+        #[allow(
+            clippy::useless_conversion,
+            clippy::unnecessary_cast,
+            reason = "types differ between targets"
+        )]
+        found.push(RawModule {
+            name,
+            slide: info.dlpi_addr as u64,
+            headers,
+            tls_module: info.dlpi_tls_modid as u64,
+            tls_offset,
+        });
+    }
+    0
+}
+
+#[cfg(target_pointer_width = "64")]
+type ProgramHeader = libc::Elf64_Phdr;
+#[cfg(target_pointer_width = "32")]
+type ProgramHeader = libc::Elf32_Phdr;
+
+/// Has the program's loader keep a library for good, and load it if `load` says so; its slide.
+pub(crate) fn pin(name: &str, load: bool) -> Option<u64> {
+    #[repr(C)]
+    struct LinkMap {
+        slide: usize,
+        name: *const c_char,
+    }
+    let name = CString::new(name).ok()?;
+    let mode = libc::RTLD_NOW | libc::RTLD_NODELETE | if load { 0 } else { libc::RTLD_NOLOAD };
+    // SAFETY: a text ended by a NUL. What a library's constructors do is as in any other `dlopen`.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), mode) };
+    if handle.is_null() {
+        return None;
+    }
+    let mut map: *const LinkMap = std::ptr::null();
+    const RTLD_DI_LINKMAP: c_int = 2;
+    // SAFETY: a handle that was just got, and room for the one pointer that is written. The handle is never
+    // closed, so what it stands for stays.
+    let slide = unsafe {
+        match libc::dlinfo(handle, RTLD_DI_LINKMAP, (&raw mut map).cast()) {
+            0 if !map.is_null() => Some((*map).slide as u64),
+            _ => None,
+        }
+    };
+    slide
+}
+
+/// The address that the program's own `dlsym` gives for a name, of whatever is loaded for everyone.
+pub(crate) fn default_symbol(name: &[u8], version: Option<&[u8]>) -> Option<RuntimeAddress> {
+    let name = CString::new(name).ok()?;
+    let version = version.map(CString::new).transpose().ok()?;
+    // SAFETY: texts ended by NULs, and the handle that means everything.
+    let found = unsafe {
+        match &version {
+            Some(version) => libc::dlvsym(libc::RTLD_DEFAULT, name.as_ptr(), version.as_ptr()),
+            None => libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()),
+        }
+    };
+    (!found.is_null()).then_some(RuntimeAddress(found as u64))
+}
+
+/// Bytes of this process, copied; none if they cannot be read.
+pub(crate) fn copy(at: RuntimeAddress, length: usize) -> Option<Bytes> {
+    let mut bytes = vec![0; length];
+    let to = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: length };
+    let from = libc::iovec { iov_base: at.0 as *mut c_void, iov_len: length };
+    // SAFETY: the kernel writes to `bytes` only, and reads what it finds mapped.
+    let got = unsafe { libc::process_vm_readv(libc::getpid(), &raw const to, 1, &raw const from, 1, 0) };
+    (usize::try_from(got) == Ok(length)).then(|| bytes.into())
+}
+
+/// Bytes of this process, where they are.
+///
+/// # Safety
+/// They must be mapped and never change, from now on and for as long as the process lives.
+pub(crate) unsafe fn share(at: RuntimeAddress, length: usize) -> Bytes {
+    // SAFETY: the caller's promise.
+    Bytes::from_static(unsafe { std::slice::from_raw_parts(at.0 as *const u8, length) })
+}
