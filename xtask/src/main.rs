@@ -5,6 +5,7 @@ mod ci;
 mod cross_rustc;
 mod demo;
 mod directions;
+mod fixtures;
 mod fuzz;
 mod hot_calls;
 mod http;
@@ -46,6 +47,8 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Fetch real Android libraries for tests, through npm and pip, checked by their hashes
+    Fixtures,
     /// Set up and run all tests
     Test,
     /// Format, lints, dependency directions, documentation and all tests
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Storm(arguments) => storm::run(&arguments),
         Chore::Fuzz { seconds } => fuzz::run(seconds),
+        Chore::Fixtures => fixtures::run(),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),

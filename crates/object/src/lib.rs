@@ -13,6 +13,7 @@
 //! | [`relocation`] | what does this relocation do to these bytes? |
 //! | [`tls`] | how does this thread-local access become one with a constant offset? |
 //! | [`loadable`] | what does a loader see in this shared object, and is it sound? |
+//! | [`android`] | would a release of Android load this shared object, and which phase stops it? |
 //! | [`host`] | what does the running image define, and where? |
 //! | [`archive`] | which member of an archive defines this symbol? |
 //! | [`entry`] | how is this function’s entry redirected while threads run it? |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod android;
 pub mod architecture;
 pub mod archive;
 pub mod compare;

@@ -48,6 +48,31 @@ pub fn names(archive: &[u8]) -> Result<Vec<&[u8]>, ArchiveError> {
     Directory::of(archive)?.map(|entry| entry.map(|entry| entry.name)).collect()
 }
 
+/// Where in an archive an entry's bytes are, compressed or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packed {
+    /// Where they begin.
+    pub offset: FileOffset,
+    /// How many there are in the archive.
+    pub packed_size: u64,
+    /// How many there are of the entry itself.
+    pub size: u64,
+    /// The compression method (`APPNOTE.TXT`, 4.4.5): 0 is stored, 8 is deflated.
+    pub method: u16,
+}
+
+/// Every entry of the central directory, its bytes within the archive.
+pub fn entries(archive: &[u8]) -> Result<Vec<(&[u8], Packed)>, ArchiveError> {
+    let mut all = Vec::new();
+    for entry in Directory::of(archive)? {
+        let entry = entry?;
+        let offset = contents(archive, &entry, entry.packed_size)?;
+        let (packed_size, size, method) = (entry.packed_size.into(), entry.size.into(), entry.method);
+        all.push((entry.name, Packed { offset, packed_size, size, method }));
+    }
+    Ok(all)
+}
+
 /// Finds an entry by its name, not compressed, its bytes at a multiple of `page`.
 pub fn find(archive: &[u8], name: &[u8], page: u64) -> Result<Stored, ArchiveError> {
     let stored = locate(archive, name)?;
@@ -71,6 +96,12 @@ pub fn locate(archive: &[u8], name: &[u8]) -> Result<Stored, ArchiveError> {
     if entry.method != STORED {
         return Err(ArchiveError::Compressed);
     }
+    let offset = contents(archive, &entry, entry.size)?;
+    Ok(Stored { offset, size: entry.size.into() })
+}
+
+/// Where an entry's `size` bytes begin, behind its local header.
+fn contents(archive: &[u8], entry: &DirectoryEntry<'_>, size: u32) -> Result<FileOffset, ArchiveError> {
     let bad = ArchiveError::NotReadable("a local header is not where the directory says");
     let at = entry.local_header as usize;
     if u32_at(archive, at) != Some(LOCAL_HEADER) {
@@ -79,16 +110,17 @@ pub fn locate(archive: &[u8], name: &[u8]) -> Result<Stored, ArchiveError> {
     let name = u16_at(archive, at.saturating_add(26)).ok_or(bad)?;
     let extra = u16_at(archive, at.saturating_add(28)).ok_or(bad)?;
     let offset = at + 30 + usize::from(name) + usize::from(extra);
-    let end = offset.checked_add(entry.size as usize).ok_or(bad)?;
+    let end = offset.checked_add(size as usize).ok_or(bad)?;
     if end > archive.len() {
         return Err(ArchiveError::NotReadable("an entry's bytes are outside the archive"));
     }
-    Ok(Stored { offset: FileOffset(offset as u64), size: entry.size.into() })
+    Ok(FileOffset(offset as u64))
 }
 
 struct DirectoryEntry<'a> {
     name: &'a [u8],
     method: u16,
+    packed_size: u32,
     size: u32,
     local_header: u32,
 }
@@ -124,6 +156,7 @@ impl<'a> Directory<'a> {
         let entry = DirectoryEntry {
             name: e.get(46..end)?,
             method: u16_at(e, 10)?,
+            packed_size: u32_at(e, 20)?,
             size: u32_at(e, 24)?,
             local_header: u32_at(e, 42)?,
         };

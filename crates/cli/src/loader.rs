@@ -1,0 +1,23 @@
+//! `livepatch`: shared objects. Whether Android would load one, and loading one here with every step shown.
+
+pub mod arguments;
+pub mod check;
+
+use arguments::{Cli, Command};
+use clap::Parser;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs what the command line says.
+pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let result = match Cli::parse_from(command_line).command {
+        Command::Check(check) => check::run(&check),
+    };
+    result.unwrap_or_else(|error| error.report())
+}
+
+/// Prints data. Whoever reads it may have gone: that is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
