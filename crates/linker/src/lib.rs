@@ -44,6 +44,7 @@ mod resolver;
 mod state;
 mod tls;
 pub mod trace;
+mod trap;
 mod unwind;
 
 pub use error::LinkerError;
@@ -56,3 +57,4 @@ pub use loaded::LibraryId;
 pub use namespace::{NamespaceConfig, NamespaceId, NamespaceLink};
 pub use page::size as page_size;
 pub use provider::{ExplicitMap, Precedence, SymbolProvider};
+pub use trap::Trap;

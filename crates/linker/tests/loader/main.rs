@@ -8,6 +8,7 @@
 mod bionic;
 mod build;
 mod cases;
+mod differential;
 mod system;
 
 use cases::{Case, Outcome};
@@ -18,7 +19,7 @@ use std::process::{Command, ExitCode};
 const CASE: &str = "LIVEPATCH_LINKER_TEST_CASE";
 
 fn main() -> ExitCode {
-    let all: Vec<Case> = [system::CASES, bionic::CASES].concat();
+    let all: Vec<Case> = [system::CASES, bionic::CASES, differential::CASES].concat();
     if let Ok(name) = std::env::var(CASE) {
         return run_case(&all, &name);
     }
