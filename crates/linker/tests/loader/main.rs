@@ -5,10 +5,12 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
-mod bionic;
+mod dlext;
+mod dlfcn;
 mod build;
 mod cases;
 mod differential;
+mod namespaces;
 mod system;
 
 use cases::{Case, Outcome};
@@ -19,7 +21,7 @@ use std::process::{Command, ExitCode};
 const CASE: &str = "LIVEPATCH_LINKER_TEST_CASE";
 
 fn main() -> ExitCode {
-    let all: Vec<Case> = [system::CASES, bionic::CASES, differential::CASES].concat();
+    let all: Vec<Case> = [system::CASES, dlfcn::CASES, dlext::CASES, namespaces::CASES, differential::CASES].concat();
     if let Ok(name) = std::env::var(CASE) {
         return run_case(&all, &name);
     }
