@@ -47,6 +47,7 @@ pub mod trace;
 mod trap;
 mod unwind;
 
+pub use debugger::TellDebugger;
 pub use error::LinkerError;
 pub use ext_info::{ExtInfo, Reserved, SharedRelro};
 pub use find::search::system_paths;

@@ -3,6 +3,7 @@
 use crate::LinkerError;
 use crate::close;
 use crate::construct;
+use crate::debugger::{self, TellDebugger};
 use crate::ext_info::{ExtInfo, Reserved, SharedRelro};
 use crate::find::{self, Candidate, search::system_paths};
 use crate::flags::{Flags, native};
@@ -49,6 +50,7 @@ pub struct LinkerBuilder {
     trace: Option<Trace>,
     without_host: bool,
     without_unwinding: bool,
+    debugger: TellDebugger,
 }
 
 impl LinkerBuilder {
@@ -96,6 +98,13 @@ impl LinkerBuilder {
         self
     }
 
+    /// When debuggers are told of libraries.
+    #[must_use]
+    pub fn debugger(mut self, tell: TellDebugger) -> Self {
+        self.debugger = tell;
+        self
+    }
+
     /// Makes the linker.
     pub fn build(self) -> Linker {
         let default_paths = self.default_paths.unwrap_or_else(|| system_paths().to_vec());
@@ -111,6 +120,7 @@ impl LinkerBuilder {
             providers: self.providers.into(),
             uses_host: !self.without_host,
             trace: self.trace,
+            tells_debugger: self.debugger.decide(),
             constructions: 0,
         };
         if !self.without_unwinding {
@@ -225,6 +235,9 @@ impl Linker {
             state.add(loaded, dependencies, scope, linked);
         }
         registry::add(&entries);
+        if state.tells_debugger {
+            jobs.iter().for_each(|job| debugger::loaded(&job.library));
+        }
         let Dependency::Library(id) = root else {
             return Ok(Library::other(self.clone(), root));
         };
@@ -258,7 +271,6 @@ impl Linker {
             record.constructed = Some(number);
             Arc::clone(&record.loaded)
         };
-        crate::debugger::loaded(&library);
         let functions = construct::initialisers(&library)?;
         construct::call_all(&library, &functions, Phase::Construct, trace);
         Ok(())

@@ -38,6 +38,7 @@ pub(crate) struct State {
     /// Whether modules of the program's own loader take part.
     pub(crate) uses_host: bool,
     pub(crate) trace: Option<Trace>,
+    pub(crate) tells_debugger: bool,
     /// How many libraries' initialisers were called.
     pub(crate) constructions: u64,
 }

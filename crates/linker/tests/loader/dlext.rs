@@ -85,7 +85,10 @@ fn offset_that_is_no_pages() {
 
 fn offset_past_the_end() {
     let error = with_offset(1 << 30).to_string();
-    assert!(error.starts_with("file offset for the library \"liba.so\" >= file size: 1073741824 >= "), "{error}");
+    assert!(
+        error.starts_with("file offset for the library \"liba.so\" >= file size: 1073741824 >= "),
+        "{error}"
+    );
 }
 
 fn offset_without_fd() {
@@ -163,7 +166,8 @@ fn archive_entry_by_runpath() -> Outcome {
     let folder = Folder::new();
     let library = folder.library("liba.so", SOURCE, &[]);
     let runpath = "-Wl,--enable-new-dtags,-rpath,$ORIGIN/base.apk!/lib/x86_64";
-    let user = folder.library("libuser.so", "long get(void); long user(void) { return get(); }", &["-la", runpath]);
+    let user =
+        folder.library("libuser.so", "long get(void); long user(void) { return get(); }", &["-la", runpath]);
     let Some(_) = archive(&folder, &library, "stored") else { return skipped() };
     let opened = Linker::new().dlopen(user, Flags::NOW).unwrap();
     assert_eq!(call(opened.symbol("user").unwrap()), 9);
@@ -224,7 +228,10 @@ fn reserved_address_too_small() {
     let path = folder.library("liba.so", SOURCE, &[]);
     let error = Linker::new().dlopen_ext(&path, Flags::NOW, &ext_info).unwrap_err().to_string();
     assert!(error.starts_with(&format!("reserved address space {} smaller than ", page_size())), "{error}");
-    assert!(error.ends_with(&format!(" bytes needed for \"{}\"", path.canonicalize().unwrap().display())), "{error}");
+    assert!(
+        error.ends_with(&format!(" bytes needed for \"{}\"", path.canonicalize().unwrap().display())),
+        "{error}"
+    );
 }
 
 fn reserved_address_as_hint() {

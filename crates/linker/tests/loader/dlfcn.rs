@@ -175,7 +175,11 @@ fn relocation_order_siblings() {
     let origin = "-Wl,-rpath,$ORIGIN";
     folder.library("liba.so", "long who(void) { return 1; }", &[]);
     folder.library("libb.so", "long who(void) { return 2; } long b(void) { return who(); }", &[]);
-    let root = folder.library("libroot.so", "long who(void); long get(void) { return who(); }", &["-la", "-lb", origin]);
+    let root = folder.library(
+        "libroot.so",
+        "long who(void); long get(void) { return who(); }",
+        &["-la", "-lb", origin],
+    );
     let library = open(&Linker::new(), root);
     // The first that is needed, for the second too.
     assert_eq!([number(&library, "get"), number(&library, "b")], [1, 1]);
@@ -198,7 +202,11 @@ fn relocation_order_nephew() {
     let origin = "-Wl,-rpath,$ORIGIN";
     folder.library("libnephew.so", "long who(void) { return 4; }", &[]);
     folder.library("libbrother.so", "long x;", &["-lnephew", origin]);
-    folder.library("libuncle.so", "long who(void) __attribute__((weak)); long u(void) { return who ? who() : 0; }", &[]);
+    folder.library(
+        "libuncle.so",
+        "long who(void) __attribute__((weak)); long u(void) { return who ? who() : 0; }",
+        &[],
+    );
     let root = folder.library("libroot.so", "", &["-lbrother", "-luncle", origin]);
     assert_eq!(number(&open(&Linker::new(), root), "u"), 4);
 }
@@ -395,7 +403,11 @@ fn versions() {
     let origin = "-Wl,-rpath,$ORIGIN";
     let old = "__asm__(\".symver who, who@V1\"); long who(void); long get(void) { return who(); }";
     let old = folder.library("libold.so", old, &["-lversioned", origin]);
-    let new = folder.library("libnew.so", "long who(void); long get(void) { return who(); }", &["-lversioned", origin]);
+    let new = folder.library(
+        "libnew.so",
+        "long who(void); long get(void) { return who(); }",
+        &["-lversioned", origin],
+    );
     let linker = Linker::new();
     assert_eq!(number(&open(&linker, old), "get"), 1);
     assert_eq!(number(&open(&linker, new), "get"), 2);

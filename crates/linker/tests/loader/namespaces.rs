@@ -26,10 +26,19 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 fn config(name: &str, folders: &[PathBuf], isolated: bool) -> NamespaceConfig {
-    NamespaceConfig { name: name.to_owned(), search_paths: folders.to_vec(), isolated, ..NamespaceConfig::default() }
+    NamespaceConfig {
+        name: name.to_owned(),
+        search_paths: folders.to_vec(),
+        isolated,
+        ..NamespaceConfig::default()
+    }
 }
 
-fn open(linker: &Linker, name: impl AsRef<std::path::Path>, namespace: NamespaceId) -> Result<Library, LinkerError> {
+fn open(
+    linker: &Linker,
+    name: impl AsRef<std::path::Path>,
+    namespace: NamespaceId,
+) -> Result<Library, LinkerError> {
     linker.dlopen_ext(name, Flags::NOW, &ExtInfo { namespace: Some(namespace), ..ExtInfo::default() })
 }
 
@@ -114,8 +123,13 @@ fn links_are_followed_once() {
     inside(&folder, "public", "libpublic.so", COUNTER, &[]);
     inside(&folder, "public", "libprivate.so", COUNTER, &[]);
     inside(&folder, "far", "libfar.so", COUNTER, &[]);
-    let user = inside(&folder, "own", "libuser.so", "long next(void); long get(void) { return next() + 10; }",
-        &["-lpublic", &format!("-L{}", folder.file("public").display())]);
+    let user = inside(
+        &folder,
+        "own",
+        "libuser.so",
+        "long next(void); long get(void) { return next() + 10; }",
+        &["-lpublic", &format!("-L{}", folder.file("public").display())],
+    );
     let linker = Linker::new();
     let far = linker.create_namespace(config("far", &[folder.file("far")], true)).unwrap();
     let public = linker.create_namespace(config("public", &[folder.file("public")], true)).unwrap();
@@ -147,7 +161,13 @@ fn cyclic_links() {
     std::fs::create_dir_all(folder.file("one")).unwrap();
     inside(&folder, "two", "libtwo.so", "long two(void) { return 2; }", &[]);
     let two = format!("-L{}", folder.file("two").display());
-    inside(&folder, "one", "libone.so", "long two(void); long one(void) { return two() + 1; }", &[&two, "-ltwo"]);
+    inside(
+        &folder,
+        "one",
+        "libone.so",
+        "long two(void); long one(void) { return two() + 1; }",
+        &[&two, "-ltwo"],
+    );
     let one = linker.create_namespace(config("one", &[folder.file("one")], true)).unwrap();
     let two = linker.create_namespace(config("two", &[folder.file("two")], true)).unwrap();
     linker.link_namespaces(one, link(two, &["libtwo.so"])).unwrap();
@@ -209,7 +229,13 @@ fn unload_across() {
     let folder = Folder::new();
     inside(&folder, "public", "libpublic.so", COUNTER, &[]);
     let public_folder = format!("-L{}", folder.file("public").display());
-    inside(&folder, "own", "libuser.so", "long next(void); long get(void) { return next(); }", &[&public_folder, "-lpublic"]);
+    inside(
+        &folder,
+        "own",
+        "libuser.so",
+        "long next(void); long get(void) { return next(); }",
+        &[&public_folder, "-lpublic"],
+    );
     let linker = Linker::new();
     let public = linker.create_namespace(config("public", &[folder.file("public")], true)).unwrap();
     let own = linker.create_namespace(config("own", &[folder.file("own")], true)).unwrap();
@@ -224,7 +250,13 @@ fn unload_across() {
 fn hidden_child() {
     let folder = Folder::new();
     inside(&folder, "public", "libhidden.so", "long hidden(void) { return 1; }", &[]);
-    inside(&folder, "public", "libpublic.so", "long hidden(void); long open_(void) { return hidden(); }", &["-lhidden"]);
+    inside(
+        &folder,
+        "public",
+        "libpublic.so",
+        "long hidden(void); long open_(void) { return hidden(); }",
+        &["-lhidden"],
+    );
     let public_folder = format!("-L{}", folder.file("public").display());
     let source = "long open_(void); __attribute__((weak)) long hidden(void);
         long get(void) { return open_() * 10 + (hidden != 0); }";
