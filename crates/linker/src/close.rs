@@ -2,6 +2,7 @@
 
 use crate::construct;
 use crate::debugger;
+use crate::link::unique;
 use crate::linker::Linker;
 use crate::loaded::{LibraryId, Loaded};
 use crate::registry;
@@ -54,8 +55,8 @@ fn unload(linker: &Linker, id: LibraryId, trace: Option<&Trace>) {
         namespace.members.retain(|&member| member != id);
     }
     let library: &Loaded = &record.loaded;
-    state.uniques.forget(library);
     drop(state);
+    unique::forget(library);
     debugger::unloading(library);
     registry::remove(library);
     if let Some(trace) = trace {

@@ -2,8 +2,10 @@
 
 use crate::LinkerError;
 use crate::call;
+use crate::host;
 use crate::loaded::{LibraryId, Loaded};
 use crate::module::Dependency;
+use crate::registry;
 use crate::state::State;
 use crate::trace::{Event, Phase, Trace};
 use livepatch_object::address::{LinkAddress, RuntimeAddress};
@@ -60,10 +62,27 @@ fn array(library: &Loaded, kind: &'static str, table: &Table) -> Result<Vec<Func
         let value = value.ok_or_else(outside)?;
         // Entries that were left empty, as old tools mark them.
         if value != 0 && value != usize::MAX as u64 {
-            functions.push(checked(library, kind, RuntimeAddress(value))?);
+            let at = RuntimeAddress(value);
+            let is_bound = || place.is_some_and(|place| is_bound_to_function(library, place, at));
+            functions.push(match library.is_code(at) || !is_bound() {
+                true => checked(library, kind, at)?,
+                false => Function { kind, at },
+            });
         }
     }
     Ok(functions)
+}
+
+/// Whether a word was bound to another library's function by its name.
+fn is_bound_to_function(library: &Loaded, place: LinkAddress, at: RuntimeAddress) -> bool {
+    let relocations = &library.definitions.tables.relocations;
+    let plain = relocations.plain.iter().flat_map(|table| table.iter());
+    let mut all = plain.chain(relocations.packed.iter().flat_map(|(_, entries)| entries.iter().copied()));
+    let is_code = || {
+        registry::at(at).is_some_and(|entry| entry.library.is_code(at))
+            || host::initial().iter().any(|module| module.is_code(at))
+    };
+    all.any(|entry| entry.place == place && entry.symbol != 0) && is_code()
 }
 
 fn checked(library: &Loaded, kind: &'static str, at: RuntimeAddress) -> Result<Function, LinkerError> {

@@ -55,6 +55,9 @@ pub struct ExtInfo<'a> {
     pub relro: SharedRelro<'a>,
     /// It is loaded even if the same file is loaded already (`ANDROID_DLEXT_FORCE_LOAD`).
     pub force_load: bool,
+    /// Initialisers are not called, and neither will finalisers be, unless somebody else opens the libraries.
+    /// Functions that say where others are (`STT_GNU_IFUNC`) are.
+    pub without_constructors: bool,
     /// In which namespace; none for that of the caller (`ANDROID_DLEXT_USE_NAMESPACE`).
     pub namespace: Option<NamespaceId>,
 }

@@ -12,6 +12,7 @@ use livepatch_object::loadable::dynamic::Dynamic;
 use livepatch_object::loadable::image::Image;
 use livepatch_object::loadable::machine::Machine;
 use livepatch_object::loadable::program::{ProgramHeader, ProgramHeaders};
+use livepatch_object::loadable::relocation::{Entry, Formula, howto};
 use livepatch_object::loadable::tables::Tables;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -40,10 +41,9 @@ pub(crate) struct HostModule {
     pub(crate) soname: Option<String>,
     pub(crate) definitions: Definitions,
     pub(crate) headers: ProgramHeaders,
-    /// Its number for `__tls_get_addr`, and where its block is from the thread pointer if it was there when
-    /// the program began.
+    /// Its number for `__tls_get_addr`; 0 if it has no thread-locals.
     pub(crate) tls_module: u64,
-    pub(crate) tls_offset: Option<i64>,
+    tls_offset: OnceLock<Option<i64>>,
 }
 
 impl HostModule {
@@ -51,9 +51,32 @@ impl HostModule {
         self.soname.as_deref() == Some(name) || self.path == name
     }
 
-    pub(crate) fn contains(&self, address: RuntimeAddress) -> bool {
+    /// Where its block of thread-locals is from the thread pointer, if that is the same in every thread.
+    pub(crate) fn tls_offset(&self) -> Option<i64> {
+        let offset = || process::static_tls_offset(self.tls_module);
+        (self.tls_module != 0).then(|| *self.tls_offset.get_or_init(offset)).flatten()
+    }
+
+    /// What its loader has bound its own reference to a symbol to, if it has one.
+    pub(crate) fn bound(&self, symbol: u32) -> Option<RuntimeAddress> {
+        let machine = Machine::native()?;
+        let relocations = &self.definitions.tables.relocations;
+        let is_reference = |entry: &Entry| {
+            let formula = howto(machine, entry.kind).map(|howto| howto.formula);
+            entry.symbol == symbol
+                && matches!(formula, Some(Formula::Import | Formula::Symbol))
+                && entry.addend == 0
+        };
+        let entry = relocations.plain.iter().flat_map(|table| table.iter()).find(is_reference)?;
+        self.headers.load_of(entry.place, 8).filter(|segment| segment.readable())?;
+        let word = process::copy(self.definitions.slide.runtime(entry.place)?, size_of::<usize>())?;
+        Some(RuntimeAddress(usize::from_le_bytes(word.as_ref().try_into().ok()?) as u64))
+    }
+
+    /// Whether an address is executable code of the module.
+    pub(crate) fn is_code(&self, address: RuntimeAddress) -> bool {
         let link = self.definitions.slide.link(address);
-        link.is_some_and(|link| self.headers.load_of(link, 1).is_some())
+        link.is_some_and(|link| self.headers.is_code(link))
     }
 }
 
@@ -66,7 +89,7 @@ pub(crate) fn is_c_library(name: &str) -> bool {
 pub(crate) fn initial() -> &'static [Arc<HostModule>] {
     static INITIAL: OnceLock<Vec<Arc<HostModule>>> = OnceLock::new();
     INITIAL.get_or_init(|| {
-        let modules: Vec<_> = process::modules().into_iter().filter_map(|raw| read(raw, true)).collect();
+        let modules: Vec<_> = process::modules().into_iter().filter_map(read).collect();
         let end = end_of_initial(&modules);
         modules.into_iter().take(end).map(Arc::new).collect()
     })
@@ -112,22 +135,28 @@ fn pinned(name: &str) -> Option<Arc<HostModule>> {
 fn pin(name: &str, load: bool) -> Option<Arc<HostModule>> {
     let slide = process::pin(name, load)?;
     let raw = process::modules().into_iter().find(|raw| raw.slide == slide)?;
-    let module = Arc::new(read(raw, false)?);
+    let module = Arc::new(read(raw)?);
     let mut pinned = PINNED.lock().unwrap_or_else(PoisonError::into_inner);
     pinned.push(Arc::clone(&module));
     Some(module)
 }
 
-fn read(raw: RawModule, initial: bool) -> Option<HostModule> {
+fn read(raw: RawModule) -> Option<HostModule> {
     let machine = Machine::native()?;
     let headers = ProgramHeaders::from_table(&raw.headers, machine.class(), None).ok()?;
     let slide = Slide::between(LinkAddress(0), RuntimeAddress(raw.slide));
     let image = MemoryImage { slide, headers: &headers };
     let tables = read_tables(&headers, &image, machine, slide).ok()?;
     let soname = tables.soname();
-    let tls_offset = raw.tls_offset.filter(|_| initial);
     let definitions = Definitions { tables, slide };
-    Some(HostModule { path: raw.name, soname, definitions, headers, tls_module: raw.tls_module, tls_offset })
+    Some(HostModule {
+        path: raw.name,
+        soname,
+        definitions,
+        headers,
+        tls_module: raw.tls_module,
+        tls_offset: OnceLock::new(),
+    })
 }
 
 fn read_tables(

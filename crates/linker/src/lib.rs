@@ -44,8 +44,10 @@ mod resolver;
 mod state;
 mod tls;
 pub mod trace;
+mod trap;
 mod unwind;
 
+pub use debugger::TellDebugger;
 pub use error::LinkerError;
 pub use ext_info::{ExtInfo, Reserved, SharedRelro};
 pub use find::search::system_paths;
@@ -56,3 +58,4 @@ pub use loaded::LibraryId;
 pub use namespace::{NamespaceConfig, NamespaceId, NamespaceLink};
 pub use page::size as page_size;
 pub use provider::{ExplicitMap, Precedence, SymbolProvider};
+pub use trap::Trap;

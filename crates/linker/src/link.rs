@@ -4,6 +4,7 @@ pub(crate) mod lazy;
 pub(crate) mod relocate;
 mod relro;
 pub(crate) mod resolve;
+pub(crate) mod unique;
 
 use crate::LinkerError;
 use crate::call;

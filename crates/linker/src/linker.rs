@@ -3,6 +3,7 @@
 use crate::LinkerError;
 use crate::close;
 use crate::construct;
+use crate::debugger::{self, TellDebugger};
 use crate::ext_info::{ExtInfo, Reserved, SharedRelro};
 use crate::find::{self, Candidate, search::system_paths};
 use crate::flags::{Flags, native};
@@ -49,6 +50,7 @@ pub struct LinkerBuilder {
     trace: Option<Trace>,
     without_host: bool,
     without_unwinding: bool,
+    debugger: TellDebugger,
 }
 
 impl LinkerBuilder {
@@ -96,6 +98,13 @@ impl LinkerBuilder {
         self
     }
 
+    /// When debuggers are told of libraries.
+    #[must_use]
+    pub fn debugger(mut self, tell: TellDebugger) -> Self {
+        self.debugger = tell;
+        self
+    }
+
     /// Makes the linker.
     pub fn build(self) -> Linker {
         let default_paths = self.default_paths.unwrap_or_else(|| system_paths().to_vec());
@@ -111,7 +120,7 @@ impl LinkerBuilder {
             providers: self.providers.into(),
             uses_host: !self.without_host,
             trace: self.trace,
-            uniques: Arc::default(),
+            tells_debugger: self.debugger.decide(),
             constructions: 0,
         };
         if !self.without_unwinding {
@@ -195,7 +204,7 @@ impl Linker {
             construct::initialisers(&job.library)?;
             construct::finalisers(&job.library)?;
         }
-        self.commit(opening, &jobs, linked, flags)
+        self.commit(opening, &jobs, linked, flags, ext_info.without_constructors)
     }
 
     /// Takes linked libraries in, and has them initialise themselves.
@@ -205,6 +214,7 @@ impl Linker {
         jobs: &[Job<'_>],
         linked: Vec<Linked>,
         flags: Flags,
+        without_constructors: bool,
     ) -> Result<Library, LinkerError> {
         let Opening { root, new, trace, .. } = opening;
         let entries: Vec<registry::Entry> = jobs
@@ -225,6 +235,9 @@ impl Linker {
             state.add(loaded, dependencies, scope, linked);
         }
         registry::add(&entries);
+        if state.tells_debugger {
+            jobs.iter().for_each(|job| debugger::loaded(&job.library));
+        }
         let Dependency::Library(id) = root else {
             return Ok(Library::other(self.clone(), root));
         };
@@ -235,7 +248,10 @@ impl Linker {
         if flags.global {
             state.make_global(id);
         }
-        let order = construct::order(&state, id);
+        let order = match without_constructors {
+            true => Vec::new(),
+            false => construct::order(&state, id),
+        };
         drop(state);
         let library = Library::loaded(self.clone(), id);
         for id in order {
@@ -255,7 +271,6 @@ impl Linker {
             record.constructed = Some(number);
             Arc::clone(&record.loaded)
         };
-        crate::debugger::loaded(&library);
         let functions = construct::initialisers(&library)?;
         construct::call_all(&library, &functions, Phase::Construct, trace);
         Ok(())
@@ -389,6 +404,7 @@ pub(crate) fn symbol_info(address: RuntimeAddress) -> Option<SymbolInfo> {
 /// The first definition of a name in modules; a thread-local's is that of this thread.
 pub(crate) fn find_symbol(modules: &[Module], name: &str, version: Option<&str>) -> Option<RuntimeAddress> {
     use crate::link::resolve::{Definition, Target};
+    use crate::link::unique;
     let hashed = Name::new(name.as_bytes());
     let named = version.map(|version| Version::named(version.as_bytes()));
     let wanted = named.as_ref().map_or(Wanted::Default, Wanted::Version);
@@ -407,7 +423,8 @@ pub(crate) fn find_symbol(modules: &[Module], name: &str, version: Option<&str>)
         if found.symbol.is_thread_local() {
             return thread_local(module, found.symbol.value.0);
         }
-        return match Definition::Symbol(module.clone(), found.symbol).target() {
+        let definition = Definition::Symbol(module.clone(), found.symbol);
+        return match unique::first(definition, &hashed, modules).target() {
             Target::Address(address) => Some(address),
             // SAFETY: a library that can be asked for symbols is relocated, and the symbol says that it is such
             // a function.
@@ -563,11 +580,7 @@ fn jobs<'a>(state: &State, new: &[New], groups: &[LibraryId], ext_info: &ExtInfo
                     modules.push(module);
                 }
             }
-            let scope = Scope {
-                modules: modules.into(),
-                providers: Arc::clone(&state.providers),
-                uniques: Arc::clone(&state.uniques),
-            };
+            let scope = Scope { modules: modules.into(), providers: Arc::clone(&state.providers) };
             scopes.push((group, scope.clone()));
             scope
         });

@@ -209,6 +209,18 @@ impl Reservation {
         unsafe { std::ptr::write_bytes((self.start.0 + part.start) as *mut u8, 0, length) };
     }
 
+    /// Writes bytes to a part that is writable, and lets them be executed.
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
+        let fits = at.checked_add(bytes.len() as u64).is_some_and(|end| end <= self.size);
+        if !fits {
+            return;
+        }
+        let to = (self.start.0 + at) as *mut u8;
+        // SAFETY: within the reservation; the caller made it writable, and nobody uses these bytes yet.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        written(to as u64, bytes.len() as u64);
+    }
+
     /// Changes what a part allows.
     pub(crate) fn protect(&self, part: Range<u64>, protection: Protection) -> io::Result<()> {
         let (at, length) = self.part(&part)?;
@@ -254,6 +266,23 @@ fn done(well: bool) -> io::Result<()> {
         false => Err(io::Error::last_os_error()),
     }
 }
+
+/// Has instructions that were written be seen as such.
+#[cfg(target_arch = "aarch64")]
+fn written(start: u64, length: u64) {
+    // As compilers' `__builtin___clear_cache` does (Arm Architecture Reference Manual, "Ordering of cache
+    // maintenance instructions"), by the smallest lines there are.
+    for line in (start & !15..start + length).step_by(16) {
+        // SAFETY: cleans and invalidates a line of memory that was just written.
+        unsafe { std::arch::asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", in(reg) line, options(nostack)) };
+    }
+    // SAFETY: a barrier.
+    unsafe { std::arch::asm!("dsb ish", "isb", options(nostack)) };
+}
+
+/// This machine sees to it by itself.
+#[cfg(not(target_arch = "aarch64"))]
+fn written(_start: u64, _length: u64) {}
 
 /// Writes bytes to the end of a file; returns where they begin.
 pub(crate) fn append(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<u64> {

@@ -1,5 +1,6 @@
 //! What the program's own loader has loaded, and having it load more.
 
+use crate::tls;
 use bytes::Bytes;
 use livepatch_object::address::RuntimeAddress;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -12,8 +13,6 @@ pub(crate) struct RawModule {
     /// Its program headers, copied.
     pub(crate) headers: Vec<u8>,
     pub(crate) tls_module: u64,
-    /// Where the calling thread's block of it is, from the thread pointer.
-    pub(crate) tls_offset: Option<i64>,
 }
 
 /// Lists all modules, in the order in which they were loaded.
@@ -55,8 +54,6 @@ unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut
     let length = usize::from(info.dlpi_phnum) * size_of::<ProgramHeader>();
     // SAFETY: so many program headers are there.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr.cast::<u8>(), length) }.to_vec();
-    let block = info.dlpi_tls_data as u64;
-    let tls_offset = (block != 0).then(|| block.wrapping_sub(crate::tls::thread_pointer()).cast_signed());
     let is_vdso = name.starts_with("linux-vdso") || name.starts_with("linux-gate");
     if !is_vdso {
         #[allow(
@@ -69,7 +66,6 @@ unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut
             slide: info.dlpi_addr as u64,
             headers,
             tls_module: info.dlpi_tls_modid as u64,
-            tls_offset,
         });
     }
     0
@@ -105,6 +101,31 @@ pub(crate) fn pin(name: &str, load: bool) -> Option<u64> {
         }
     };
     slide
+}
+
+/// Where the block of a module of the program's loader is from the thread pointer, if that is the same in every
+/// thread.
+pub(crate) fn static_tls_offset(module: u64) -> Option<i64> {
+    let index = tls::Index { module, offset: 0 };
+    // SAFETY: a module's number as its loader says it; the module is not unloaded.
+    let block = unsafe { tls::get_address(&raw const index) } as u64;
+    Some(block.wrapping_sub(tls::thread_pointer()).cast_signed()).filter(|&offset| is_static_tls(offset))
+}
+
+/// Whether a block at this distance from the thread pointer is in the part that every thread has, and not one
+/// that was made for a thread when it asked for it.
+fn is_static_tls(offset: i64) -> bool {
+    type Information = unsafe extern "C" fn(*mut usize, *mut usize);
+    let Some(function) = default_symbol(b"_dl_get_tls_static_info", None) else { return false };
+    let (mut size, mut align) = (0usize, 0usize);
+    // SAFETY: glibc's function, which fills in these two.
+    unsafe {
+        let function: Information = std::mem::transmute(function.0 as usize as *const ());
+        function(&raw mut size, &raw mut align);
+    }
+    // Below the thread pointer on x86-64, and above it on AArch64 ("variant II" and "variant I").
+    let distance = if cfg!(target_arch = "x86_64") { offset.checked_neg() } else { Some(offset) };
+    distance.and_then(|distance| usize::try_from(distance).ok()).is_some_and(|distance| distance <= size)
 }
 
 /// The address that the program's own `dlsym` gives for a name, of whatever is loaded for everyone.

@@ -2,7 +2,7 @@
 
 use crate::host;
 use crate::link::Linked;
-use crate::link::resolve::{Scope, Uniques};
+use crate::link::resolve::Scope;
 use crate::loaded::{LibraryId, Loaded};
 use crate::module::{Dependency, Module};
 use crate::namespace::{Namespace, NamespaceId};
@@ -38,7 +38,7 @@ pub(crate) struct State {
     /// Whether modules of the program's own loader take part.
     pub(crate) uses_host: bool,
     pub(crate) trace: Option<Trace>,
-    pub(crate) uniques: Arc<Uniques>,
+    pub(crate) tells_debugger: bool,
     /// How many libraries' initialisers were called.
     pub(crate) constructions: u64,
 }

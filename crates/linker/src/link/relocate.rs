@@ -357,7 +357,7 @@ impl<'a> Relocator<'a> {
                 }
             }
             Definition::Symbol(Module::Host(host), _) => {
-                host.tls_offset.ok_or("it was loaded after the program began")
+                host.tls_offset().ok_or("it was loaded after the program began")
             }
             _ => return Err(self.no_thread_local(reference)),
         };
@@ -381,7 +381,7 @@ impl<'a> Relocator<'a> {
             Definition::Symbol(Module::Library(library), _) => {
                 library.tls.as_ref().and_then(tls::Module::offset)
             }
-            Definition::Symbol(Module::Host(host), _) => host.tls_offset,
+            Definition::Symbol(Module::Host(host), _) => host.tls_offset(),
             _ => None,
         };
         let kind = match (definition, fixed) {

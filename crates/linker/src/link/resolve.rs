@@ -1,5 +1,6 @@
 //! From a reference to a definition: whose symbol is meant, and where it is.
 
+use super::unique;
 use crate::LinkerError;
 use crate::call;
 use crate::host::HostModule;
@@ -14,8 +15,7 @@ use livepatch_object::loadable::symbol::Symbol;
 use livepatch_object::loadable::tables::Tables;
 use livepatch_object::loadable::version::{Version, Wanted};
 use livepatch_object::loadable::{LoadError, Problem};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Where a library's references are looked up.
 #[derive(Clone, Debug)]
@@ -23,24 +23,6 @@ pub(crate) struct Scope {
     /// In order; the library itself is among them.
     pub(crate) modules: Arc<[Module]>,
     pub(crate) providers: Arc<[Provider]>,
-    pub(crate) uniques: Arc<Uniques>,
-}
-
-/// Definitions that there is one of in all of a linker's libraries (`STB_GNU_UNIQUE`): the first that was used.
-#[derive(Default, Debug)]
-pub(crate) struct Uniques(Mutex<HashMap<Box<[u8]>, (Module, u32)>>);
-
-impl Uniques {
-    /// Forgets those of a library that is unloaded.
-    pub(crate) fn forget(&self, library: &Loaded) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (module, _)| !matches!(module, Module::Library(other) if other.id == library.id));
-    }
-
-    fn first(&self, name: &[u8], found: (Module, u32)) -> (Module, u32) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(name.into()).or_insert(found).clone()
-    }
 }
 
 /// A definition that a reference means.
@@ -172,7 +154,7 @@ impl<'a> Reference<'a> {
         let first = symbolic.then_some(own);
         for module in first.into_iter().chain(scope.modules.iter()) {
             if let Some(found) = find_in(module, name, wanted, text, version_text) {
-                return Ok(self.unique(scope, found, name));
+                return Ok(unique::first(found, name, &scope.modules));
             }
         }
         if self.symbol.is_weak() {
@@ -191,20 +173,6 @@ impl<'a> Reference<'a> {
             version: named_version.map(|version| String::from_utf8_lossy(version).into_owned()),
             library: self.library.path.clone(),
         })
-    }
-
-    fn unique(&self, scope: &Scope, found: Definition, name: &Name<'_>) -> Definition {
-        let Definition::Symbol(module, symbol) = &found else { return found };
-        if symbol.binding() != object::elf::STB_GNU_UNIQUE {
-            return found;
-        }
-        let index = module.definitions().and_then(|definitions| {
-            definitions.tables.hash.find(name, |index| definitions.tables.symbols.get(index) == Some(*symbol))
-        });
-        let Some(index) = index else { return found };
-        let (module, index) = scope.uniques.first(name.bytes, (module.clone(), index));
-        let symbol = module.definitions().and_then(|definitions| definitions.tables.symbols.get(index));
-        symbol.map_or(found, |symbol| Definition::Symbol(module, symbol))
     }
 }
 
@@ -262,7 +230,7 @@ fn target_in_library(library: &Loaded, symbol: &Symbol) -> Target {
 /// The program's own modules are relocated, so their resolvers can be asked at once.
 fn address_in_host(host: &HostModule, symbol: &Symbol) -> RuntimeAddress {
     let address = host.definitions.address(symbol);
-    if !symbol.is_indirect() || !host.contains(address) {
+    if !symbol.is_indirect() || !host.is_code(address) {
         return address;
     }
     // SAFETY: the program's loader has relocated the module, which is never unloaded, and the symbol says that

@@ -57,7 +57,7 @@ pub(super) fn take(image: &Image) -> Result<i64, &'static str> {
 fn initial_bytes(here: u64) -> Option<RuntimeAddress> {
     host::initial().iter().find_map(|module| {
         let segment = module.headers.first(object::elf::PT_TLS)?;
-        let block = thread_pointer().wrapping_add_signed(module.tls_offset?);
+        let block = thread_pointer().wrapping_add_signed(module.tls_offset()?);
         let offset = here.checked_sub(block).filter(|offset| offset + SIZE as u64 <= segment.file_size)?;
         module.definitions.slide.runtime(LinkAddress(segment.address.0 + offset))
     })

@@ -5,10 +5,14 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
-mod bionic;
 mod build;
 mod cases;
+mod differential;
+mod dlext;
+mod dlfcn;
+mod namespaces;
 mod system;
+mod unwinding;
 
 use cases::{Case, Outcome};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -18,7 +22,9 @@ use std::process::{Command, ExitCode};
 const CASE: &str = "LIVEPATCH_LINKER_TEST_CASE";
 
 fn main() -> ExitCode {
-    let all: Vec<Case> = [system::CASES, bionic::CASES].concat();
+    let all: Vec<Case> =
+        [system::CASES, dlfcn::CASES, dlext::CASES, namespaces::CASES, unwinding::CASES, differential::CASES]
+            .concat();
     if let Ok(name) = std::env::var(CASE) {
         return run_case(&all, &name);
     }

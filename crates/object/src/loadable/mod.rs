@@ -15,12 +15,14 @@
 //! | [`relocation`] | which words have to be changed, and to what? |
 //! | [`packed`] | the same, in Android's and the generic ABI's compressed forms |
 //! | [`tables`] | all of these for one object, checked against each other |
+//! | [`debug_image`] | what does a debugger need to know of a loaded library? |
 //! | [`archive_entry`] | where in a ZIP archive is this library, and can it be mapped from there? |
 //!
 //! Nothing is believed: every offset, size and count is checked before it is used, and what is wrong is a
 //! [`Problem`] with the wording of Android's linker.
 
 pub mod archive_entry;
+pub mod debug_image;
 pub mod dynamic;
 mod fields;
 pub mod hash;
