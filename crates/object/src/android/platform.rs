@@ -1,7 +1,8 @@
 //! What a release of Android has for apps: which libraries, and what some of them export.
 //!
-//! Tables of exports are of libc, libm, libdl, libstdc++ and liblog. What the other public libraries export is
-//! not known here, and a name that only they could have is said to be unknown, not missing.
+//! Tables of exports are of libc, libm, libdl, libstdc++ and liblog, and of some of libandroid. What the other
+//! public libraries export is not known here, and a name that only they could have is said to be unknown, not
+//! missing.
 
 use super::level::ApiLevel;
 use crate::loadable::machine::Machine;
@@ -112,22 +113,27 @@ pub struct Exports {
     since: HashMap<&'static str, Vec<(Option<&'static str>, u32)>>,
 }
 
-static TABLES: LazyLock<[(&str, Exports); 5]> = LazyLock::new(|| {
+/// Of the last one, only some names are known.
+static TABLES: LazyLock<[(&str, Exports); 6]> = LazyLock::new(|| {
     [
         ("libc.so", Exports::read(include_str!("exports/libc.txt"))),
         ("libm.so", Exports::read(include_str!("exports/libm.txt"))),
         ("libdl.so", Exports::read(include_str!("exports/libdl.txt"))),
         ("libstdc++.so", Exports::read(include_str!("exports/libstdc++.txt"))),
         ("liblog.so", Exports::read(include_str!("exports/liblog.txt"))),
+        (PARTLY_KNOWN, Exports::read(include_str!("exports/libandroid.txt"))),
     ]
 });
 
-/// What a library exports, if there is a table of it.
+const PARTLY_KNOWN: &str = "libandroid.so";
+
+/// What a library exports, if there is a table of all of it.
 pub fn exports(library: &str) -> Option<&'static Exports> {
-    TABLES.iter().find(|(name, _)| *name == library).map(|(_, exports)| exports)
+    let mut whole = TABLES.iter().filter(|(name, _)| *name != PARTLY_KNOWN);
+    whole.find(|(name, _)| *name == library).map(|(_, exports)| exports)
 }
 
-/// Every library with a table that has a name for a machine, with the first API level that has it.
+/// Every library that is known to have a name for a machine, with the first API level that has it there.
 pub fn who_exports(symbol: &str, machine: Machine) -> impl Iterator<Item = (&'static str, u32)> {
     TABLES.iter().filter_map(move |(name, exports)| Some((*name, exports.since(symbol, machine)?)))
 }

@@ -9,15 +9,17 @@ use object::elf;
 use std::collections::HashSet;
 
 /// So many names are given; of more, only how many there are.
-const SHOWN: usize = 8;
+const SHOWN: usize = 6;
 
 /// What of the platform and of the siblings a library's references can be bound to.
 struct Group<'a> {
     siblings: Vec<&'a Tables>,
     /// The platform's libraries by name.
     platform: Vec<String>,
-    /// Whether something is in it whose exports are not known.
+    /// Whether a library of the platform is in it whose exports are not known.
     open: bool,
+    /// Whether a library is missing: it may define anything.
+    incomplete: bool,
 }
 
 /// Looks for every import, and returns how many there are.
@@ -43,6 +45,7 @@ pub(in crate::android) fn check(
         let name = String::from_utf8_lossy(name).into_owned();
         match group.look(&name, subject) {
             Found::There => {}
+            Found::Later(_) | Found::Elsewhere(_) if group.incomplete => nowhere.push(name),
             Found::Later(since) => later.push(format!("{name} ({since})")),
             Found::Elsewhere(library) => elsewhere.push(format!("{name} ({library})")),
             Found::Nowhere => nowhere.push(name),
@@ -65,7 +68,7 @@ pub(in crate::android) fn check(
         findings.push(found(effect, "imports-unlinked", what).hint("link with that library"));
     }
     if !nowhere.is_empty() {
-        let (effect, what) = match group.open {
+        let (effect, what) = match group.open || group.incomplete {
             true => (Effect::Unknown, format!("not known who defines {}", list(&nowhere))),
             false => (Effect::Stops, cannot(&nowhere)),
         };
@@ -101,7 +104,7 @@ impl<'a> Group<'a> {
     /// Breadth-first, as they would be loaded.
     fn of(subject: &Subject<'a>, tables: &Tables) -> Self {
         let siblings = subject.question.siblings;
-        let mut group = Self { siblings: Vec::new(), platform: Vec::new(), open: false };
+        let mut group = Self { siblings: Vec::new(), platform: Vec::new(), open: false, incomplete: false };
         let mut queue: Vec<String> = tables.needed().collect();
         let mut seen: HashSet<String> = queue.iter().cloned().collect();
         let mut at = 0;
@@ -112,9 +115,12 @@ impl<'a> Group<'a> {
                 queue.extend(sibling.needed().filter(|name| seen.insert(name.clone())));
                 continue;
             }
-            group.open |= platform::exports(&name).is_none();
-            if matches!(platform::library(&name), Library::Public { .. }) {
-                group.platform.push(name);
+            match platform::library(&name) {
+                Library::Public { .. } => {
+                    group.open |= platform::exports(&name).is_none();
+                    group.platform.push(name);
+                }
+                Library::Private | Library::Other => group.incomplete = true,
             }
         }
         // All of the platform's libraries need these themselves.
