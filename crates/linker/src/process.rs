@@ -160,3 +160,21 @@ pub(crate) unsafe fn share(at: RuntimeAddress, length: usize) -> Bytes {
     // SAFETY: the caller's promise.
     Bytes::from_static(unsafe { std::slice::from_raw_parts(at.0 as *const u8, length) })
 }
+
+/// The address that a library of the program's own loader has for a name, in its default version. The library is
+/// loaded if it is not, and stays.
+pub(crate) fn symbol_of(library: &CStr, name: &[u8]) -> Option<RuntimeAddress> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: texts ended by NULs, and a handle that was just got. What a library's constructors do is as in any
+    // other `dlopen`; it is never unloaded, so that the address stays good.
+    let found = unsafe {
+        let handle = libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_NODELETE);
+        if handle.is_null() {
+            return None;
+        }
+        let found = libc::dlsym(handle, name.as_ptr());
+        libc::dlclose(handle);
+        found
+    };
+    (!found.is_null()).then_some(RuntimeAddress(found as u64))
+}

@@ -269,20 +269,39 @@ pub struct Trace {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+/// Is told every event as it is written down.
+type Listener = Box<dyn Fn(&Record) + Send + Sync>;
+
 struct Shared {
     detail: Detail,
     began: Instant,
     records: Mutex<Vec<Record>>,
+    listener: Option<Listener>,
     /// Whether the time is asked for: a trace without times is the same in every run.
     timed: AtomicBool,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace").field("detail", &self.detail).field("records", &self.records).finish()
+    }
 }
 
 impl Trace {
     /// An empty trace, which begins now.
     pub fn new(detail: Detail) -> Self {
-        let records = Mutex::new(Vec::new());
-        let shared = Shared { detail, began: Instant::now(), records, timed: AtomicBool::new(true) };
+        Self::make(detail, None)
+    }
+
+    /// The same, with a function that is told every event at once: what a library does to the process that
+    /// loads it cannot take these back.
+    pub fn with_listener(detail: Detail, listener: impl Fn(&Record) + Send + Sync + 'static) -> Self {
+        Self::make(detail, Some(Box::new(listener)))
+    }
+
+    fn make(detail: Detail, listener: Option<Listener>) -> Self {
+        let (records, timed) = (Mutex::new(Vec::new()), AtomicBool::new(true));
+        let shared = Shared { detail, began: Instant::now(), records, listener, timed };
         Self { shared: Arc::new(shared) }
     }
 
@@ -300,8 +319,11 @@ impl Trace {
     /// Writes an event down.
     pub fn record(&self, phase: Phase, event: Event) {
         let at = self.nanoseconds(self.shared.began);
-        let mut records = self.shared.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.push(Record { at, phase, event });
+        let record = Record { at, phase, event };
+        if let Some(listener) = &self.shared.listener {
+            listener(&record);
+        }
+        self.shared.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
 
     /// How long ago that was, or 0 in a trace without times.
