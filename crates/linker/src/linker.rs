@@ -580,7 +580,11 @@ fn jobs<'a>(state: &State, new: &[New], groups: &[LibraryId], ext_info: &ExtInfo
                     modules.push(module);
                 }
             }
-            let scope = Scope { modules: modules.into(), providers: Arc::clone(&state.providers) };
+            let scope = Scope {
+                modules: modules.into(),
+                providers: Arc::clone(&state.providers),
+                asks_host: state.uses_host,
+            };
             scopes.push((group, scope.clone()));
             scope
         });
