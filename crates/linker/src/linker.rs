@@ -24,6 +24,7 @@ use crate::unwind;
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::loadable::Problem;
 use livepatch_object::loadable::hash::Name;
+use livepatch_object::loadable::relocation::Plain;
 use livepatch_object::loadable::version::{Version, Wanted};
 use object::elf;
 use std::path::{Path, PathBuf};
@@ -225,14 +226,10 @@ impl Linker {
             })
             .collect();
         let mut state = self.state();
-        let mut linked: std::collections::HashMap<LibraryId, (Linked, Scope)> = jobs
-            .iter()
-            .zip(linked)
-            .map(|(job, linked)| (job.library.id, (linked, job.scope.clone())))
-            .collect();
-        for New { loaded, dependencies } in new {
-            let Some((linked, scope)) = linked.remove(&loaded.id) else { continue };
-            state.add(loaded, dependencies, scope, linked);
+        // What others need is linked first, and was found last.
+        for (new, (job, linked)) in new.into_iter().zip(jobs.iter().zip(linked).rev()) {
+            debug_assert_eq!(new.loaded.id, job.library.id);
+            state.add(new.loaded, new.dependencies, job.scope.clone(), linked);
         }
         registry::add(&entries);
         if state.tells_debugger {
@@ -495,7 +492,8 @@ fn load(
     trace: Option<&Trace>,
 ) -> Result<New, LinkerError> {
     let Candidate { id, namespace, read, tables, needed, .. } = candidate;
-    let mapped = map(&read, placing.as_ref(), trace)?;
+    let relocations = tables.relocations.plain.iter().map(Plain::len).sum();
+    let mapped = map(&read, relocations, placing.as_ref(), trace)?;
     *placing = placing.filter(|reserved| reserved.recursive).map(|reserved| {
         let used = mapped.reservation().start().0 + mapped.reservation().size() - reserved.start.0;
         let used = used.min(reserved.size);

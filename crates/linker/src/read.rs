@@ -12,7 +12,7 @@ use livepatch_object::address::FileOffset;
 use livepatch_object::loadable::Problem;
 use livepatch_object::loadable::header::Header;
 use livepatch_object::loadable::program::{ProgramHeader, ProgramHeaders};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
@@ -32,6 +32,17 @@ impl Opened {
     pub(crate) fn new(path: String, file: File, offset: u64, size: Option<u64>) -> Result<Self, LinkerError> {
         let metadata =
             file.metadata().map_err(|source| LinkerError::File { path: path.clone().into(), source })?;
+        Self::with(path, file, &metadata, offset, size)
+    }
+
+    /// The same, of a file of which the metadata is known.
+    pub(crate) fn with(
+        path: String,
+        file: File,
+        metadata: &Metadata,
+        offset: u64,
+        size: Option<u64>,
+    ) -> Result<Self, LinkerError> {
         let length = metadata.len();
         if !offset.is_multiple_of(page::size()) {
             return Err(LinkerError::OffsetNotAligned { name: path, offset });
@@ -87,13 +98,14 @@ pub(crate) fn read(opened: Opened, trace: Option<&Trace>) -> Result<Read, Linker
 /// Maps a library's segments, at the caller's address if there is one.
 pub(crate) fn map(
     read: &Read,
+    relocations: usize,
     reserved: Option<&Reserved>,
     trace: Option<&Trace>,
 ) -> Result<Mapped, LinkerError> {
     let path = &read.opened.path;
     let extent = read.headers.extent(page::size()).map_err(|problem| problem.of(path))?;
     let reservation = reserve(path, extent.size, extent.align, reserved)?;
-    let mapper = Mapper { read, reservation: &reservation, first: extent.start.0, trace };
+    let mapper = Mapper { read, reservation: &reservation, first: extent.start.0, relocations, trace };
     let (mut writable, mut readable) = (Vec::new(), Vec::new());
     let mut next_page = 0;
     for (index, segment) in read.headers.all().iter().enumerate() {
@@ -155,12 +167,33 @@ struct Mapper<'a> {
     reservation: &'a Reservation,
     /// Link-time address of the reservation's first byte.
     first: u64,
+    /// How many words will be changed.
+    relocations: usize,
     trace: Option<&'a Trace>,
 }
+
+/// The size of a large page, where there are any.
+const LARGE_PAGE: u64 = 2 << 20;
 
 impl Mapper<'_> {
     fn part(&self, addresses: Range<u64>) -> Range<u64> {
         addresses.start - self.first..addresses.end - self.first
+    }
+
+    /// Whether nearly all pages of a segment are going to be changed by relocations, and there are so many that
+    /// large pages can be had for them: then copying them at once is faster than page by page as they are
+    /// written to.
+    fn is_worth_copying(&self, segment: &ProgramHeader) -> bool {
+        let is_large = segment.file_size >= 2 * LARGE_PAGE;
+        is_large && segment.writable() && self.relocations as u64 >= segment.file_size / page::size()
+    }
+
+    /// Memory of its own for a part, with the file's bytes in it.
+    fn copy(&self, part: Range<u64>, protection: Protection, end: u64, offset: u64) -> std::io::Result<()> {
+        self.reservation.map_zeroed(part.clone(), protection)?;
+        self.reservation.prefer_large_pages(part.clone());
+        self.reservation.populate(part.clone());
+        self.reservation.read_file(part.start..end - self.first, &self.read.opened.file, offset)
     }
 
     fn segment(&self, index: usize, segment: &ProgramHeader) -> Result<(), LinkerError> {
@@ -180,7 +213,13 @@ impl Mapper<'_> {
         if mapped_end > start {
             let offset = page::floor(segment.offset.0) + self.read.opened.offset;
             let part = self.part(start..mapped_end);
-            self.reservation.map_file(part, protection, &self.read.opened.file, offset).map_err(failed)?;
+            match self.is_worth_copying(segment) {
+                true => self.copy(part, protection, file_end, offset).map_err(failed)?,
+                false => {
+                    let file = &self.read.opened.file;
+                    self.reservation.map_file(part, protection, file, offset).map_err(failed)?;
+                }
+            }
             if segment.writable() && file_end < mapped_end {
                 self.reservation.zero(self.part(file_end..mapped_end));
             }

@@ -8,7 +8,8 @@ use crate::module::{Dependency, Module};
 use crate::namespace::{Namespace, NamespaceId};
 use crate::provider::Provider;
 use crate::trace::Trace;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use rustc_hash::FxHashSet;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A library, with what changes about it.
@@ -79,7 +80,7 @@ impl State {
     /// Libraries that nobody needs any more, in the order in which they are to be finalised: the reverse of that
     /// of their initialisation.
     pub(crate) fn garbage(&self) -> Vec<LibraryId> {
-        let mut reached = HashSet::new();
+        let mut reached = FxHashSet::default();
         let is_root = |record: &Record| record.handles > 0 || record.pins > 0 || record.no_delete;
         let mut queue: Vec<LibraryId> =
             self.records.iter().filter(|(_, record)| is_root(record)).map(|(&id, _)| id).collect();
@@ -110,7 +111,7 @@ pub(crate) fn local_group(
     let mut group: Vec<Module> = Vec::new();
     let mut namespace = None;
     let mut queue = VecDeque::from([root.clone()]);
-    let mut seen = HashSet::new();
+    let mut seen = FxHashSet::default();
     while let Some(dependency) = queue.pop_front() {
         match dependency {
             Dependency::Library(id) => {
