@@ -83,7 +83,8 @@ static REGISTERED: LazyLock<Mutex<FxHashMap<LibraryId, Registered>>> = LazyLock:
 /// Tells of a library that was loaded. One that cannot be described is left out.
 pub(crate) fn loaded(library: &Loaded) {
     let Ok(machine) = native() else { return };
-    let Ok(image) = debug_image::describe(&library.file, library.definitions.slide, machine) else { return };
+    let Some(file) = &library.file else { return };
+    let Ok(image) = debug_image::describe(file, library.definitions.slide, machine) else { return };
     let image = image.into_boxed_slice();
     let mut registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
     let (file, size) = (image.as_ptr(), image.len() as u64);

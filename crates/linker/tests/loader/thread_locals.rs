@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = cases![
     thread_locals::descriptors_keep_registers,
     thread_locals::descriptor_of_missing_weak,
     thread_locals::of_another_library,
+    thread_locals::initial_values_are_relocated,
     thread_locals::alignment_and_zeros,
     thread_locals::initial_exec_of_zeros_with_threads,
     thread_locals::initial_exec_with_value,
@@ -256,4 +257,14 @@ fn destructors_run_in_order() {
     // The text has 37 characters.
     assert_eq!(elsewhere(at(&library, "touch")), 39);
     assert_eq!(call(at(&library, "said")), 1);
+}
+
+/// What blocks begin as has addresses in it.
+fn initial_values_are_relocated() {
+    let folder = Folder::new();
+    let source = "static long target = 5; static __thread long *p = &target; long get(void) { return p == &target && *p == 5; }";
+    let plain = load(folder.library("liba.so", source, &[]));
+    assert_eq!([call(at(&plain, "get")), elsewhere(at(&plain, "get"))], [1, 1]);
+    let fixed = load(folder.library("libb.so", source, &[INITIAL_EXEC]));
+    assert_eq!([call(at(&fixed, "get")), elsewhere(at(&fixed, "get"))], [1, 1]);
 }
