@@ -11,7 +11,7 @@ use crate::trace::{Event, Phase, Trace};
 use livepatch_object::address::{LinkAddress, RuntimeAddress};
 use livepatch_object::loadable::Problem;
 use livepatch_object::loadable::dynamic::Table;
-use std::collections::HashSet;
+use rustc_hash::FxHashSet;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -104,7 +104,7 @@ pub(crate) fn order(state: &State, root: LibraryId) -> Vec<LibraryId> {
         })
         .collect();
     let mut order = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen = FxHashSet::default();
     for &id in libraries.iter().rev() {
         visit(state, id, &mut seen, &mut order);
     }
@@ -112,7 +112,7 @@ pub(crate) fn order(state: &State, root: LibraryId) -> Vec<LibraryId> {
 }
 
 /// After everything that it needs; a library that needs itself, by whatever way, is before one of those.
-fn visit(state: &State, id: LibraryId, seen: &mut HashSet<LibraryId>, order: &mut Vec<LibraryId>) {
+fn visit(state: &State, id: LibraryId, seen: &mut FxHashSet<LibraryId>, order: &mut Vec<LibraryId>) {
     let mut stack = vec![(id, 0)];
     if !seen.insert(id) {
         return;

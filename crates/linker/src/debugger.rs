@@ -6,7 +6,7 @@
 use crate::flags::native;
 use crate::loaded::{LibraryId, Loaded};
 use livepatch_object::loadable::debug_image;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// When debuggers are told.
@@ -78,12 +78,13 @@ struct Registered {
 // SAFETY: entries are used under the lock of `REGISTERED` only.
 unsafe impl Send for Registered {}
 
-static REGISTERED: LazyLock<Mutex<HashMap<LibraryId, Registered>>> = LazyLock::new(Mutex::default);
+static REGISTERED: LazyLock<Mutex<FxHashMap<LibraryId, Registered>>> = LazyLock::new(Mutex::default);
 
 /// Tells of a library that was loaded. One that cannot be described is left out.
 pub(crate) fn loaded(library: &Loaded) {
     let Ok(machine) = native() else { return };
-    let Ok(image) = debug_image::describe(&library.file, library.definitions.slide, machine) else { return };
+    let Some(file) = &library.file else { return };
+    let Ok(image) = debug_image::describe(file, library.definitions.slide, machine) else { return };
     let image = image.into_boxed_slice();
     let mut registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
     let (file, size) = (image.as_ptr(), image.len() as u64);

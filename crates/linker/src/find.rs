@@ -3,29 +3,32 @@
 pub(crate) mod search;
 
 use crate::LinkerError;
-use crate::ext_info::ExtInfo;
+use crate::ext_info::{ExtInfo, Reserved};
 use crate::flags::Flags;
 use crate::host;
 use crate::loaded::LibraryId;
+use crate::memory::Mapped;
 use crate::module::{Dependency, Module};
 use crate::namespace::NamespaceId;
 use crate::prelink::prelink;
 use crate::provider::Precedence;
-use crate::read::{Opened, Read, read};
+use crate::read::{Opened, Read, map, read};
 use crate::state::State;
 use crate::trace::{Event, Outcome, Phase, Trace};
+use livepatch_object::address::RuntimeAddress;
 use livepatch_object::loadable::machine::Machine;
 use livepatch_object::loadable::tables::Tables;
 use std::collections::VecDeque;
 use std::fs::File;
 
-/// A library that is to be loaded: its file was read, and nothing of it is mapped yet.
+/// A library that is to be loaded: its file was read and mapped, and nothing of it is relocated yet.
 pub(crate) struct Candidate {
     pub(crate) id: LibraryId,
     pub(crate) namespace: NamespaceId,
     /// The candidate in whose local group it is: the first of its namespace on the way to it.
     pub(crate) group: LibraryId,
     pub(crate) read: Read,
+    pub(crate) mapped: Mapped,
     pub(crate) tables: Tables,
     /// What it needs, in order.
     pub(crate) needed: Vec<Dependency>,
@@ -58,7 +61,8 @@ pub(crate) fn find(
 ) -> Result<Found, LinkerError> {
     let caller_namespace = caller.and_then(|id| state.record(id)).map(|record| record.loaded.namespace);
     let namespace = ext_info.namespace.or(caller_namespace).unwrap_or(NamespaceId::DEFAULT);
-    let mut finder = Finder { state, flags, ext_info, machine, caller, candidates: Vec::new() };
+    let placing = ext_info.reserved;
+    let mut finder = Finder { state, flags, ext_info, machine, caller, placing, candidates: Vec::new() };
     let root = finder.dependency(&Task { name: name.to_owned(), by: None, namespace })?;
     let mut queue: VecDeque<usize> = (0..finder.candidates.len()).collect();
     while let Some(index) = queue.pop_front() {
@@ -80,6 +84,8 @@ struct Finder<'a> {
     ext_info: &'a ExtInfo<'a>,
     machine: Machine,
     caller: Option<LibraryId>,
+    /// Where the next library goes.
+    placing: Option<Reserved>,
     candidates: Vec<Candidate>,
 }
 
@@ -240,7 +246,8 @@ impl Finder<'_> {
         self.check_access(task, &opened, given)?;
         let read = read(opened, self.trace())?;
         let path = &read.opened.path;
-        let tables = prelink(path, &read.bytes, &read.headers, self.machine, self.trace())?;
+        let mapped = map(&read, self.placing.as_ref(), self.trace())?;
+        let tables = prelink(path, &read.headers, &mapped, self.machine, self.trace())?;
         // The same library under its path: there can be only one of it.
         if let Some(name) = tables.soname()
             && self.state.uses_host
@@ -252,8 +259,19 @@ impl Finder<'_> {
         let (id, namespace) = (LibraryId::next(), task.namespace);
         let by = task.by.map(|index| &self.candidates[index]).filter(|by| by.namespace == namespace);
         let group = by.map_or(id, |by| by.group);
-        self.candidates.push(Candidate { id, namespace, group, read, tables, needed: Vec::new() });
+        self.place_next_behind(&mapped);
+        self.candidates.push(Candidate { id, namespace, group, read, mapped, tables, needed: Vec::new() });
         Ok(Dependency::Library(id))
+    }
+
+    /// Of a range that the caller reserved, what the library has left over is for the next one, if any.
+    fn place_next_behind(&mut self, mapped: &Mapped) {
+        self.placing = self.placing.filter(|reserved| reserved.recursive).map(|reserved| {
+            let end = mapped.reservation().start().0 + mapped.reservation().size();
+            let used = end.saturating_sub(reserved.start.0).min(reserved.size);
+            let start = RuntimeAddress(reserved.start.0 + used);
+            Reserved { start, size: reserved.size - used, ..reserved }
+        });
     }
 
     fn by_identity(&self, namespace: NamespaceId, opened: &Opened) -> Option<LibraryId> {

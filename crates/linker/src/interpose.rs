@@ -14,8 +14,8 @@ use crate::unwind;
 use crate::{LinkerError, tls};
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::loadable::hash::Name;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -110,7 +110,7 @@ extern "C" fn dlerror() -> *const c_char {
 /// Handles that C code has: how often it opened which. They are odd; those of the C library are addresses.
 #[derive(Default)]
 struct Handles {
-    open: HashMap<usize, Vec<Library>>,
+    open: FxHashMap<usize, Vec<Library>>,
     others: usize,
 }
 
@@ -304,7 +304,7 @@ unsafe extern "C" fn dladdr(address: *const c_void, info: *mut libc::Dl_info) ->
 
 /// A text that is there for good: who asked for it may keep it.
 pub(crate) fn interned(text: &str) -> *const c_char {
-    static TEXTS: LazyLock<Mutex<HashSet<&'static CStr>>> = LazyLock::new(Mutex::default);
+    static TEXTS: LazyLock<Mutex<FxHashSet<&'static CStr>>> = LazyLock::new(Mutex::default);
     let text = CString::new(text).unwrap_or_default();
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = texts.get(text.as_c_str()) {

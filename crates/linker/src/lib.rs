@@ -36,6 +36,7 @@ mod lock;
 mod memory;
 mod module;
 mod namespace;
+mod open;
 mod page;
 mod prelink;
 mod process;

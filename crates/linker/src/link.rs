@@ -10,6 +10,7 @@ use crate::LinkerError;
 use crate::call;
 use crate::ext_info::SharedRelro;
 use crate::loaded::Loaded;
+use crate::open::initial_of_blocks;
 use crate::tls;
 use crate::trace::{Event, Phase, Trace};
 use livepatch_object::loadable::Problem;
@@ -63,6 +64,7 @@ pub(crate) fn link(
     }
     deferred.iter().try_for_each(ask)?;
     for job in jobs {
+        publish_thread_locals(&job.library)?;
         let protected = relro::protect(&job.library, &job.relro)?;
         if let (Some(trace), Some((part, shared))) = (trace, protected) {
             let start = job.library.mapped.reservation().start().0 + part.start;
@@ -71,6 +73,21 @@ pub(crate) fn link(
         }
     }
     Ok(linked)
+}
+
+/// What blocks begin as is relocated by now.
+fn publish_thread_locals(library: &Loaded) -> Result<(), LinkerError> {
+    let (Some(module), Some(segment)) = (&library.tls, library.headers.first(object::elf::PT_TLS)) else {
+        return Ok(());
+    };
+    let outside = || Problem::TableOutside { what: "PT_TLS", address: segment.address.0 }.of(&library.path);
+    let initial = initial_of_blocks(segment, &library.mapped).ok_or_else(outside)?;
+    module.publish(initial).map_err(|why| LinkerError::StaticTls {
+        symbol: "any".to_owned(),
+        definer: library.path.clone(),
+        library: library.path.clone(),
+        why,
+    })
 }
 
 /// Asks a function for an address, and stores it.

@@ -4,30 +4,27 @@ use crate::LinkerError;
 use crate::close;
 use crate::construct;
 use crate::debugger::{self, TellDebugger};
-use crate::ext_info::{ExtInfo, Reserved, SharedRelro};
-use crate::find::{self, Candidate, search::system_paths};
+use crate::ext_info::ExtInfo;
+use crate::find::search::system_paths;
 use crate::flags::{Flags, native};
 use crate::library::{Library, SymbolInfo};
-use crate::link::{self, Job, Linked, resolve::Scope};
-use crate::loaded::{LibraryId, Loaded};
+use crate::link::{self, Linked};
+use crate::loaded::LibraryId;
 use crate::lock;
-use crate::module::{Definitions, Dependency, Module};
+use crate::module::{Dependency, Module};
 use crate::namespace::{Namespace, NamespaceConfig, NamespaceId, NamespaceLink};
+use crate::open::{New, Opening, open};
 use crate::process;
 use crate::provider::{Precedence, Provider, SymbolProvider};
-use crate::read::map;
 use crate::registry;
-use crate::state::{Record, State, local_group};
+use crate::state::State;
 use crate::tls;
 use crate::trace::{Event, Phase, Trace};
 use crate::unwind;
 use livepatch_object::address::RuntimeAddress;
-use livepatch_object::loadable::Problem;
 use livepatch_object::loadable::hash::Name;
 use livepatch_object::loadable::version::{Version, Wanted};
-use object::elf;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -130,6 +127,12 @@ impl LinkerBuilder {
     }
 }
 
+impl Shared {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Default for Linker {
     fn default() -> Self {
         Self::new()
@@ -195,28 +198,30 @@ impl Linker {
         ext_info: &ExtInfo<'_>,
     ) -> Result<Library, LinkerError> {
         let machine = native()?;
-        let mut opening = self.shared.opening(name, caller, flags, ext_info)?;
-        let jobs = std::mem::take(&mut opening.jobs);
-        let trace = opening.trace.as_ref();
-        let linked = link::link(&jobs, machine, flags.lazy, trace)?;
+        let (opening, trace) = {
+            let state = self.state();
+            (open(&state, name, caller, flags, ext_info)?, state.trace.clone())
+        };
+        let jobs = &opening.jobs;
+        let linked = link::link(jobs, machine, flags.lazy, trace.as_ref())?;
         // What is not code of its library is refused before any of it runs.
-        for job in &jobs {
+        for job in jobs {
             construct::initialisers(&job.library)?;
             construct::finalisers(&job.library)?;
         }
-        self.commit(opening, &jobs, linked, flags, ext_info.without_constructors)
+        self.commit(opening, linked, trace.as_ref(), flags, ext_info.without_constructors)
     }
 
     /// Takes linked libraries in, and has them initialise themselves.
     fn commit(
         &self,
         opening: Opening<'_>,
-        jobs: &[Job<'_>],
         linked: Vec<Linked>,
+        trace: Option<&Trace>,
         flags: Flags,
         without_constructors: bool,
     ) -> Result<Library, LinkerError> {
-        let Opening { root, new, trace, .. } = opening;
+        let Opening { root, new, jobs } = opening;
         let entries: Vec<registry::Entry> = jobs
             .iter()
             .map(|job| registry::Entry {
@@ -225,14 +230,12 @@ impl Linker {
             })
             .collect();
         let mut state = self.state();
-        let mut linked: std::collections::HashMap<LibraryId, (Linked, Scope)> = jobs
-            .iter()
-            .zip(linked)
-            .map(|(job, linked)| (job.library.id, (linked, job.scope.clone())))
-            .collect();
-        for New { loaded, dependencies } in new {
-            let Some((linked, scope)) = linked.remove(&loaded.id) else { continue };
-            state.add(loaded, dependencies, scope, linked);
+        // What others need is linked first, and was found last.
+        for (New { loaded, dependencies }, (job, linked)) in
+            new.into_iter().zip(jobs.iter().zip(linked).rev())
+        {
+            debug_assert_eq!(loaded.id, job.library.id);
+            state.add(loaded, dependencies, job.scope.clone(), linked);
         }
         registry::add(&entries);
         if state.tells_debugger {
@@ -255,7 +258,7 @@ impl Linker {
         drop(state);
         let library = Library::loaded(self.clone(), id);
         for id in order {
-            self.construct(id, trace.as_ref())?;
+            self.construct(id, trace)?;
         }
         Ok(library)
     }
@@ -443,188 +446,4 @@ fn thread_local(module: &Module, offset: u64) -> Option<RuntimeAddress> {
     let index = tls::Index { module: id, offset };
     // SAFETY: the number of a module that is loaded: the caller has it in its hands.
     Some(RuntimeAddress(unsafe { tls::get_address(&raw const index) } as u64))
-}
-
-/// A library that was mapped, and what it needs.
-struct New {
-    loaded: Arc<Loaded>,
-    dependencies: Vec<Dependency>,
-}
-
-/// What is about to be linked.
-struct Opening<'a> {
-    root: Dependency,
-    new: Vec<New>,
-    /// What others need first.
-    jobs: Vec<Job<'a>>,
-    trace: Option<Trace>,
-}
-
-impl Shared {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Finds, reads and maps.
-    fn opening<'a>(
-        &self,
-        name: &str,
-        caller: Option<LibraryId>,
-        flags: Flags,
-        ext_info: &ExtInfo<'a>,
-    ) -> Result<Opening<'a>, LinkerError> {
-        let state = self.state();
-        let trace = state.trace.clone();
-        let found = find::find(&state, name, caller, flags, ext_info, native()?)?;
-        let mut placing = ext_info.reserved;
-        let mut new = Vec::with_capacity(found.candidates.len());
-        let mut groups = Vec::with_capacity(found.candidates.len());
-        for candidate in found.candidates {
-            groups.push(candidate.group);
-            new.push(load(candidate, &mut placing, trace.as_ref())?);
-        }
-        let jobs = jobs(&state, &new, &groups, ext_info);
-        Ok(Opening { root: found.root, new, jobs, trace })
-    }
-}
-
-/// Maps a candidate, and gives its thread-locals a place.
-fn load(
-    candidate: Candidate,
-    placing: &mut Option<Reserved>,
-    trace: Option<&Trace>,
-) -> Result<New, LinkerError> {
-    let Candidate { id, namespace, read, tables, needed, .. } = candidate;
-    let mapped = map(&read, placing.as_ref(), trace)?;
-    *placing = placing.filter(|reserved| reserved.recursive).map(|reserved| {
-        let used = mapped.reservation().start().0 + mapped.reservation().size() - reserved.start.0;
-        let used = used.min(reserved.size);
-        let start = RuntimeAddress(reserved.start.0 + used);
-        Reserved { start, size: reserved.size - used, ..reserved }
-    });
-    let path = read.opened.path;
-    let tls = read.headers.first(elf::PT_TLS).filter(|segment| segment.memory_size > 0);
-    let tls = tls.map(|segment| tls_image(segment, &read.bytes).map(tls::Module::register));
-    let tls = tls.transpose().map_err(|problem| problem.of(&path))?;
-    if let Some(module) = &tls {
-        if tables.dynamic.static_tls() {
-            // That it cannot be is an error only for those who need it so.
-            let _ = module.make_static();
-        }
-        if let Some(trace) = trace {
-            let (module, size, offset) = (module.id(), module.size() as u64, module.offset());
-            let library = path.clone();
-            trace.record(Phase::Prelink, Event::ThreadLocals { library, module, size, offset });
-        }
-    }
-    let soname = tables.soname().unwrap_or_else(|| path.rsplit('/').next().unwrap_or(&path).to_owned());
-    let definitions = Definitions { slide: mapped.slide(), tables };
-    let loaded = Loaded {
-        id,
-        path,
-        soname: Some(soname),
-        identity: read.opened.identity,
-        namespace,
-        header: read.header,
-        headers: read.headers,
-        definitions,
-        mapped,
-        file: read.bytes,
-        tls,
-        started: AtomicBool::new(false),
-    };
-    Ok(New { loaded: Arc::new(loaded), dependencies: needed })
-}
-
-fn tls_image(
-    segment: &livepatch_object::loadable::program::ProgramHeader,
-    file: &bytes::Bytes,
-) -> Result<tls::Image, Problem> {
-    let bad = |what| Problem::Invalid { what, value: segment.memory_size };
-    let number = |number: u64| usize::try_from(number).map_err(|_| bad("PT_TLS"));
-    let (start, length) = (number(segment.offset.0)?, number(segment.file_size)?);
-    let end = start.checked_add(length).filter(|&end| end <= file.len()).ok_or(bad("PT_TLS"))?;
-    let (size, align) = (number(segment.memory_size)?, number(segment.align.max(1))?);
-    // As large as a thread's stack may be, and aligned to a page: more is no block of a thread.
-    if size > 1 << 30 || align > 1 << 16 {
-        return Err(bad("PT_TLS size"));
-    }
-    let misalign = (segment.address.0 as usize) & (align - 1);
-    Ok(tls::Image { initial: file.slice(start..end), size, align, misalign })
-}
-
-/// What there is to link, those that others need first, each with where its references are looked up.
-fn jobs<'a>(state: &State, new: &[New], groups: &[LibraryId], ext_info: &ExtInfo<'a>) -> Vec<Job<'a>> {
-    let library = |id: LibraryId| {
-        let fresh = new.iter().find(|new| new.loaded.id == id).map(|new| Arc::clone(&new.loaded));
-        fresh.or_else(|| state.record(id).map(|record| Arc::clone(&record.loaded)))
-    };
-    let needed = |id: LibraryId| {
-        let fresh = new.iter().find(|new| new.loaded.id == id).map(|new| new.dependencies.clone());
-        fresh.or_else(|| state.record(id).map(|record| record.dependencies.clone())).unwrap_or_default()
-    };
-    let mut scopes: Vec<(LibraryId, Scope)> = Vec::new();
-    let mut jobs = Vec::with_capacity(new.len());
-    for (index, (fresh, &group)) in new.iter().zip(groups).enumerate() {
-        let known = scopes.iter().find(|(id, _)| *id == group).map(|(_, scope)| scope.clone());
-        let scope = known.unwrap_or_else(|| {
-            let mut modules = state.global_group(fresh.loaded.namespace);
-            let own = local_group(&Dependency::Library(group), &library, &needed);
-            // Libraries that say so are for everyone who is loaded with them, too (`DF_1_GLOBAL`).
-            let is_global = |module: &&Module| {
-                module.definitions().is_some_and(|definitions| definitions.tables.dynamic.global())
-            };
-            let first: Vec<_> = own.iter().filter(is_global).cloned().collect();
-            for module in first.into_iter().chain(own) {
-                if !modules.iter().any(|other| other.is_same(&module)) {
-                    modules.push(module);
-                }
-            }
-            let scope = Scope { modules: modules.into(), providers: Arc::clone(&state.providers) };
-            scopes.push((group, scope.clone()));
-            scope
-        });
-        let relro = if index == 0 { ext_info.relro } else { SharedRelro::Private };
-        jobs.push(Job { library: Arc::clone(&fresh.loaded), scope, relro });
-    }
-    jobs.reverse();
-    jobs
-}
-
-impl State {
-    fn add(&mut self, loaded: Arc<Loaded>, dependencies: Vec<Dependency>, scope: Scope, linked: Linked) {
-        let (id, namespace) = (loaded.id, loaded.namespace);
-        let dynamic = &loaded.definitions.tables.dynamic;
-        let (global, no_delete) = (dynamic.global(), dynamic.no_delete());
-        let record = Record {
-            loaded,
-            dependencies,
-            scope,
-            linked,
-            handles: 0,
-            pins: 0,
-            global,
-            no_delete,
-            constructed: None,
-            closing: false,
-        };
-        self.records.insert(id, record);
-        let shares = |other: &Namespace| other.config.shares == Some(namespace);
-        for (index, other) in self.namespaces.iter_mut().enumerate() {
-            if index == namespace.0 || shares(other) {
-                other.members.push(id);
-            }
-        }
-    }
-
-    /// From now on, libraries of its namespace find its symbols, and those of what it needs.
-    fn make_global(&mut self, root: LibraryId) {
-        for module in self.local_group(&Dependency::Library(root)) {
-            if let Module::Library(library) = module
-                && let Some(record) = self.records.get_mut(&library.id)
-            {
-                record.global = true;
-            }
-        }
-    }
 }

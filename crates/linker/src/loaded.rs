@@ -56,8 +56,8 @@ pub(crate) struct Loaded {
     pub(crate) headers: ProgramHeaders,
     pub(crate) definitions: Definitions,
     pub(crate) mapped: Mapped,
-    /// All of its file.
-    pub(crate) file: Bytes,
+    /// All of its file, if a debugger is to be told of it.
+    pub(crate) file: Option<Bytes>,
     pub(crate) tls: Option<tls::Module>,
     /// Whether any of its code may have run.
     pub(crate) started: AtomicBool,

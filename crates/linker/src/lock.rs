@@ -8,9 +8,11 @@ use std::sync::{Condvar, Mutex, PoisonError};
 struct Owner {
     thread: u64,
     depth: u32,
+    /// How many threads wait.
+    waiting: u32,
 }
 
-static OWNER: Mutex<Owner> = Mutex::new(Owner { thread: 0, depth: 0 });
+static OWNER: Mutex<Owner> = Mutex::new(Owner { thread: 0, depth: 0, waiting: 0 });
 static FREE: Condvar = Condvar::new();
 
 /// Holds the lock until it is dropped, by the thread that took it.
@@ -23,7 +25,9 @@ pub(crate) fn hold() -> Held {
     let me = this_thread();
     let mut owner = OWNER.lock().unwrap_or_else(PoisonError::into_inner);
     while owner.depth > 0 && owner.thread != me {
+        owner.waiting += 1;
         owner = FREE.wait(owner).unwrap_or_else(PoisonError::into_inner);
+        owner.waiting -= 1;
     }
     owner.thread = me;
     owner.depth += 1;
@@ -34,7 +38,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut owner = OWNER.lock().unwrap_or_else(PoisonError::into_inner);
         owner.depth -= 1;
-        if owner.depth == 0 {
+        if owner.depth == 0 && owner.waiting > 0 {
             FREE.notify_one();
         }
     }

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What pages allow.
@@ -294,10 +295,26 @@ pub(crate) fn append(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<u64> {
     Ok(at)
 }
 
+/// Bytes of a part of a reservation that nobody writes to.
+struct Constant {
+    reservation: Arc<Reservation>,
+    part: Range<u64>,
+}
+
+impl AsRef<[u8]> for Constant {
+    fn as_ref(&self) -> &[u8] {
+        let at = (self.reservation.start.0 + self.part.start) as *const u8;
+        let length = (self.part.end - self.part.start) as usize;
+        // SAFETY: `Mapped::constant` is asked for segments only that are mapped readable and not writable, as
+        // their file has them, and stay so until the reservation is dropped, which this keeps.
+        unsafe { std::slice::from_raw_parts(at, length) }
+    }
+}
+
 /// An image in memory: where its segments are, and which of its words may be changed.
 #[derive(Debug)]
 pub(crate) struct Mapped {
-    reservation: Reservation,
+    reservation: Arc<Reservation>,
     slide: Slide,
     /// Link-time address of the reservation's first byte.
     first: LinkAddress,
@@ -316,7 +333,7 @@ impl Mapped {
         readable: Vec<Range<u64>>,
     ) -> Self {
         let slide = Slide::between(first, reservation.start);
-        Self { reservation, slide, first, writable, readable }
+        Self { reservation: Arc::new(reservation), slide, first, writable, readable }
     }
 
     pub(crate) fn slide(&self) -> Slide {
@@ -332,6 +349,30 @@ impl Mapped {
         let start = addresses.start.checked_sub(self.first.0)?;
         let end = addresses.end.checked_sub(self.first.0)?;
         (start <= end && end <= self.reservation.size).then_some(start..end)
+    }
+
+    /// The bytes between two link-time addresses, of a segment that was mapped readable and not writable. None
+    /// if they are not all in one such segment.
+    pub(crate) fn constant(&self, addresses: Range<u64>) -> Option<Bytes> {
+        let inside = |range: &Range<u64>| range.start <= addresses.start && addresses.end <= range.end;
+        if !self.readable.iter().any(inside) || self.writable.iter().any(inside) {
+            return None;
+        }
+        let part = self.part(addresses)?;
+        Some(Bytes::from_owner(Constant { reservation: Arc::clone(&self.reservation), part }))
+    }
+
+    /// The bytes between two link-time addresses, copied as they are now, of one segment that can be read.
+    pub(crate) fn copy(&self, addresses: Range<u64>) -> Option<Bytes> {
+        let inside = |range: &Range<u64>| range.start <= addresses.start && addresses.end <= range.end;
+        self.readable.iter().find(|range| inside(range))?;
+        let part = self.part(addresses)?;
+        let mut bytes = vec![0; (part.end - part.start) as usize];
+        let at = (self.reservation.start.0 + part.start) as *const u8;
+        // SAFETY: mapped readable, for all of its bytes; the library does not run yet, or what is copied is not
+        // written to.
+        unsafe { at.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        Some(bytes.into())
     }
 
     /// The run-time address of a link-time address inside the image.

@@ -1,7 +1,7 @@
 //! Definitions that come from no shared object: given by the program, made up, or trapped.
 
 use livepatch_object::address::RuntimeAddress;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::fmt;
 
 /// When a provider is asked.
@@ -50,7 +50,7 @@ impl fmt::Debug for Provider {
 pub struct ExplicitMap {
     name: String,
     libraries: Vec<String>,
-    symbols: HashMap<String, RuntimeAddress>,
+    symbols: FxHashMap<String, RuntimeAddress>,
 }
 
 impl ExplicitMap {

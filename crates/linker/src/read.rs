@@ -12,9 +12,9 @@ use livepatch_object::address::FileOffset;
 use livepatch_object::loadable::Problem;
 use livepatch_object::loadable::header::Header;
 use livepatch_object::loadable::program::{ProgramHeader, ProgramHeaders};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// A file that was opened, of which nothing was read.
 #[derive(Debug)]
@@ -32,6 +32,31 @@ impl Opened {
     pub(crate) fn new(path: String, file: File, offset: u64, size: Option<u64>) -> Result<Self, LinkerError> {
         let metadata =
             file.metadata().map_err(|source| LinkerError::File { path: path.clone().into(), source })?;
+        Self::with(path, file, &metadata, offset, size)
+    }
+
+    /// All bytes of the library, mapped.
+    pub(crate) fn whole(&self) -> Option<Bytes> {
+        let length = usize::try_from(self.size).ok().filter(|&length| length > 0)?;
+        memory::map_bytes(&self.file, FileOffset(self.offset), length).ok()
+    }
+
+    /// Bytes of the library. The caller sees to it that they are few, and inside.
+    fn bytes(&self, part: Range<u64>) -> Result<Vec<u8>, LinkerError> {
+        let mut bytes = vec![0; (part.end - part.start) as usize];
+        let read = self.file.read_exact_at(&mut bytes, self.offset + part.start);
+        read.map_err(|source| LinkerError::File { path: self.path.clone().into(), source })?;
+        Ok(bytes)
+    }
+
+    /// The same, of a file of which the metadata is known.
+    pub(crate) fn with(
+        path: String,
+        file: File,
+        metadata: &Metadata,
+        offset: u64,
+        size: Option<u64>,
+    ) -> Result<Self, LinkerError> {
         let length = metadata.len();
         if !offset.is_multiple_of(page::size()) {
             return Err(LinkerError::OffsetNotAligned { name: path, offset });
@@ -49,26 +74,19 @@ impl Opened {
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) opened: Opened,
-    pub(crate) bytes: Bytes,
     pub(crate) header: Header,
     pub(crate) headers: ProgramHeaders,
 }
 
 /// Reads and checks the headers.
 pub(crate) fn read(opened: Opened, trace: Option<&Trace>) -> Result<Read, LinkerError> {
-    let path = opened.path.clone();
-    let wrong = |problem: Problem| LinkerError::from(problem.of(&path));
-    let length = usize::try_from(opened.size).unwrap_or(usize::MAX);
-    if length == 0 {
-        return Err(wrong(Problem::TooSmall { length }));
-    }
-    let bytes = memory::map_bytes(&opened.file, FileOffset(opened.offset), length)
-        .map_err(|source| LinkerError::File { path: path.clone().into(), source })?;
+    let path = opened.path.as_str();
+    let wrong = |problem: Problem| LinkerError::from(problem.of(path));
     if let Some(trace) = trace {
         trace.record(
             Phase::Find,
             Event::Open {
-                library: path.clone(),
+                library: path.to_owned(),
                 offset: opened.offset,
                 size: opened.size,
                 device: opened.identity.device,
@@ -76,13 +94,27 @@ pub(crate) fn read(opened: Opened, trace: Option<&Trace>) -> Result<Read, Linker
             },
         );
     }
-    let header = Header::read(&bytes).map_err(wrong)?;
+    // Nearly always, the program headers are in the same page.
+    let first = opened.bytes(0..opened.size.min(BEGINNING))?;
+    let header = Header::read(&first).map_err(wrong)?;
     header.verify(native()?).map_err(wrong)?;
-    let headers = ProgramHeaders::read(&header, &bytes).map_err(wrong)?;
+    let place = ProgramHeaders::place(&header).map_err(wrong)?;
+    if place.end > opened.size {
+        let (offset, size) = (place.start, place.end - place.start);
+        return Err(wrong(Problem::ProgramHeadersOutside { offset, size }));
+    }
+    let headers = match first.get(place.start as usize..place.end as usize) {
+        Some(table) => ProgramHeaders::from_table(table, header.class, Some(opened.size)),
+        None => ProgramHeaders::from_table(&opened.bytes(place)?, header.class, Some(opened.size)),
+    };
+    let headers = headers.map_err(wrong)?;
     headers.refuse_writable_code().map_err(wrong)?;
     headers.own_address(&header).map_err(wrong)?;
-    Ok(Read { opened, bytes, header, headers })
+    Ok(Read { opened, header, headers })
 }
+
+/// How much of a file is read first.
+const BEGINNING: u64 = 1024;
 
 /// Maps a library's segments, at the caller's address if there is one.
 pub(crate) fn map(
@@ -150,6 +182,34 @@ fn reserve(
     }
 }
 
+/// Copies large segments nearly all of whose pages are going to be changed by relocations to memory of their own,
+/// in large pages where those can be had: that is faster than page by page as they are written to.
+pub(crate) fn copy_large_segments(
+    read: &Read,
+    mapped: &Mapped,
+    relocations: usize,
+) -> Result<(), LinkerError> {
+    let is_worth_it = |segment: &&ProgramHeader| {
+        let is_large = segment.file_size >= 2 * LARGE_PAGE;
+        is_large && segment.writable() && relocations as u64 >= segment.file_size / page::size()
+    };
+    for segment in read.headers.loads().filter(is_worth_it) {
+        let file_end = segment.address.0 + segment.file_size;
+        let Some(part) = mapped.part(page::floor(segment.address.0)..page::ceil(file_end)) else { continue };
+        let content = part.start..part.end - (page::ceil(file_end) - file_end);
+        let reservation = mapped.reservation();
+        let offset = page::floor(segment.offset.0) + read.opened.offset;
+        let copied = reservation.map_zeroed(part.clone(), Protection::READ_WRITE).and_then(|()| {
+            reservation.prefer_large_pages(part.clone());
+            reservation.populate(part);
+            reservation.read_file(content, &read.opened.file, offset)
+        });
+        let name = read.opened.path.clone();
+        copied.map_err(|source| LinkerError::Map { name, index: 0, source })?;
+    }
+    Ok(())
+}
+
 struct Mapper<'a> {
     read: &'a Read,
     reservation: &'a Reservation,
@@ -157,6 +217,9 @@ struct Mapper<'a> {
     first: u64,
     trace: Option<&'a Trace>,
 }
+
+/// The size of a large page, where there are any.
+const LARGE_PAGE: u64 = 2 << 20;
 
 impl Mapper<'_> {
     fn part(&self, addresses: Range<u64>) -> Range<u64> {

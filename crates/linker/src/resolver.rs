@@ -7,13 +7,13 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::{can_bind_lazily, entry};
+pub(crate) use aarch64::{can_keep_registers, entry};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{SAVE_MASK, SAVE_SIZE, can_bind_lazily, entry};
+pub(crate) use x86_64::{SAVE_MASK, SAVE_SIZE, can_keep_registers, entry};
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod none {
-    pub(crate) fn can_bind_lazily() -> bool {
+    pub(crate) fn can_keep_registers() -> bool {
         false
     }
 
@@ -22,4 +22,4 @@ mod none {
     }
 }
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) use none::{can_bind_lazily, entry};
+pub(crate) use none::{can_keep_registers, entry};

@@ -8,7 +8,8 @@ use crate::module::{Dependency, Module};
 use crate::namespace::{Namespace, NamespaceId};
 use crate::provider::Provider;
 use crate::trace::Trace;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use rustc_hash::FxHashSet;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A library, with what changes about it.
@@ -76,10 +77,53 @@ impl State {
         local_group(root, &library, &needed)
     }
 
+    /// Takes a linked library in.
+    pub(crate) fn add(
+        &mut self,
+        loaded: Arc<Loaded>,
+        dependencies: Vec<Dependency>,
+        scope: Scope,
+        linked: Linked,
+    ) {
+        let (id, namespace) = (loaded.id, loaded.namespace);
+        let dynamic = &loaded.definitions.tables.dynamic;
+        let (global, no_delete) = (dynamic.global(), dynamic.no_delete());
+        let record = Record {
+            loaded,
+            dependencies,
+            scope,
+            linked,
+            handles: 0,
+            pins: 0,
+            global,
+            no_delete,
+            constructed: None,
+            closing: false,
+        };
+        self.records.insert(id, record);
+        let shares = |other: &Namespace| other.config.shares == Some(namespace);
+        for (index, other) in self.namespaces.iter_mut().enumerate() {
+            if index == namespace.0 || shares(other) {
+                other.members.push(id);
+            }
+        }
+    }
+
+    /// From now on, libraries of its namespace find its symbols, and those of what it needs.
+    pub(crate) fn make_global(&mut self, root: LibraryId) {
+        for module in self.local_group(&Dependency::Library(root)) {
+            if let Module::Library(library) = module
+                && let Some(record) = self.records.get_mut(&library.id)
+            {
+                record.global = true;
+            }
+        }
+    }
+
     /// Libraries that nobody needs any more, in the order in which they are to be finalised: the reverse of that
     /// of their initialisation.
     pub(crate) fn garbage(&self) -> Vec<LibraryId> {
-        let mut reached = HashSet::new();
+        let mut reached = FxHashSet::default();
         let is_root = |record: &Record| record.handles > 0 || record.pins > 0 || record.no_delete;
         let mut queue: Vec<LibraryId> =
             self.records.iter().filter(|(_, record)| is_root(record)).map(|(&id, _)| id).collect();
@@ -110,7 +154,7 @@ pub(crate) fn local_group(
     let mut group: Vec<Module> = Vec::new();
     let mut namespace = None;
     let mut queue = VecDeque::from([root.clone()]);
-    let mut seen = HashSet::new();
+    let mut seen = FxHashSet::default();
     while let Some(dependency) = queue.pop_front() {
         match dependency {
             Dependency::Library(id) => {

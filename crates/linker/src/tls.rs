@@ -106,6 +106,20 @@ impl Module {
     }
 }
 
+impl Module {
+    /// Says what blocks begin as from now on: the same as before, but relocated. To be called before any code
+    /// of the library runs.
+    pub(crate) fn publish(&self, initial: Bytes) -> Result<(), &'static str> {
+        if let Some(offset) = self.offset() {
+            reserve::fill(offset, &initial)?;
+        }
+        if let Some(entry) = modules().get_mut(slot_of(self.id)).and_then(|slot| slot.entry.as_mut()) {
+            entry.image.initial = initial;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Module {
     fn drop(&mut self) {
         if let Some(slot) = modules().get_mut(slot_of(self.id)) {

@@ -5,7 +5,7 @@ use crate::memory::{Protection, Reservation};
 use crate::page;
 use crate::provider::SymbolProvider;
 use livepatch_object::address::RuntimeAddress;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::ffi::c_char;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +20,7 @@ pub struct Trap {
 
 #[derive(Default)]
 struct Stubs {
-    by_name: HashMap<String, RuntimeAddress>,
+    by_name: FxHashMap<String, RuntimeAddress>,
     /// Whole pages of stubs: those that are full, and the one that is not. Kept for good: code may call them.
     page: Option<(std::mem::ManuallyDrop<Reservation>, u64)>,
 }

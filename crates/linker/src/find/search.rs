@@ -8,6 +8,7 @@ use livepatch_object::address::FileOffset;
 use livepatch_object::loadable::archive_entry::{self, ArchiveError, SEPARATOR};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -18,10 +19,11 @@ pub(crate) fn open(path: &str) -> Result<Option<Opened>, LinkerError> {
     }
     let failed = |source| LinkerError::File { path: path.into(), source };
     match File::open(path) {
-        Ok(file) if file.metadata().map_err(failed)?.is_file() => {
-            Opened::new(real_path(Path::new(path)), file, 0, None).map(Some)
+        Ok(file) => {
+            let metadata = file.metadata().map_err(failed)?;
+            let path = real_path(&file, path);
+            metadata.is_file().then(|| Opened::with(path, file, &metadata, 0, None)).transpose()
         }
-        Ok(_) => Ok(None),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
@@ -43,7 +45,7 @@ fn open_entry(archive: &str, entry: &str, path: &str) -> Result<Option<Opened>, 
     let bytes = memory::map_bytes(&file, FileOffset(0), length).map_err(failed)?;
     match archive_entry::find(&bytes, entry.as_bytes(), page::size()) {
         Ok(stored) => {
-            let path = format!("{}{SEPARATOR}{entry}", real_path(Path::new(archive)));
+            let path = format!("{}{SEPARATOR}{entry}", real_path(&file, archive));
             Opened::new(path, file, stored.offset.0, Some(stored.size)).map(Some)
         }
         Err(ArchiveError::NoEntry) => Ok(None),
@@ -120,6 +122,12 @@ fn include(pattern: &str, paths: &mut Vec<PathBuf>, depth: u32) {
     files.iter().for_each(|file| read_configuration(file, paths, depth));
 }
 
-fn real_path(path: &Path) -> String {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
+/// The path of an open file with all links followed, as the system knows it; as it was opened where there is
+/// no such path.
+fn real_path(file: &File, opened: &str) -> String {
+    let known = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match std::fs::read_link(known) {
+        Ok(path) if path.is_absolute() => path.to_string_lossy().into_owned(),
+        _ => opened.to_owned(),
+    }
 }

@@ -25,12 +25,10 @@ pub(crate) struct Context {
 /// it, and does not forbid it.
 pub(crate) fn is_possible(library: &Loaded) -> bool {
     let dynamic = &library.definitions.tables.dynamic;
-    let Some(got) = dynamic.plt_got else { return false };
-    let words = (0..3).map(|index| got.checked_add(index * 8));
     !dynamic.bind_now()
+        && dynamic.plt_got.is_some()
         && library.definitions.tables.relocations.plt.is_some()
-        && words.into_iter().all(|word| word.is_some_and(|word| can_be_slot(library, word)))
-        && resolver::can_bind_lazily()
+        && resolver::can_keep_registers()
 }
 
 /// Whether a word stays writable, and can be stored to while others read it.

@@ -392,7 +392,8 @@ impl<'a> Relocator<'a> {
                 tls::DescriptorKind::Dynamic(tls::Index { module, offset: inside })
             }
         };
-        let descriptor = tls::Descriptor::new(kind);
+        let unsupported = Problem::Unsupported { tag: "TLSDESC on this processor" };
+        let descriptor = tls::Descriptor::new(kind).ok_or_else(|| self.problem(unsupported))?;
         self.store(howto, place, descriptor.function)?;
         let second = place.checked_add(howto.width.bytes()).ok_or_else(|| self.outside(place))?;
         self.store(howto, second, descriptor.argument)?;

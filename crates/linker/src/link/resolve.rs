@@ -23,6 +23,8 @@ pub(crate) struct Scope {
     /// In order; the library itself is among them.
     pub(crate) modules: Arc<[Module]>,
     pub(crate) providers: Arc<[Provider]>,
+    /// Whether the program's own loader is asked when nobody else knows.
+    pub(crate) asks_host: bool,
 }
 
 /// A definition that a reference means.
@@ -165,7 +167,8 @@ impl<'a> Reference<'a> {
             return Ok(Definition::Address(address, "a provider"));
         }
         // Of libraries that the program opened for everyone after it began, only its own loader knows.
-        if let Some(address) = process::default_symbol(name.bytes, named_version) {
+        let asked = scope.asks_host.then(|| process::default_symbol(name.bytes, named_version));
+        if let Some(address) = asked.flatten() {
             return Ok(Definition::Address(address, "the program"));
         }
         Err(LinkerError::Unresolved {

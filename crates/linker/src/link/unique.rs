@@ -8,10 +8,10 @@ use livepatch_object::address::RuntimeAddress;
 use livepatch_object::loadable::hash::Name;
 use livepatch_object::loadable::symbol::Symbol;
 use object::elf;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-static FIRST: LazyLock<Mutex<HashMap<Box<[u8]>, Definition>>> = LazyLock::new(Mutex::default);
+static FIRST: LazyLock<Mutex<FxHashMap<Box<[u8]>, Definition>>> = LazyLock::new(Mutex::default);
 
 /// The one that a definition of such a symbol stands for; others stand for themselves. The modules are those
 /// of the lookup that found it.

@@ -3,7 +3,7 @@
 use std::arch::naked_asm;
 
 /// Nothing that arguments are in depends on the processor.
-pub(crate) fn can_bind_lazily() -> bool {
+pub(crate) fn can_keep_registers() -> bool {
     true
 }
 

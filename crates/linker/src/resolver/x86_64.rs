@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The parts of the state that arguments can be in: x87, SSE, AVX, and the three of AVX-512.
 pub(crate) const SAVE_MASK: u32 = 0b1110_0111;
 
-/// Bytes of the area that XSAVE fills with those; 0 before [`can_bind_lazily`] was asked.
+/// Bytes of the area that XSAVE fills with those; 0 before [`can_keep_registers`] was asked.
 pub(crate) static SAVE_SIZE: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the processor saves its state by XSAVE. To be asked before any of the code here may run.
-pub(crate) fn can_bind_lazily() -> bool {
+pub(crate) fn can_keep_registers() -> bool {
     const OSXSAVE: u32 = 1 << 27;
     if __cpuid(1).ecx & OSXSAVE == 0 {
         return false;

@@ -22,18 +22,20 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    pub(crate) fn new(kind: Kind) -> Self {
-        match kind {
+    /// None if the processor cannot keep what it takes.
+    pub(crate) fn new(kind: Kind) -> Option<Self> {
+        Some(match kind {
             Kind::Static(offset) => {
                 Self { function: address(return_argument), argument: offset.cast_unsigned(), keep: None }
             }
             Kind::Undefined(number) => Self { function: address(undefined), argument: number, keep: None },
-            Kind::Dynamic(index) => {
+            Kind::Dynamic(index) if crate::resolver::can_keep_registers() => {
                 let keep = Box::new(index);
                 let argument = std::ptr::from_ref(&*keep) as u64;
                 Self { function: address(dynamic), argument, keep: Some(keep) }
             }
-        }
+            Kind::Dynamic(_) => return None,
+        })
     }
 }
 

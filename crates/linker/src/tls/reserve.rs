@@ -28,11 +28,8 @@ static USED: Mutex<usize> = Mutex::new(0);
 
 /// Gives away a part that suits a library; its offset from the thread pointer.
 pub(super) fn take(image: &Image) -> Result<i64, &'static str> {
-    let here = RESERVE.with(|reserve| {
-        let _ = &reserve.mark;
-        reserve.bytes.get() as u64
-    });
-    let initial = initial_bytes(here).ok_or("this linker was loaded into a program that ran already")?;
+    let here = here();
+    initial_bytes(here).ok_or("this linker was loaded into a program that ran already")?;
     if image.align > 64 {
         return Err("it asks for an alignment of more than 64 bytes");
     }
@@ -40,16 +37,45 @@ pub(super) fn take(image: &Image) -> Result<i64, &'static str> {
     let start = used.next_multiple_of(image.align.max(1)) + image.misalign;
     let end = start.checked_add(image.size).filter(|&end| end <= SIZE).ok_or("there is no room left")?;
     if image.initial.iter().any(|&byte| byte != 0) {
-        if threads() != 1 {
-            return Err("its initial value is not zero, and other threads run");
-        }
-        write_initial(initial, start, &image.initial)?;
-        let to = here + start as u64;
-        // SAFETY: within this thread's reserve, a part that nobody was given yet.
-        unsafe { (to as *mut u8).copy_from_nonoverlapping(image.initial.as_ptr(), image.initial.len()) };
+        refuse_threads()?;
     }
     *used = end;
     Ok((here + start as u64).wrapping_sub(thread_pointer()).cast_signed())
+}
+
+/// Puts initial values into a part that was given away: of this thread, which has to be the only one, and of
+/// those that will start.
+pub(super) fn fill(offset: i64, initial: &[u8]) -> Result<(), &'static str> {
+    if initial.iter().all(|&byte| byte == 0) {
+        return Ok(());
+    }
+    refuse_threads()?;
+    let to = thread_pointer().wrapping_add_signed(offset);
+    let start = to.wrapping_sub(here()) as usize;
+    let image = initial_bytes(here()).ok_or("this linker was loaded into a program that ran already")?;
+    if start.checked_add(initial.len()).is_none_or(|end| end > SIZE) {
+        return Err("it has more initial bytes than thread-locals");
+    }
+    write_initial(image, start, initial)?;
+    // SAFETY: within this thread's reserve, as was just checked; code that uses this part does not run yet.
+    unsafe { (to as *mut u8).copy_from_nonoverlapping(initial.as_ptr(), initial.len()) };
+    Ok(())
+}
+
+/// What other threads have in the reserve cannot be changed.
+fn refuse_threads() -> Result<(), &'static str> {
+    match threads() {
+        1 => Ok(()),
+        _ => Err("its initial value is not zero, and other threads run"),
+    }
+}
+
+/// Where this thread's reserve is.
+fn here() -> u64 {
+    RESERVE.with(|reserve| {
+        let _ = &reserve.mark;
+        reserve.bytes.get() as u64
+    })
 }
 
 /// Where the bytes are that the C library copies to the reserve of a new thread; none if the reserve has no

@@ -71,3 +71,12 @@ pub(crate) fn read<T: Copy>(at: RuntimeAddress) -> T {
     // SAFETY: cases pass addresses of variables of this type, which they have built themselves.
     unsafe { (at.0 as *const T).read() }
 }
+
+/// Arguments that have the C compiler link with LLD, which rustc brings along; none if it is not there.
+pub(crate) fn lld() -> Option<Vec<String>> {
+    let libraries = Command::new("rustc").args(["--print", "target-libdir"]).output().ok()?;
+    let libraries = String::from_utf8(libraries.stdout).ok()?;
+    let folder = Path::new(libraries.trim()).parent()?.join("bin/gcc-ld");
+    let folder = folder.join("ld.lld").exists().then_some(folder)?;
+    Some(vec![format!("-B{}", folder.display()), "-fuse-ld=lld".to_owned()])
+}

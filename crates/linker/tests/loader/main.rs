@@ -10,8 +10,11 @@ mod cases;
 mod differential;
 mod dlext;
 mod dlfcn;
+mod lazy;
 mod namespaces;
+mod relocations;
 mod system;
+mod thread_locals;
 mod unwinding;
 
 use cases::{Case, Outcome};
@@ -22,9 +25,18 @@ use std::process::{Command, ExitCode};
 const CASE: &str = "LIVEPATCH_LINKER_TEST_CASE";
 
 fn main() -> ExitCode {
-    let all: Vec<Case> =
-        [system::CASES, dlfcn::CASES, dlext::CASES, namespaces::CASES, unwinding::CASES, differential::CASES]
-            .concat();
+    let all: Vec<Case> = [
+        system::CASES,
+        dlfcn::CASES,
+        dlext::CASES,
+        namespaces::CASES,
+        unwinding::CASES,
+        relocations::CASES,
+        lazy::CASES,
+        thread_locals::CASES,
+        differential::CASES,
+    ]
+    .concat();
     if let Ok(name) = std::env::var(CASE) {
         return run_case(&all, &name);
     }

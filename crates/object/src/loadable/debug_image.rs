@@ -7,7 +7,7 @@ use crate::ObjectError;
 use crate::address::Slide;
 use object::elf;
 use object::read::{Object, ObjectSection, ObjectSymbol};
-use object::write::elf::{FileHeader, SectionHeader, Sym, SymbolIndex, Writer};
+use object::write::elf::{FileHeader, SectionHeader, Sym, Writer};
 use object::{Endianness, SectionKind, SymbolKind};
 
 /// A function or an object, at its run-time address.
@@ -63,7 +63,9 @@ fn write(
     let frames_offset = frames.map(|(_, data)| writer.reserve(data.len(), 8));
     let names: Vec<_> = named.iter().map(|symbol| writer.add_string(symbol.name)).collect();
     writer.reserve_null_symbol_index();
-    (0..named.len()).for_each(|_| drop::<SymbolIndex>(writer.reserve_symbol_index(None)));
+    for _ in named {
+        writer.reserve_symbol_index(None);
+    }
     let texts: Vec<_> =
         code.iter().map(|_| (writer.add_section_name(b".text"), writer.reserve_section_index())).collect();
     let frames_name = frames.map(|_| (writer.add_section_name(b".eh_frame"), writer.reserve_section_index()));

@@ -78,17 +78,24 @@ pub struct ProgramHeaders {
 impl ProgramHeaders {
     /// Reads those that the header names, from all bytes of the file.
     pub fn read(header: &Header, file: &[u8]) -> Result<Self, Problem> {
+        let place = Self::place(header)?;
+        let outside = Problem::ProgramHeadersOutside { offset: place.start, size: place.end - place.start };
+        let (start, end) = (usize::try_from(place.start), usize::try_from(place.end));
+        let (Ok(start), Ok(end)) = (start, end) else { return Err(outside) };
+        let table = file.get(start..end).ok_or(outside)?;
+        Self::from_table(table, header.class, Some(file.len() as u64))
+    }
+
+    /// Where in the file they are: between these offsets, if those are in the file at all.
+    pub fn place(header: &Header) -> Result<Range<u64>, Problem> {
         let size = header.class.either(32, 56);
         let count = usize::from(header.program_header_count);
         if count == 0 || count > MOST_BYTES / size || usize::from(header.program_header_size) != size {
             return Err(Problem::BadProgramHeaderCount(header.program_header_count));
         }
-        let length = count * size;
-        let outside =
-            Problem::ProgramHeadersOutside { offset: header.program_headers.0, size: length as u64 };
-        let start = usize::try_from(header.program_headers.0).map_err(|_| outside.clone())?;
-        let table = start.checked_add(length).and_then(|end| file.get(start..end)).ok_or(outside)?;
-        Self::from_table(table, header.class, Some(file.len() as u64))
+        let (start, size) = (header.program_headers.0, (count * size) as u64);
+        let outside = Problem::ProgramHeadersOutside { offset: start, size };
+        Ok(start..start.checked_add(size).ok_or(outside)?)
     }
 
     /// From the table alone: of an image that is in memory already, so with no file's length to check with.

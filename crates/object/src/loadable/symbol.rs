@@ -140,6 +140,11 @@ impl Symbols {
         memchr::memchr(0, from).map(|end| &from[..end])
     }
 
+    /// The same, to be kept.
+    pub(crate) fn kept_text(&self, offset: u64) -> Option<Bytes> {
+        self.text(offset).map(|text| self.strings.slice_ref(text))
+    }
+
     /// A symbol's name.
     #[inline]
     pub fn name(&self, symbol: &Symbol) -> Option<&[u8]> {

@@ -141,12 +141,11 @@ impl Versions {
             }
             let entries = u16_at(&bytes, at + 2).ok_or_else(bad)?;
             let file = u32_at(&bytes, at + 4).ok_or_else(bad)?;
-            let library = symbols.text(file.into()).ok_or_else(bad)?;
-            if !needed.contains(&library) {
-                let library = String::from_utf8_lossy(library).into_owned();
+            let library = symbols.kept_text(file.into()).ok_or_else(bad)?;
+            if !needed.contains(&&*library) {
+                let library = String::from_utf8_lossy(&library).into_owned();
                 return Err(Problem::VersionOfStranger { library, index: index as usize });
             }
-            let library = Bytes::copy_from_slice(library);
             let first = at.saturating_add(u32_at(&bytes, at + 8).ok_or_else(bad)? as usize);
             self.read_need_entries(&bytes, first, entries, &library, symbols)?;
             let next = u32_at(&bytes, at + 12).ok_or_else(bad)? as usize;
@@ -194,8 +193,9 @@ impl Versions {
         library: Option<Bytes>,
         hidden: bool,
     ) -> Result<Version, Problem> {
-        let text = symbols.text(name.into()).ok_or(Problem::BadVersions("a name is outside the strings"))?;
-        Ok(Version { hash: sysv_hash(text), name: Bytes::copy_from_slice(text), library, hidden })
+        let name = symbols.kept_text(name.into());
+        let name = name.ok_or(Problem::BadVersions("a name is outside the strings"))?;
+        Ok(Version { hash: sysv_hash(&name), name, library, hidden })
     }
 
     fn set(&mut self, number: u16, version: Version) -> Result<(), Problem> {
