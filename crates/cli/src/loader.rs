@@ -1,7 +1,14 @@
 //! `livepatch`: shared objects. Whether Android would load one, and loading one here with every step shown.
 
+mod apart;
 pub mod arguments;
+mod call;
 pub mod check;
+mod here;
+mod load;
+mod message;
+mod page;
+mod trace;
 
 use arguments::{Cli, Command};
 use clap::Parser;
@@ -12,6 +19,9 @@ use std::process::ExitCode;
 pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match Cli::parse_from(command_line).command {
         Command::Check(check) => check::run(&check),
+        Command::Load(load) => load::run(&load),
+        Command::Trace(trace) => trace::run(&trace),
+        Command::LoadHere(here) => here::run(&here),
     };
     result.unwrap_or_else(|error| error.report())
 }

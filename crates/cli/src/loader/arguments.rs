@@ -19,6 +19,15 @@ pub enum Command {
     /// Would Android load it, and if not, which phase stops it and why?
     #[command(after_help = CHECK_EXIT_CODES)]
     Check(CheckArgs),
+    /// Load it here with all that it needs, as Android's linker does, and call a function of it.
+    #[command(after_help = LOAD_EXIT_CODES)]
+    Load(LoadArgs),
+    /// Load it here, and show every step: phases, addresses, times.
+    #[command(after_help = LOAD_EXIT_CODES)]
+    Trace(TraceArgs),
+    /// The process in which `load` and `trace` load.
+    #[command(hide = true)]
+    LoadHere(HereArgs),
 }
 
 const CHECK_EXIT_CODES: &str = "\
@@ -39,6 +48,88 @@ pub struct CheckArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+const LOAD_EXIT_CODES: &str = "\
+Exit codes: 0 it was loaded, and the function has returned; 1 it could not be loaded, or has no such function; 2 wrong \
+usage; 3 the process in which it was loaded has ended by itself; 128 + n the signal n ended that process.";
+
+/// `livepatch load`.
+#[derive(Args, Clone, Debug)]
+pub struct LoadArgs {
+    /// A shared object, or an archive and an entry of it: `app.apk!/lib/x86_64/libx.so`.
+    pub path: PathBuf,
+    /// Call this function, which takes nothing.
+    #[arg(long, value_name = "SYMBOL")]
+    pub call: Option<String>,
+    /// What it returns.
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE", requires = "call")]
+    pub returns: Returns,
+    /// Look for libraries in this folder first.
+    #[arg(short = 'L', long = "search", value_name = "DIRECTORY")]
+    pub search: Vec<PathBuf>,
+    /// Bind functions at their first call.
+    #[arg(long)]
+    pub lazy: bool,
+    /// Whether it is for Android, which is given functions of bionic then (on x86-64). Default: if it needs
+    /// libc.so, as Android's is called.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub bionic: When,
+}
+
+/// `livepatch trace`.
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    /// What is loaded.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Print one JSON object for each step, and one for how it ended.
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the load as a page for a browser, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Show each symbol that is bound, too.
+    #[arg(long)]
+    pub bindings: bool,
+}
+
+/// The process in which `load` and `trace` load.
+#[derive(Args, Clone, Debug)]
+pub struct HereArgs {
+    /// What is loaded.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Where steps are written to.
+    #[arg(long)]
+    pub to: PathBuf,
+    /// Whether symbols that are bound are steps.
+    #[arg(long)]
+    pub bindings: bool,
+}
+
+/// What a function returns.
+#[derive(ValueEnum, Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Returns {
+    /// Nothing.
+    Nothing,
+    /// A number.
+    #[default]
+    Number,
+    /// A text of C.
+    Text,
+}
+
+/// Whether to do something.
+#[derive(ValueEnum, Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum When {
+    /// If it seems right.
+    #[default]
+    Auto,
+    /// Yes.
+    Always,
+    /// No.
+    Never,
 }
 
 /// Page sizes to ask about.
