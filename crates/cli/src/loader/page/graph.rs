@@ -1,13 +1,13 @@
-//! The dependency graph: each library in a column behind the nearest of those that need it.
+//! The dependency graph: each library in a column behind those that need it.
 
 use super::escaped;
 use super::model::Model;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-const WIDTH: usize = 200;
+const WIDTH: usize = 170;
 const HEIGHT: usize = 26;
-const GAP_X: usize = 90;
+const GAP_X: usize = 50;
 const GAP_Y: usize = 10;
 
 /// Where a library is drawn.
@@ -34,7 +34,7 @@ pub(super) fn draw(model: &Model) -> String {
     }
     let columns = places.iter().map(|(_, place)| place.column).max().unwrap_or(0) + 1;
     let rows = places.iter().map(|(_, place)| place.row).max().unwrap_or(0) + 1;
-    let width = 20 + columns * (WIDTH + GAP_X) - GAP_X;
+    let width = 20 + columns * (WIDTH + GAP_X);
     let height = 20 + rows * (HEIGHT + GAP_Y);
     let mut text = super::legend(
         [
@@ -58,8 +58,8 @@ pub(super) fn draw(model: &Model) -> String {
     }
     for (name, place) in &places {
         let class = model.others.get(name).copied().unwrap_or("own");
-        let shown: String = match name.chars().count() > 28 {
-            true => name.chars().take(27).chain(['…']).collect(),
+        let shown: String = match name.chars().count() > 24 {
+            true => name.chars().take(23).chain(['…']).collect(),
             false => name.clone(),
         };
         let (x, y) = (place.x(), place.y());
@@ -92,17 +92,32 @@ fn edge(text: &mut String, from: Place, to: Place) {
     let _ = writeln!(text, "<path class=\"edge\" d=\"{path}\"/>");
 }
 
+/// Each library as far to the right as the longest way to it is; ways through a cycle end where it closes.
 fn arrange(model: &Model) -> Vec<(String, Place)> {
     let mut column: HashMap<&str, usize> = HashMap::new();
     let mut order: Vec<&str> = Vec::new();
-    // They were looked for breadth-first: whoever needs a library has a place already.
-    for (from, to) in &model.needs {
-        let next = from.as_deref().and_then(|from| column.get(from)).map_or(0, |column| column + 1);
+    for (_, to) in &model.needs {
         column.entry(to).or_insert_with(|| {
             order.push(to);
-            next
+            0
         });
     }
+    let most = order.len();
+    for _ in 0..most {
+        let mut changed = false;
+        for (from, to) in &model.needs {
+            let Some(&before) = from.as_deref().and_then(|from| column.get(from)) else { continue };
+            let own = column.entry(to).or_default();
+            if *own <= before && before + 1 < most && from.as_deref() != Some(to) {
+                *own = before + 1;
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    squeeze(&mut column);
     let mut rows: HashMap<usize, usize> = HashMap::new();
     let place = |name: &&str| {
         let column = column.get(name).copied().unwrap_or(0);
@@ -111,4 +126,14 @@ fn arrange(model: &Model) -> Vec<(String, Place)> {
         ((*name).to_owned(), Place { column, row: *row - 1 })
     };
     order.iter().map(place).collect()
+}
+
+/// Leaves out columns without a library.
+fn squeeze(column: &mut HashMap<&str, usize>) {
+    let mut used: Vec<usize> = column.values().copied().collect();
+    used.sort_unstable();
+    used.dedup();
+    for column in column.values_mut() {
+        *column = used.binary_search(column).unwrap_or(0);
+    }
 }

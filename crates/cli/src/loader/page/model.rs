@@ -80,18 +80,17 @@ impl Model {
     fn take(&mut self, record: &Value, index: &mut HashMap<String, usize>) {
         let number = |key: &str| record[key].as_u64().unwrap_or(0);
         let path = record["library"].as_str().unwrap_or_default();
-        match record["event"].as_str().unwrap_or_default() {
-            "search" => return self.search(record),
-            "reserve" => {
-                index.insert(path.to_owned(), self.libraries.len());
-                let (name, start, size) = (short(path).to_owned(), number("start"), number("size"));
-                self.libraries.push(Library { name, start, size, ..Library::default() });
-                return;
-            }
-            _ => {}
+        let event = record["event"].as_str().unwrap_or_default();
+        if event == "search" {
+            return self.search(record);
+        }
+        if matches!(event, "segment" | "reserve") && !index.contains_key(path) {
+            index.insert(path.to_owned(), self.libraries.len());
+            self.libraries.push(Library { name: short(path).to_owned(), ..Library::default() });
         }
         let Some(library) = index.get(path).and_then(|&index| self.libraries.get_mut(index)) else { return };
-        match record["event"].as_str().unwrap_or_default() {
+        match event {
+            "reserve" => (library.start, library.size) = (number("start"), number("size")),
             "segment" => library.segments.push(Segment {
                 start: number("start"),
                 size: number("size"),
