@@ -389,7 +389,7 @@ impl Mapped {
 
     /// Its words, to be changed.
     pub(crate) fn places(&self) -> Places<'_> {
-        Places { image: self, open: 0..0 }
+        Places { image: self, slide: self.slide.bits(), open: 0..0 }
     }
 
     /// A word, aligned or not, of what can be read.
@@ -412,6 +412,7 @@ impl Mapped {
 /// Where an image's words may be changed, with the last range found kept at hand.
 pub(crate) struct Places<'a> {
     image: &'a Mapped,
+    slide: u64,
     open: Range<u64>,
 }
 
@@ -423,7 +424,8 @@ impl Places<'_> {
         if place.0 < self.open.start || end > self.open.end {
             self.look_up(place.0, end)?;
         }
-        self.image.slide.runtime(place)
+        // Inside the image, which is mapped: so this cannot overflow.
+        Some(RuntimeAddress(self.slide.wrapping_add(place.0)))
     }
 
     #[cold]

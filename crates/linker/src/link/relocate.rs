@@ -1,7 +1,7 @@
 //! All words of one library that depend on where it and others are.
 
 use super::lazy;
-use super::resolve::{Definition, Reference, Scope, Target};
+use super::resolve::{Definition, OwnFirst, Reference, Scope, Target};
 use crate::LinkerError;
 use crate::loaded::Loaded;
 use crate::memory::Places;
@@ -75,6 +75,9 @@ struct Relocator<'a> {
     relative: u32,
     slide: u64,
     places: Places<'a>,
+    /// The kinds that store a symbol's address and the addend, in eight bytes.
+    symbolic: [u32; 3],
+    own_first: Option<OwnFirst<'a>>,
     /// Addresses by symbol number; 0 where it is not known yet, or is 0.
     addresses: Vec<u64>,
     trace: Option<&'a Trace>,
@@ -84,13 +87,19 @@ struct Relocator<'a> {
 impl<'a> Relocator<'a> {
     fn new(library: &'a Arc<Loaded>, scope: &'a Scope, machine: Machine, trace: Option<&'a Trace>) -> Self {
         use livepatch_object::loadable::relocation::table;
-        let relative = table(machine).iter().find(|howto| howto.formula == Formula::Base);
+        let number = |formula| {
+            let mut all = table(machine).iter();
+            let found = all.find(|howto| howto.formula == formula && howto.width == Width::Word64);
+            found.map_or(u32::MAX, |howto| howto.number)
+        };
         Self {
             library,
             own: Module::Library(Arc::clone(library)),
             scope,
             machine,
-            relative: relative.map_or(u32::MAX, |howto| howto.number),
+            relative: number(Formula::Base),
+            symbolic: [Formula::Symbol, Formula::Import, Formula::LazyImport].map(number),
+            own_first: OwnFirst::new(library, scope),
             slide: library.definitions.slide.bits(),
             places: library.mapped.places(),
             addresses: vec![0; library.definitions.tables.symbol_count() as usize],
@@ -136,11 +145,42 @@ impl<'a> Relocator<'a> {
                     return Err(self.outside(entry.place));
                 }
                 self.done.counts.relative += 1;
-            } else {
+            } else if !(is_fast && self.fast(&entry)) {
                 self.one(&entry, form)?;
             }
         }
         Ok(())
+    }
+
+    /// Does a relocation by a symbol whose address is known, or known without a search.
+    #[inline]
+    fn fast(&mut self, entry: &Entry) -> bool {
+        if !self.symbolic.contains(&entry.kind) {
+            return false;
+        }
+        let Some(known) = self.addresses.get_mut(entry.symbol as usize) else { return false };
+        if *known == 0 {
+            let definitions = &self.library.definitions;
+            let (Some(own_first), Some(symbol)) =
+                (&self.own_first, definitions.tables.symbols.get(entry.symbol))
+            else {
+                return false;
+            };
+            // Bindings are written down where they are looked up; what is indirect comes later.
+            let is_plain = !symbol.is_indirect() && !symbol.is_thread_local() && self.trace.is_none();
+            if !is_plain || !own_first.is_own(entry.symbol, &symbol) {
+                return false;
+            }
+            *known = definitions.address(&symbol).0;
+            self.done.counts.lookups += 1;
+        }
+        let value = known.wrapping_add_signed(entry.addend);
+        match entry.kind == self.symbolic[2] {
+            true => self.done.counts.plt += 1,
+            false => self.done.counts.symbolic += 1,
+        }
+        // A place that is wrong is found to be so again, and said.
+        self.places.store64(entry.place, value)
     }
 
     /// Slots of functions: each leads to where it is bound at the first call, if it can be.

@@ -10,7 +10,7 @@ use crate::module::Module;
 use crate::process;
 use crate::provider::{Precedence, Provider};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_object::loadable::hash::{HashTable, Name};
+use livepatch_object::loadable::hash::{GnuHash, HashTable, Name};
 use livepatch_object::loadable::symbol::Symbol;
 use livepatch_object::loadable::tables::Tables;
 use livepatch_object::loadable::version::{Version, Wanted};
@@ -25,6 +25,42 @@ pub(crate) struct Scope {
     pub(crate) providers: Arc<[Provider]>,
     /// Whether the program's own loader is asked when nobody else knows.
     pub(crate) asks_host: bool,
+}
+
+/// What of a library's references can be bound to its own definitions without looking anything up: where the
+/// filters of all modules before it in the scope say that they do not have a name. Its hash is in the library's own
+/// table, but for its lowest bit.
+pub(crate) struct OwnFirst<'a> {
+    own: &'a GnuHash,
+    before: Vec<&'a GnuHash>,
+}
+
+impl<'a> OwnFirst<'a> {
+    /// None where that cannot be told.
+    pub(crate) fn new(library: &'a Loaded, scope: &'a Scope) -> Option<Self> {
+        let HashTable::Gnu(own) = &library.definitions.tables.hash else { return None };
+        if scope.providers.iter().any(|provider| provider.precedence == Precedence::First) {
+            return None;
+        }
+        let is_own = |module: &Module| matches!(module, Module::Library(other) if other.id == library.id);
+        let before = scope.modules.iter().take_while(|module| !is_own(module));
+        let filter = |module: &'a Module| match &module.definitions()?.tables.hash {
+            HashTable::Gnu(table) => Some(table),
+            HashTable::Sysv(_) => None,
+        };
+        let before = before.map(filter).collect::<Option<Vec<_>>>()?;
+        (before.len() < scope.modules.len()).then_some(Self { own, before })
+    }
+
+    /// Whether the library's own definition is the one that is meant.
+    #[inline]
+    pub(crate) fn is_own(&self, index: u32, symbol: &Symbol) -> bool {
+        if !symbol.is_exported() || symbol.binding() == object::elf::STB_GNU_UNIQUE {
+            return false;
+        }
+        let Some(hash) = self.own.entry(index) else { return false };
+        !self.before.iter().any(|table| table.may_have_either(hash))
+    }
 }
 
 /// A definition that a reference means.
@@ -95,40 +131,8 @@ impl<'a> Reference<'a> {
         if symbolic && self.symbol.is_exported() {
             return Ok(Definition::Symbol(own.clone(), self.symbol));
         }
-        if self.is_own_without_lookup(scope) {
-            return Ok(Definition::Symbol(own.clone(), self.symbol));
-        }
         let name = self.name()?;
         self.look_up(scope, own, &Name::new(name), symbolic)
-    }
-
-    /// Whether the library's own definition is the first, known without reading the name: filters of all
-    /// modules before it in the scope say that they do not have it. The hash is in the library's own table,
-    /// but for its lowest bit.
-    fn is_own_without_lookup(&self, scope: &Scope) -> bool {
-        let HashTable::Gnu(own) = &self.tables().hash else { return false };
-        if !self.symbol.is_exported()
-            || self.symbol.binding() == object::elf::STB_GNU_UNIQUE
-            || scope.providers.iter().any(|provider| provider.precedence == Precedence::First)
-        {
-            return false;
-        }
-        let Some(hash) = own.entry(self.index) else { return false };
-        for module in scope.modules.iter() {
-            match module {
-                Module::Library(library) if library.id == self.library.id => return true,
-                Module::Provider(_) => return false,
-                _ => {}
-            }
-            let clear = module.definitions().is_some_and(|definitions| match &definitions.tables.hash {
-                HashTable::Gnu(table) => !table.may_have(hash | 1) && !table.may_have(hash & !1),
-                HashTable::Sysv(_) => false,
-            });
-            if !clear {
-                return false;
-            }
-        }
-        false
     }
 
     fn look_up(

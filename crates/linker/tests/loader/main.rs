@@ -11,6 +11,7 @@ mod differential;
 mod dlext;
 mod dlfcn;
 mod lazy;
+mod malformed;
 mod namespaces;
 mod relocations;
 mod system;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         relocations::CASES,
         lazy::CASES,
         thread_locals::CASES,
+        malformed::CASES,
         differential::CASES,
     ]
     .concat();

@@ -119,6 +119,12 @@ impl GnuHash {
         (word >> (hash % bits)) & (word >> (second % bits)) & 1 != 0
     }
 
+    /// The same of a hash whose lowest bit is not known, as tables keep it ([`GnuHash::entry`]).
+    #[inline]
+    pub fn may_have_either(&self, hash: u32) -> bool {
+        self.may_have(hash | 1) || self.may_have(hash & !1)
+    }
+
     /// As [`HashTable::find`].
     #[inline]
     pub fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
