@@ -33,6 +33,8 @@ pub struct Header {
     pub section_names: u16,
 }
 
+/// Bytes of the shorter of the two headers.
+const SHORTEST: usize = 52;
 /// Bytes of the longer of the two headers.
 pub const LONGEST: usize = 64;
 
@@ -40,6 +42,10 @@ impl Header {
     /// Reads it from a file's beginning.
     pub fn read(file: &[u8]) -> Result<Self, Problem> {
         let small = Problem::TooSmall { length: file.len() };
+        // As Android's linker does: what is shorter than any header is that, and nothing else.
+        if file.len() < SHORTEST {
+            return Err(small);
+        }
         let magic = *file.first_chunk::<4>().ok_or(small.clone())?;
         if magic != elf::ELFMAG {
             return Err(Problem::BadMagic(magic));
