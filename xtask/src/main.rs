@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask --help`.
 
+mod android_libraries;
 mod bench;
 mod ci;
 mod cross_rustc;
@@ -49,6 +50,8 @@ enum Chore {
     },
     /// Fetch real Android libraries for tests, through npm and pip, checked by their hashes
     Fixtures,
+    /// Load real Android libraries and have each do something; writes benches/results
+    AndroidLibraries,
     /// Set up and run all tests
     Test,
     /// Format, lints, dependency directions, documentation and all tests
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Chore::Storm(arguments) => storm::run(&arguments),
         Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Fixtures => fixtures::run(),
+        Chore::AndroidLibraries => android_libraries::run(),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trial = |(name, run): &(&'static str, fn() -> build::Outcome)| {
+    let trial = |(name, run): &trials::Trial| {
         let (name, run) = (*name, *run);
         Trial::test(name, move || match run() {
             build::Outcome::Passed => Ok(()),

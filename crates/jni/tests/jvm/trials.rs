@@ -4,7 +4,9 @@ use crate::build::{Outcome, Project, fixtures, missing};
 use std::path::PathBuf;
 use std::process::Command;
 
-pub(crate) const ALL: &[(&str, fn() -> Outcome)] = &[("semantics", semantics), ("yoga", yoga)];
+pub(crate) type Trial = (&'static str, fn() -> Outcome);
+
+pub(crate) const ALL: &[Trial] = &[("semantics", semantics), ("yoga", yoga)];
 
 /// Native methods by short and long names, of a nested class; `JNI_OnLoad`.
 const GOOD: &str = r#"

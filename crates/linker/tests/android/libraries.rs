@@ -2,8 +2,10 @@
 
 use crate::Case;
 use crate::call::{REACT_NATIVE, function, load};
+use livepatch_linker::{Flags, Linker, bionic};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
+use std::process::Command;
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "libyoga", package: Some(REACT_NATIVE), run: yoga },
@@ -82,7 +84,7 @@ fn fbjni(fixtures: &Path) -> String {
     let library = load(fixtures, REACT_NATIVE, "libfbjni.so");
     library.symbol("JNI_OnLoad").expect("its JNI_OnLoad");
     library.leak();
-    "loads; its JNI_OnLoad is run by the tests of the Java side".to_owned()
+    "loads; JNI_OnLoad is not called, it wants classes that the package does not have".to_owned()
 }
 
 fn reactnative(fixtures: &Path) -> String {
@@ -180,15 +182,15 @@ fn node(fixtures: &Path) -> String {
     let node = load(fixtures, "nodejs-mobile-react-native-18.20.4", "libnode.so");
     let start = function!(&node, "_ZN4node5StartEiPPc", fn(c_int, *mut *mut c_char) -> c_int);
     // Node takes its arguments to lie behind each other, as those of a process do.
-    let script = b"node\0-e\0const os = require('os'); console.log('node says', process.version, [1, 2, 3].map(n => n * 14).join(), os.endianness())\0";
+    let script = b"node\0-e\0process.exitCode = process.version === 'v18.20.4' && [1, 2, 3].map(n => n * 14).join() === '14,28,42' ? 42 : 1\0";
     let mut line = script.to_vec();
     let at = |line: &mut Vec<u8>, offset: usize| line[offset..].as_mut_ptr().cast::<c_char>();
     let mut arguments = [at(&mut line, 0), at(&mut line, 5), at(&mut line, 8), std::ptr::null_mut()];
     // SAFETY: the arguments of a process: three texts, and a null.
     let status = unsafe { start(3, arguments.as_mut_ptr()) };
-    assert_eq!(status, 0);
+    assert_eq!(status, 42);
     node.leak();
-    "node::Start ran a script, exit status 0".to_owned()
+    "node::Start ran a script of version 18.20.4, which set the exit status: 42".to_owned()
 }
 
 /// `JSEvaluateScript` of JavaScriptCore's C API.
@@ -217,15 +219,45 @@ fn jsc(fixtures: &Path) -> String {
     format!("JSEvaluateScript: {answer}")
 }
 
+/// A script, by a few lines of C++ (`hermes.cc`): Hermes has no interface that could be called without its headers.
 fn hermes(fixtures: &Path) -> String {
-    let library = load(fixtures, "hermes-engine-0.11.0", "libhermes.so");
-    library.leak();
-    "loads".to_owned()
+    const PACKAGE: &str = "hermes-engine-0.11.0";
+    load(fixtures, PACKAGE, "libhermes.so").leak();
+    let folder = tempfile::tempdir().expect("a folder");
+    let package = fixtures.join(PACKAGE);
+    let (object, driver) = (folder.path().join("hermes.o"), folder.path().join("libdriver.so"));
+    // The libraries' C++ standard library has another namespace than the machine's, and is the same otherwise.
+    let mut compile = Command::new("clang++");
+    compile.args(["-std=c++17", "-stdlib=libc++", "-D_LIBCPP_ABI_NAMESPACE=__ndk1", "-fPIC", "-O1", "-c"]);
+    compile.arg("-I").arg(package.join("include")).arg("-o").arg(&object);
+    compile.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/android/hermes.cc"));
+    let compiled = compile.output().is_ok_and(|output| output.status.success());
+    if !compiled {
+        println!("skipped: clang++ with libc++'s headers is needed to run a script");
+        return "loads".to_owned();
+    }
+    let libraries = [PACKAGE, REACT_NATIVE].map(|package| fixtures.join(package).join("jni/x86_64"));
+    let mut lld = Command::new("ld.lld");
+    lld.args(["-shared", "-soname", "libdriver.so", "-o"]).arg(&driver).arg(&object);
+    lld.args([libraries[0].join("libhermes.so"), libraries[1].join("libjsi.so")]);
+    let linked = lld.arg(libraries[0].join("libc++_shared.so")).output().expect("ld.lld");
+    assert!(linked.status.success(), "{}", String::from_utf8_lossy(&linked.stderr));
+    let builder = libraries.iter().fold(Linker::builder(), |builder, folder| builder.search_path(folder));
+    let driver = match bionic::add_to(builder).build().dlopen(driver, Flags::NOW) {
+        Ok(driver) => driver,
+        Err(error) => panic!("{error}"),
+    };
+    let evaluate = function!(&driver, "evaluate", fn() -> c_int);
+    // SAFETY: a function of `hermes.cc`.
+    let answer = unsafe { evaluate() };
+    assert_eq!(answer, 6765);
+    driver.leak();
+    format!("a script: {answer}")
 }
 
 /// Python is not there: its functions are traps.
 fn http_parser(fixtures: &Path) -> String {
-    use livepatch_linker::{Flags, Linker, Precedence, SymbolProvider, Trap, bionic};
+    use livepatch_linker::{Precedence, SymbolProvider, Trap};
     struct Python(Trap);
     impl SymbolProvider for Python {
         fn name(&self) -> &'static str {

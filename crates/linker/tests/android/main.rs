@@ -2,7 +2,7 @@
 //!
 //! Each case is a process of its own: this program again, with the case's name. The libraries are those of
 //! `cargo xtask fixtures`; without them, cases are skipped and say so. What a library answered is a line that begins
-//! with `answers: `, which `cargo xtask android-libraries` makes a table of.
+//! with `answers: `; `cargo xtask android-libraries` makes a table of these.
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on ends")]
 
@@ -63,7 +63,9 @@ fn run_apart(case: &Case) -> Result<(), libtest_mimic::Failed> {
     let own = std::env::current_exe()?;
     let output = std::process::Command::new(own).env(CASE, case.name).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
-    for line in said.lines().filter(|line| line.starts_with("answers: ")) {
+    let wanted =
+        |line: &&str| ["answers: ", "relocations: ", "skipped: "].iter().any(|start| line.starts_with(start));
+    for line in said.lines().filter(wanted) {
         println!("{} {line}", case.name);
     }
     match output.status.success() {
