@@ -6,7 +6,8 @@ use std::process::Command;
 
 pub(crate) type Trial = (&'static str, fn() -> Outcome);
 
-pub(crate) const ALL: &[Trial] = &[("semantics", semantics), ("yoga", yoga)];
+pub(crate) const ALL: &[Trial] =
+    &[("semantics", semantics), ("yoga", yoga), ("fbjni", fbjni), ("fbjni_alone", fbjni_alone)];
 
 /// Native methods by short and long names, of a nested class; `JNI_OnLoad`.
 const GOOD: &str = r#"
@@ -82,4 +83,12 @@ fn with_react_native(main: &str) -> Outcome {
 
 fn yoga() -> Outcome {
     with_react_native("Yoga")
+}
+
+fn fbjni() -> Outcome {
+    with_react_native("Fbjni")
+}
+
+fn fbjni_alone() -> Outcome {
+    with_react_native("FbjniAlone")
 }

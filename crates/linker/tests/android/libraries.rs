@@ -84,7 +84,7 @@ fn fbjni(fixtures: &Path) -> String {
     let library = load(fixtures, REACT_NATIVE, "libfbjni.so");
     library.symbol("JNI_OnLoad").expect("its JNI_OnLoad");
     library.leak();
-    "loads; JNI_OnLoad is not called, it wants classes that the package does not have".to_owned()
+    "loads; its JNI_OnLoad is run by the tests of the Java side".to_owned()
 }
 
 fn reactnative(fixtures: &Path) -> String {
