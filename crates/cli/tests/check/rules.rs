@@ -204,7 +204,8 @@ fn pages_of_16_kib_from_35_on() {
 fn what_is_no_library_is_said_in_androids_words() {
     let folder = Folder::new();
     let path = folder.path("libtext.so");
-    std::fs::write(&path, "hello, this is text, and longer than the header of any shared object would be").unwrap();
+    std::fs::write(&path, "hello, this is text, and longer than the header of any shared object would be")
+        .unwrap();
     let text = ask(&path, 30).text();
     assert!(text.contains("\"libtext.so\" has bad ELF magic: 68656c6c"), "{text}");
     std::fs::write(&path, "short").unwrap();
