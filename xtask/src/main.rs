@@ -10,6 +10,7 @@ mod fixtures;
 mod fuzz;
 mod hot_calls;
 mod http;
+mod linker;
 mod live;
 mod memory;
 mod realworld;
@@ -42,6 +43,12 @@ enum Chore {
     Soak(soak::Arguments),
     /// Patch a server under load as fast as edits can be made live; writes benches/results
     Storm(storm::Arguments),
+    /// Load libraries with each loader, in processes of their own; writes benches/results
+    BenchLinker(linker::bench::Arguments),
+    /// Load every library that is found with glibc and with the linker, and compare
+    LinkerDifferential(linker::differential::Arguments),
+    /// Load damaged libraries, each in a process of its own
+    LinkerMutants(linker::mutants::Arguments),
     /// Fuzz everything that reads bytes from outside
     Fuzz {
         /// How long each target runs
@@ -68,6 +75,9 @@ fn main() -> ExitCode {
         Chore::Realworld(arguments) => realworld::run(&arguments),
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Storm(arguments) => storm::run(&arguments),
+        Chore::BenchLinker(arguments) => linker::bench::run(&arguments),
+        Chore::LinkerDifferential(arguments) => linker::differential::run(&arguments),
+        Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
         Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Fixtures => fixtures::run(),
         Chore::AndroidLibraries => android_libraries::run(),

@@ -24,7 +24,7 @@ impl Folder {
 
     /// Builds `name` from C, with more arguments for the compiler. `-lx` finds `libx.so` of the same folder.
     pub(crate) fn library(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
-        self.compile("cc", "c", name, source, arguments)
+        self.compile(c_compiler(), "c", name, source, arguments)
     }
 
     /// The same from C++.
@@ -45,6 +45,28 @@ impl Folder {
         command.arg("-Wl,--no-as-needed").args(arguments);
         done(&mut command);
         output
+    }
+}
+
+/// The C compiler for what this program runs as: on another machine's emulator, a cross compiler.
+pub(crate) fn c_compiler() -> &'static str {
+    const CROSS: &str = "aarch64-linux-gnu-gcc";
+    let is_there = || Command::new(CROSS).arg("--version").output().is_ok();
+    if cfg!(target_arch = "aarch64") && is_there() { CROSS } else { "cc" }
+}
+
+/// Whether this program runs on an emulator, where not everything can be built and run.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os(crate::RUNNER).is_some()
+}
+
+/// The argument that chooses between descriptors and `__tls_get_addr`.
+pub(crate) fn tls_dialect(descriptors: bool) -> &'static str {
+    match (cfg!(target_arch = "aarch64"), descriptors) {
+        (true, true) => "-mtls-dialect=desc",
+        (true, false) => "-mtls-dialect=trad",
+        (false, true) => "-mtls-dialect=gnu2",
+        (false, false) => "-mtls-dialect=gnu",
     }
 }
 

@@ -25,6 +25,10 @@ use std::process::{Command, ExitCode};
 /// Environment variable: which case this process is.
 const CASE: &str = "LIVEPATCH_LINKER_TEST_CASE";
 
+/// Environment variable: what this program is run by, if this machine cannot run it: an emulator, with its
+/// arguments.
+const RUNNER: &str = "TEST_RUNNER";
+
 fn main() -> ExitCode {
     let all: Vec<Case> = [
         system::CASES,
@@ -65,7 +69,16 @@ fn run_case(all: &[Case], name: &str) -> ExitCode {
 
 fn run_apart(name: &str) -> Result<(), Failed> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let output = Command::new(own).env(CASE, name).output().map_err(|error| error.to_string())?;
+    let runner = std::env::var(RUNNER).unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let mut command = match words.next() {
+        Some(program) => Command::new(program),
+        None => Command::new(&own),
+    };
+    if !runner.is_empty() {
+        command.args(words).arg(&own);
+    }
+    let output = command.env(CASE, name).output().map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stdout);
     if let Some(why) = said.strip_prefix("skipped: ") {
         println!("{name} skipped: {}", why.trim());

@@ -231,6 +231,13 @@ impl Plain {
         }
     }
 
+    /// Those of its entries that lie within its first bytes.
+    pub(crate) fn up_to(self, bytes: u64) -> Self {
+        let entry = Self::entry_size(self.form, self.class);
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.bytes.len()) / entry * entry;
+        Self { bytes: self.bytes.slice(..length), ..self }
+    }
+
     fn entry_size(form: Form, class: Class) -> usize {
         match form {
             Form::Rel => class.either(8, 16),

@@ -207,6 +207,7 @@ impl Relocations {
                 found.plain.push(Plain::new(table, form, class)?);
             }
         }
+        found.plain = found.plain.into_iter().map(|table| without_plt(table, dynamic)).collect();
         if let Some(table) = bytes("DT_JMPREL", &dynamic.plt)? {
             let form = dynamic.plt_form.ok_or(Problem::Unsupported { tag: "DT_PLTREL" })?;
             found.plt = Some(Plain::new(table, form, class)?);
@@ -220,5 +221,20 @@ impl Relocations {
         let plain: usize = self.plain.iter().map(Plain::len).sum();
         let plt = self.plt.as_ref().map_or(0, Plain::len);
         packed::relr(&self.relr, class).count() + packed + plain + plt
+    }
+}
+
+/// Some linkers count the procedure linkage table's relocations, which lie behind the others, among those: they
+/// are done once.
+fn without_plt(table: Plain, dynamic: &Dynamic) -> Plain {
+    let whole = match table.form() {
+        Form::Rel => dynamic.rel.present(),
+        Form::Rela => dynamic.rela.present(),
+    };
+    let (Some((start, size)), Some((plt, plt_size))) = (whole, dynamic.plt.present()) else { return table };
+    let (end, plt_end) = (start.0.checked_add(size), plt.0.checked_add(plt_size));
+    match plt.checked_since(start) {
+        Some(before) if end == plt_end && before < size => table.up_to(before),
+        _ => table,
     }
 }
