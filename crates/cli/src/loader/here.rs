@@ -32,6 +32,8 @@ impl Report {
 pub(super) fn run(arguments: &HereArgs) -> Result<ExitCode, Failure> {
     let to = OpenOptions::new().write(true).open(&arguments.to);
     let report = Report(Arc::new(Mutex::new(to.map_err(Failure::file("write to", &arguments.to))?)));
+    let builder = builder(&arguments.load);
+    // What the command itself does before is not in the trace.
     let detail = if arguments.bindings { Detail::Bindings } else { Detail::Phases };
     let listener = report.clone();
     let trace = Trace::with_listener(detail, move |record| {
@@ -41,7 +43,7 @@ pub(super) fn run(arguments: &HereArgs) -> Result<ExitCode, Failure> {
     });
     let began = Instant::now();
     let flags = if arguments.load.lazy { Flags::LAZY } else { Flags::NOW };
-    let result = linker(&arguments.load, &trace).dlopen(&arguments.load.path, flags);
+    let result = builder.trace(&trace).build().dlopen(&arguments.load.path, flags);
     let library = match result {
         Ok(library) => library,
         Err(error) => {
@@ -63,9 +65,8 @@ fn nanoseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn linker(arguments: &LoadArgs, trace: &Trace) -> Linker {
-    let builder = Linker::builder().trace(trace);
-    let mut builder = arguments.search.iter().fold(builder, LinkerBuilder::search_path);
+fn builder(arguments: &LoadArgs) -> LinkerBuilder {
+    let mut builder = arguments.search.iter().fold(Linker::builder(), LinkerBuilder::search_path);
     if is_for_android(arguments) {
         // An app's libraries are all in one folder, which is looked into.
         if let Some(folder) = arguments.path.parent() {
@@ -73,7 +74,7 @@ fn linker(arguments: &LoadArgs, trace: &Trace) -> Linker {
         }
         builder = with_bionic(builder);
     }
-    builder.build()
+    builder
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
