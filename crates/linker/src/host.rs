@@ -69,7 +69,9 @@ impl HostModule {
         };
         let entry = relocations.plain.iter().flat_map(|table| table.iter()).find(is_reference)?;
         self.headers.load_of(entry.place, 8).filter(|segment| segment.readable())?;
-        let word = process::copy(self.definitions.slide.runtime(entry.place)?, size_of::<usize>())?;
+        let at = self.definitions.slide.runtime(entry.place)?;
+        // SAFETY: in a readable segment of a module that is never unloaded.
+        let word = unsafe { process::copy(at, size_of::<usize>()) };
         Some(RuntimeAddress(usize::from_le_bytes(word.as_ref().try_into().ok()?) as u64))
     }
 
@@ -199,7 +201,8 @@ impl Image for MemoryImage<'_> {
         let at = self.slide.runtime(address)?;
         let length = usize::try_from(length).ok()?;
         match segment.writable() {
-            true => process::copy(at, length),
+            // SAFETY: in a readable segment of a module that is loaded.
+            true => Some(unsafe { process::copy(at, length) }),
             // SAFETY: a segment that is read-only, of a module that is never unloaded: it was there when the
             // program began, or is pinned.
             false => Some(unsafe { process::share(at, length) }),

@@ -27,6 +27,7 @@ pub(super) fn protect(
         return Ok(None);
     }
     let outside = || Problem::TableOutside { what: "PT_GNU_RELRO", address: span.start }.of(&library.path);
+    library.headers.load_of(segment.address, segment.memory_size).ok_or_else(outside)?;
     let part = library.mapped.part(pages).ok_or_else(outside)?;
     let reservation = library.mapped.reservation();
     reservation
@@ -47,7 +48,7 @@ pub(super) fn protect(
 /// Appends the pages to a file, at a page of it, and maps them from there.
 fn write(library: &Loaded, file: BorrowedFd<'_>, part: Range<u64>) -> io::Result<u64> {
     let reservation = library.mapped.reservation();
-    let bytes = reservation.copy(part.clone())?;
+    let bytes = reservation.copy_read_only(part.clone())?;
     let at = memory::append(file, &bytes)?;
     if !at.is_multiple_of(page::size()) {
         return Err(io::Error::other("the file does not end at a page"));
@@ -61,7 +62,7 @@ fn write(library: &Loaded, file: BorrowedFd<'_>, part: Range<u64>) -> io::Result
 /// is looked for at the pages that come next.
 fn use_file(library: &Loaded, file: BorrowedFd<'_>, part: Range<u64>) -> io::Result<u64> {
     let reservation = library.mapped.reservation();
-    let own = reservation.copy(part.clone())?;
+    let own = reservation.copy_read_only(part.clone())?;
     let file = File::from(file.try_clone_to_owned()?);
     let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let page = page::size() as usize;

@@ -3,8 +3,10 @@
 
 use crate::build::Folder;
 use crate::cases::{Case, Outcome, cases};
+use livepatch_linker::trace::{Detail, Event, Trace};
 use livepatch_linker::{ExtInfo, Flags, Linker};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub(crate) const CASES: &[Case] = cases![
     malformed::empty_and_short,
@@ -302,6 +304,10 @@ fn load_mutants(path: &Path, seeds: std::ops::Range<u64>) -> Tally {
                 tally.refused += 1;
                 continue;
             }
+            INSIDE => {
+                tally.ended_inside += 1;
+                continue;
+            }
             other => {
                 panic!("mutant {seed} of {}: status {other:#x} before any of its code ran", path.display())
             }
@@ -313,6 +319,27 @@ fn load_mutants(path: &Path, seeds: std::ops::Range<u64>) -> Tally {
         }
     }
     tally
+}
+
+/// How a child ends if it does so in code of the mutant.
+const INSIDE: i32 = 2;
+
+static TRACE: OnceLock<Trace> = OnceLock::new();
+
+/// Has signals that end a process tell whether the mutant's code runs: after relocation it does, if it has
+/// functions that say where others are, and only then.
+fn watch() {
+    extern "C" fn ended(signal: libc::c_int) {
+        let records = TRACE.get().map(Trace::records).unwrap_or_default();
+        let is_relocated = records.iter().any(|record| matches!(record.event, Event::Relocate { .. }));
+        // SAFETY: ends at once.
+        unsafe { libc::_exit(if is_relocated { INSIDE } else { 0x40 + signal }) };
+    }
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP] {
+        let handler: extern "C" fn(libc::c_int) = ended;
+        // SAFETY: the handler looks at what this thread has written down, and ends the process.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
 }
 
 /// How a child that loads it ends: 0 if it is loaded, 1 if refused, a signal otherwise.
@@ -327,7 +354,9 @@ fn child(file: &Path, without_constructors: bool) -> i32 {
             libc::setrlimit(libc::RLIMIT_CORE, &raw const limit);
         }
         let ext_info = ExtInfo { without_constructors, ..ExtInfo::default() };
-        let opened = Linker::new().dlopen_ext(file, Flags::NOW, &ext_info);
+        let trace = TRACE.get_or_init(|| Trace::new(Detail::Phases));
+        watch();
+        let opened = Linker::builder().trace(trace).build().dlopen_ext(file, Flags::NOW, &ext_info);
         let status = i32::from(opened.is_err());
         if let Ok(library) = opened {
             // What can be found must be found without a crash, too.

@@ -43,6 +43,7 @@ pub(super) fn draw(model: &Model) -> String {
             ("host", "of the program itself"),
             ("provided", "provided"),
             ("missing", "not found"),
+            ("implied", "pale lines: by way of another library, too"),
         ]
         .into_iter(),
     );
