@@ -7,7 +7,7 @@ use seeds::{Seed, plant};
 use std::process::Command;
 
 /// The targets in `fuzz/`, and what they start from.
-const TARGETS: [(&str, Seed); 10] = [
+const TARGETS: [(&str, Seed); 11] = [
     ("relocatable", Seed::Objects),
     ("layout", Seed::DebugInformation),
     ("host", Seed::Programs),
@@ -18,6 +18,7 @@ const TARGETS: [(&str, Seed); 10] = [
     ("writer", Seed::Patches),
     ("stubs", Seed::Needs),
     ("loadable", Seed::Libraries),
+    ("android", Seed::Libraries),
 ];
 
 /// Runs each target for `seconds`; a finding is an error.

@@ -6,5 +6,6 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod build;
+mod mutants;
 mod packages;
 mod rules;

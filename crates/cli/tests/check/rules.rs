@@ -239,7 +239,7 @@ fn entries_of_an_apk() {
 }
 
 /// A ZIP archive of one stored entry (APPNOTE.TXT, 4.3), with an extra field of `padding` bytes.
-fn stored(name: &str, contents: &[u8], padding: usize) -> Vec<u8> {
+pub(crate) fn stored(name: &str, contents: &[u8], padding: usize) -> Vec<u8> {
     let size = u32::try_from(contents.len()).unwrap().to_le_bytes();
     let name_length = u16::try_from(name.len()).unwrap().to_le_bytes();
     let mut zip = Vec::new();
