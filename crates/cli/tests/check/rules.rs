@@ -201,6 +201,22 @@ fn pages_of_16_kib_from_35_on() {
 }
 
 #[test]
+fn as_json_it_says_the_same() {
+    if can_build() {
+        let folder = Folder::new();
+        let library = folder.library("libgnu.so", PLAIN, &["--hash-style=gnu"]);
+        let json: serde_json::Value = serde_json::from_str(&ask(&library, 22).json()).unwrap();
+        assert_eq!((&json["version"], &json["android"]), (&1.into(), &22.into()));
+        assert_eq!(json["verdict"], "does-not-load");
+        let library = &json["libraries"][0];
+        assert_eq!((&library["abi"], &library["phase"]), (&"x86_64".into(), &"prelink".into()));
+        assert_eq!(library["needed"], serde_json::json!(["libc.so"]));
+        assert_eq!(library["findings"][0]["rule"], "hash-style");
+        assert_eq!(library["findings"][0]["hint"], "link with --hash-style=both");
+    }
+}
+
+#[test]
 fn what_is_no_library_is_said_in_androids_words() {
     let folder = Folder::new();
     let path = folder.path("libtext.so");
