@@ -31,7 +31,7 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Linked {
     /// Libraries that it is bound to.
     pub(crate) bound_to: Vec<Arc<Loaded>>,
-    #[expect(dead_code, reason = "its machine code points there")]
+    #[expect(dead_code, clippy::vec_box, reason = "its machine code points to each")]
     indexes: Vec<Box<tls::Index>>,
     #[expect(dead_code, reason = "its machine code points there")]
     context: Option<Box<lazy::Context>>,

@@ -49,21 +49,14 @@ unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut
         // SAFETY: the loader's text, ended by a NUL.
         false => unsafe { CStr::from_ptr(info.dlpi_name) }.to_string_lossy().into_owned(),
     };
-    let size = size_of_val(&info.dlpi_phdr).max(size_of::<ProgramHeader>());
-    debug_assert_eq!(size, size_of::<ProgramHeader>());
     let length = usize::from(info.dlpi_phnum) * size_of::<ProgramHeader>();
     // SAFETY: so many program headers are there.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr.cast::<u8>(), length) }.to_vec();
     let is_vdso = name.starts_with("linux-vdso") || name.starts_with("linux-gate");
     if !is_vdso {
-        #[allow(
-            clippy::useless_conversion,
-            clippy::unnecessary_cast,
-            reason = "types differ between targets"
-        )]
         found.push(RawModule {
             name,
-            slide: info.dlpi_addr as u64,
+            slide: info.dlpi_addr,
             headers,
             tls_module: info.dlpi_tls_modid as u64,
         });
@@ -71,10 +64,8 @@ unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut
     0
 }
 
-#[cfg(target_pointer_width = "64")]
+/// As wide as this process's own.
 type ProgramHeader = libc::Elf64_Phdr;
-#[cfg(target_pointer_width = "32")]
-type ProgramHeader = libc::Elf32_Phdr;
 
 /// Has the program's loader keep a library for good, and load it if `load` says so; its slide.
 pub(crate) fn pin(name: &str, load: bool) -> Option<u64> {
@@ -94,13 +85,12 @@ pub(crate) fn pin(name: &str, load: bool) -> Option<u64> {
     const RTLD_DI_LINKMAP: c_int = 2;
     // SAFETY: a handle that was just got, and room for the one pointer that is written. The handle is never
     // closed, so what it stands for stays.
-    let slide = unsafe {
+    unsafe {
         match libc::dlinfo(handle, RTLD_DI_LINKMAP, (&raw mut map).cast()) {
             0 if !map.is_null() => Some((*map).slide as u64),
             _ => None,
         }
-    };
-    slide
+    }
 }
 
 /// Where the block of a module of the program's loader is from the thread pointer, if that is the same in every

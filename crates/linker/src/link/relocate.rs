@@ -35,6 +35,7 @@ pub(crate) struct Relocated {
     pub(crate) counts: Counts,
     pub(crate) deferred: Vec<Deferred>,
     /// What TLS descriptors point to.
+    #[expect(clippy::vec_box, reason = "machine code points to each")]
     pub(crate) indexes: Vec<Box<tls::Index>>,
     /// Libraries that are bound to, by name of nothing else: each once.
     pub(crate) bound_to: Vec<Arc<Loaded>>,

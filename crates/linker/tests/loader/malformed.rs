@@ -192,8 +192,8 @@ fn initialiser_outside() {
     let folder = Folder::new();
     library(&folder);
     let at = section(&folder.file("liba.so"), ".rela.dyn");
-    // The first relocation is that of `.init_array`: its addend leads to data now.
-    let text = changed(&folder, &[(at + 16, &8u64.to_le_bytes())]);
+    // The first relocation is that of `.init_array`: its addend leads nowhere now.
+    let text = changed(&folder, &[(at + 16, &0x7000_0000u64.to_le_bytes())]);
     assert!(
         text.starts_with("\"FILE\": DT_INIT_ARRAY at 0x")
             && text.ends_with(" is not in an executable segment"),

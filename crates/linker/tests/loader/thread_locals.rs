@@ -121,7 +121,10 @@ fn initial_exec_of_zeros_with_threads() {
     assert_eq!([call(next), call(next), elsewhere(next)], [1, 2, 1]);
 }
 
-fn initial_exec_with_value() {
+fn initial_exec_with_value() -> Outcome {
+    if is_emulated() {
+        return Outcome::Skipped("the emulator has threads of its own in this process".to_owned());
+    }
     let folder = Folder::new();
     let source = "__thread long n = 30; long next(void) { return ++n; }";
     let library = load(folder.library("liba.so", source, &[INITIAL_EXEC]));
@@ -132,6 +135,7 @@ fn initial_exec_with_value() {
     assert_eq!([call(next), elsewhere(next), call(next)], [31, 31, 32]);
     let user = load(user);
     assert_eq!(call(at(&user, "get")), 30);
+    Outcome::Passed
 }
 
 fn initial_exec_with_value_and_threads_is_an_error() {
@@ -269,6 +273,8 @@ fn initial_values_are_relocated() {
     let source = "static long target = 5; static __thread long *p = &target; long get(void) { return p == &target && *p == 5; }";
     let plain = load(folder.library("liba.so", source, &[]));
     assert_eq!([call(at(&plain, "get")), elsewhere(at(&plain, "get"))], [1, 1]);
-    let fixed = load(folder.library("libb.so", source, &[INITIAL_EXEC]));
-    assert_eq!([call(at(&fixed, "get")), elsewhere(at(&fixed, "get"))], [1, 1]);
+    if !is_emulated() {
+        let fixed = load(folder.library("libb.so", source, &[INITIAL_EXEC]));
+        assert_eq!([call(at(&fixed, "get")), elsewhere(at(&fixed, "get"))], [1, 1]);
+    }
 }
