@@ -150,11 +150,9 @@ fn arrange(model: &Model) -> Vec<(String, Place)> {
         levels[level].push(name);
     }
     let mut places = Vec::new();
-    let mut row = 0;
-    for line in levels.iter().flat_map(|level| level.chunks(ACROSS)) {
+    for (row, line) in levels.iter().flat_map(|level| level.chunks(ACROSS)).enumerate() {
         let place = |(column, name): (usize, &&str)| ((*name).to_owned(), Place { row, column });
         places.extend(line.iter().enumerate().map(place));
-        row += 1;
     }
     places
 }
