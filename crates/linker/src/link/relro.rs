@@ -27,7 +27,11 @@ pub(super) fn protect(
         return Ok(None);
     }
     let outside = || Problem::TableOutside { what: "PT_GNU_RELRO", address: span.start }.of(&library.path);
-    library.headers.load_of(segment.address, segment.memory_size).ok_or_else(outside)?;
+    // lld lets it end at a page's end, behind what the segment itself takes.
+    let load = library.headers.load_of(segment.address, 1).ok_or_else(outside)?;
+    if pages.end > page::ceil(load.span().end) {
+        return Err(outside().into());
+    }
     let part = library.mapped.part(pages).ok_or_else(outside)?;
     let reservation = library.mapped.reservation();
     reservation
