@@ -7,6 +7,7 @@ use super::page;
 use crate::error::Failure;
 use bytes::Bytes;
 use livepatch_object::address::LinkAddress;
+use livepatch_object::loadable::archive_entry;
 use livepatch_object::loadable::header::Header;
 use livepatch_object::loadable::image::FileImage;
 use livepatch_object::loadable::program::ProgramHeaders;
@@ -77,9 +78,21 @@ pub(super) fn text(message: &Message) -> String {
     }
 }
 
+/// The bytes of a library: a file, or an entry of an archive.
+fn library(path: &str) -> Option<Bytes> {
+    let Some((archive, entry)) = path.split_once(archive_entry::SEPARATOR) else {
+        return std::fs::read(path).ok().map(Bytes::from);
+    };
+    let archive = Bytes::from(std::fs::read(archive).ok()?);
+    let stored = archive_entry::locate(&archive, entry.as_bytes()).ok()?;
+    let start = usize::try_from(stored.offset.0).ok()?;
+    let end = start.checked_add(usize::try_from(stored.size).ok()?)?;
+    (end <= archive.len()).then(|| archive.slice(start..end))
+}
+
 /// The exported function of a file that an address is in, or behind.
 pub(super) fn symbol_at(path: &str, at: LinkAddress) -> Option<String> {
-    let file = Bytes::from(std::fs::read(path).ok()?);
+    let file = library(path)?;
     let header = Header::read(&file).ok()?;
     let headers = ProgramHeaders::read(&header, &file).ok()?;
     let tables =

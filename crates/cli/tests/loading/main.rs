@@ -88,6 +88,30 @@ fn what_ends_the_process_is_told() {
 }
 
 #[test]
+fn an_entry_of_an_archive_is_loaded() {
+    let folder = TempDir::new().unwrap();
+    let Some(path) = library(&folder, "libcalls.so", CALLS, &[]) else { return };
+    let zip = folder.path().join("app.apk");
+    // Stored, at a page: the extra field is as long as it takes.
+    let script = "import sys, zipfile\nentry = zipfile.ZipInfo('lib/x86_64/libcalls.so')\n\
+        entry.extra = bytes(16384 - 30 - len(entry.filename))\n\
+        zipfile.ZipFile(sys.argv[1], 'w').writestr(entry, open(sys.argv[2], 'rb').read())";
+    let python = Command::new("python3").args(["-c", script]).arg(&zip).arg(&path).status();
+    if !python.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no python3 to make an archive");
+        return;
+    }
+    let entry = format!("{}!/lib/x86_64/libcalls.so", zip.display());
+    let call = |symbol: &str| livepatch(&["load", &entry, "--bionic", "never", "--call", symbol]);
+    assert_eq!((call("number").code, call("number").out), (Some(0), "-42\n".into()));
+    let crash = call("crash");
+    assert_eq!(crash.code, Some(128 + 11));
+    if cfg!(target_arch = "x86_64") {
+        assert!(crash.error.contains("of libcalls.so (crash+0x"), "{}", crash.error);
+    }
+}
+
+#[test]
 fn a_constructor_that_crashes_is_in_its_phase() {
     let folder = TempDir::new().unwrap();
     let source = "__attribute__((constructor)) static void boom(void) { *(volatile int *) 8 = 1; }";
