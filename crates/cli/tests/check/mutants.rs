@@ -7,7 +7,7 @@ use livepatch_object::android::archive::{self, Kind};
 use livepatch_object::android::library::Question;
 use livepatch_object::android::{ApiLevel, PageSizes, Siblings, Verdict, check};
 
-const MUTANTS: u32 = 500;
+const MUTANTS: u32 = 3_000;
 const SOURCE: &str = "static int a, b; int *all[] = { &a, &b, &a, &b }; __thread int mine; \
     int other(void); int f(void) { return mine + other(); }";
 
