@@ -23,6 +23,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("arm-linux-gnueabihf-ld", "binutils-arm-linux-gnueabihf"),
     ("riscv64-linux-gnu-ld", "binutils-riscv64-linux-gnu"),
+    ("ld.lld", "lld"),
+    ("javac", "default-jdk-headless"),
 ];
 
 /// C libraries of other machines, and their packages.

@@ -7,7 +7,7 @@ use seeds::{Seed, plant};
 use std::process::Command;
 
 /// The targets in `fuzz/`, and what they start from.
-const TARGETS: [(&str, Seed); 9] = [
+const TARGETS: [(&str, Seed); 11] = [
     ("relocatable", Seed::Objects),
     ("layout", Seed::DebugInformation),
     ("host", Seed::Programs),
@@ -17,6 +17,8 @@ const TARGETS: [(&str, Seed); 9] = [
     ("gate", Seed::Edits),
     ("writer", Seed::Patches),
     ("stubs", Seed::Needs),
+    ("loadable", Seed::Libraries),
+    ("android", Seed::Libraries),
 ];
 
 /// Runs each target, or only one, for `seconds`; a finding is an error.

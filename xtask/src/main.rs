@@ -1,13 +1,16 @@
 //! The project's own chores: `cargo xtask --help`.
 
+mod android_libraries;
 mod bench;
 mod ci;
 mod cross_rustc;
 mod demo;
 mod directions;
+mod fixtures;
 mod fuzz;
 mod hot_calls;
 mod http;
+mod linker;
 mod live;
 mod memory;
 mod realworld;
@@ -40,6 +43,12 @@ enum Chore {
     Soak(soak::Arguments),
     /// Patch a server under load as fast as edits can be made live; writes benches/results
     Storm(storm::Arguments),
+    /// Load libraries with each loader, in processes of their own; writes benches/results
+    BenchLinker(linker::bench::Arguments),
+    /// Load every library that is found with glibc and with the linker, and compare
+    LinkerDifferential(linker::differential::Arguments),
+    /// Load damaged libraries, each in a process of its own
+    LinkerMutants(linker::mutants::Arguments),
     /// Fuzz everything that reads bytes from outside
     Fuzz {
         /// How long each target runs
@@ -49,6 +58,10 @@ enum Chore {
         #[arg(long, value_name = "TARGET")]
         only: Option<String>,
     },
+    /// Fetch real Android libraries for tests, through npm and pip, checked by their hashes
+    Fixtures,
+    /// Load real Android libraries and have each do something; writes benches/results
+    AndroidLibraries,
     /// Set up and run all tests
     Test,
     /// Format, lints, dependency directions, documentation and all tests
@@ -66,6 +79,11 @@ fn main() -> ExitCode {
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Storm(arguments) => storm::run(&arguments),
         Chore::Fuzz { seconds, only } => fuzz::run(seconds, only.as_deref()),
+        Chore::BenchLinker(arguments) => linker::bench::run(&arguments),
+        Chore::LinkerDifferential(arguments) => linker::differential::run(&arguments),
+        Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
+        Chore::Fixtures => fixtures::run(),
+        Chore::AndroidLibraries => android_libraries::run(),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),

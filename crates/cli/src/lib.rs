@@ -20,6 +20,7 @@ pub mod events;
 pub mod foreign;
 pub mod keys;
 pub mod launch;
+pub mod loader;
 pub mod lock;
 pub mod patcher;
 pub mod private_dir;

@@ -75,6 +75,11 @@ impl Slide {
         Self(runtime.0.wrapping_sub(link.0).cast_signed())
     }
 
+    /// What is added to a link-time address, modulo 2^64, as relocations do it.
+    pub fn bits(self) -> u64 {
+        self.0.cast_unsigned()
+    }
+
     /// Where the process has what the file has at `address`.
     pub fn runtime(self, address: LinkAddress) -> Option<RuntimeAddress> {
         address.0.checked_add_signed(self.0).map(RuntimeAddress)

@@ -13,6 +13,8 @@
 //! | [`relocation`] | what does this relocation do to these bytes? |
 //! | [`tls`] | how does this thread-local access become one with a constant offset? |
 //! | [`detour`] | where can this instruction go whose operand is out of reach? |
+//! | [`loadable`] | what does a loader see in this shared object, and is it sound? |
+//! | [`android`] | would a release of Android load this shared object, and which phase stops it? |
 //! | [`host`] | what does the running image define, and where? |
 //! | [`archive`] | which member of an archive defines this symbol? |
 //! | [`indirect`] | does this code call what is in a pointer? |
@@ -21,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod android;
 pub mod architecture;
 pub mod archive;
 pub mod compare;
@@ -30,6 +33,7 @@ mod error;
 pub mod host;
 pub mod indirect;
 pub mod layout;
+pub mod loadable;
 pub mod relocatable;
 pub mod relocation;
 mod strings;

@@ -11,6 +11,8 @@ pub(super) enum Seed {
     DebugInformation,
     Programs,
     Archives,
+    /// Shared objects, with tables in each of their forms.
+    Libraries,
     /// Two objects: before and after an edit.
     Edits,
     /// The same behind a library that is linked from the first.
@@ -99,6 +101,13 @@ pub(super) fn plant(seed: Seed, corpus: &Path) -> Result {
         }
         Seed::Objects => gcc(&SECTIONS, &source, &corpus.join("c.o")),
         Seed::Programs => gcc(&["-Wl,--build-id"], &source, &corpus.join("program")),
+        Seed::Libraries => {
+            let forms = ["--hash-style=sysv", "--hash-style=gnu", "--hash-style=both,-z,now"];
+            forms.into_iter().enumerate().try_for_each(|(index, form)| {
+                let options = ["-shared", "-nostdlib", "-fPIC", &format!("-Wl,{form}")];
+                gcc(&options, &source, &corpus.join(format!("{index}.so")))
+            })
+        }
         Seed::Archives => {
             let object = beside(corpus, "o");
             gcc(&SECTIONS, &source, &object)?;

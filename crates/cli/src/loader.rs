@@ -1,0 +1,33 @@
+//! `livepatch`: shared objects. Whether Android would load one, and loading one here with every step shown.
+
+mod apart;
+pub mod arguments;
+mod call;
+pub mod check;
+mod here;
+mod load;
+mod message;
+mod page;
+mod trace;
+
+use arguments::{Cli, Command};
+use clap::Parser;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs what the command line says.
+pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let result = match Cli::parse_from(command_line).command {
+        Command::Check(check) => check::run(&check),
+        Command::Load(load) => load::run(&load),
+        Command::Trace(trace) => trace::run(&trace),
+        Command::LoadHere(here) => here::run(&here),
+    };
+    result.unwrap_or_else(|error| error.report())
+}
+
+/// Prints data. Whoever reads it may have gone: that is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,115 @@
+//! Functions that are bound when they are first called.
+
+use super::relocate;
+use super::resolve::{Definition, Reference, Scope, Target};
+use crate::LinkerError;
+use crate::call;
+use crate::loaded::Loaded;
+use crate::memory::Slot;
+use crate::module::Module;
+use crate::resolver;
+use crate::trace::{Phase, Trace};
+use livepatch_object::address::{LinkAddress, RuntimeAddress};
+use livepatch_object::loadable::Problem;
+use object::elf;
+use std::sync::Arc;
+
+/// What a library's second word of `DT_PLTGOT` points to, as long as it is loaded.
+pub(crate) struct Context {
+    library: Arc<Loaded>,
+    scope: Scope,
+    trace: Option<Trace>,
+}
+
+/// Whether a library's functions can be bound lazily at all: it has a procedure linkage table that asks for
+/// it, and does not forbid it.
+pub(crate) fn is_possible(library: &Loaded) -> bool {
+    let dynamic = &library.definitions.tables.dynamic;
+    !dynamic.bind_now()
+        && dynamic.plt_got.is_some()
+        && library.definitions.tables.relocations.plt.is_some()
+        && resolver::can_keep_registers()
+}
+
+/// Whether a word stays writable, and can be stored to while others read it.
+pub(crate) fn can_be_slot(library: &Loaded, place: LinkAddress) -> bool {
+    let read_only = library.headers.first(elf::PT_GNU_RELRO).is_some_and(|relro| {
+        let span = relro.span();
+        place.0 < span.end && span.start < place.0.saturating_add(8)
+    });
+    let segment = library.headers.load_of(place, 8);
+    !read_only
+        && segment.is_some_and(|segment| segment.writable())
+        && library.runtime(place).is_some_and(|at| at.0.is_multiple_of(8))
+}
+
+/// Has a library's first calls come here. Whoever gets the context keeps it as long as the library is loaded.
+pub(crate) fn prepare(
+    library: &Arc<Loaded>,
+    scope: &Scope,
+    trace: Option<&Trace>,
+) -> Result<Box<Context>, LinkerError> {
+    let context = Context { library: Arc::clone(library), scope: scope.clone(), trace: trace.cloned() };
+    let context = Box::new(context);
+    let got = library.definitions.tables.dynamic.plt_got.unwrap_or_default();
+    let mut places = library.mapped.places();
+    let mut store = |index: u64, value: u64| {
+        let place = got.checked_add(index * 8).filter(|&place| places.store64(place, value));
+        let problem = || Problem::RelocationOutside { address: got.0 }.of(&library.path);
+        place.map(|_| ()).ok_or_else(problem)
+    };
+    store(1, std::ptr::from_ref(&*context) as u64)?;
+    store(2, resolver::entry())?;
+    Ok(context)
+}
+
+/// Binds the function of a relocation of `DT_JMPREL`; where it is. If there is none, the process ends: its
+/// caller can be told nothing.
+///
+/// # Safety
+/// To be called by the machine code of [`resolver`] only, with what [`prepare`] has stored.
+pub(crate) unsafe extern "C" fn bind(context: *const Context, index: u64) -> u64 {
+    // SAFETY: the caller's promise: the context lives as long as its library, whose code is running.
+    let context = unsafe { &*context };
+    match context.bind(index) {
+        Ok(address) => address.0,
+        Err(error) => {
+            eprintln!("livepatch: symbol lookup error: {error}");
+            std::process::abort();
+        }
+    }
+}
+
+impl Context {
+    fn bind(&self, index: u64) -> Result<RuntimeAddress, LinkerError> {
+        let library = &self.library;
+        let table = library.definitions.tables.relocations.plt.as_ref();
+        let entry = table.and_then(|table| table.get(usize::try_from(index).ok()?));
+        let entry =
+            entry.ok_or_else(|| Problem::Invalid { what: "PLT index", value: index }.of(&library.path))?;
+        let reference = Reference::new(library, entry.symbol).map_err(LinkerError::Load)?;
+        let own = Module::Library(Arc::clone(library));
+        let definition = reference.definition(&self.scope, &own)?;
+        let address = match (definition.target(), &definition) {
+            (Target::Address(address), _) => address,
+            (Target::Indirect(resolver), Definition::Symbol(Module::Library(definer), _))
+                if definer.is_code(resolver) =>
+            {
+                // SAFETY: code of a library that is relocated, as all are when code of one runs, and the
+                // symbol says that it is such a function.
+                unsafe { call::resolver(resolver) }
+            }
+            (Target::Indirect(resolver), _) => resolver,
+        };
+        let address = RuntimeAddress(address.0.wrapping_add_signed(entry.addend));
+        let place = library.runtime(entry.place);
+        // SAFETY: a place that `plt_lazily` saw to be writable and to stay so, in a library that is loaded.
+        if let Some(slot) = place.and_then(|place| unsafe { Slot::new(place) }) {
+            slot.store(address.0);
+            if let Some(trace) = &self.trace {
+                relocate::record(trace, Phase::Bind, &reference, slot.address().0, &definition);
+            }
+        }
+        Ok(address)
+    }
+}

@@ -1,0 +1,178 @@
+//! Unwinding through loaded code: the program's unwinder asks for it by address or by going through all
+//! modules, and its slots for these two functions are made to lead here.
+
+use crate::memory::{Protection, Slot, protect};
+use crate::page;
+use crate::process::{self, Callback};
+use crate::registry;
+use crate::{host, interpose};
+use livepatch_object::address::RuntimeAddress;
+use livepatch_object::loadable::relocation::Formula;
+use object::elf;
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+type FindObject = unsafe extern "C" fn(*mut c_void, *mut FoundObject) -> c_int;
+
+/// `struct dl_find_object` (glibc 2.35, `dlfcn.h`), for machines without its machine-dependent fields.
+#[repr(C)]
+pub(crate) struct FoundObject {
+    flags: u64,
+    start: *mut c_void,
+    end: *mut c_void,
+    link_map: *mut c_void,
+    eh_frame: *mut c_void,
+    reserved: [u64; 7],
+}
+
+/// The C library's function, wherever slots lead by now; 0 if it has none.
+static FIND_OBJECT: AtomicU64 = AtomicU64::new(0);
+
+/// Has the modules that the program began with ask here. Done once.
+pub(crate) fn install() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let find_object = crate::process::default_symbol(b"_dl_find_object", None);
+        FIND_OBJECT.store(find_object.map_or(0, |at| at.0), Ordering::Release);
+        let new = [("dl_iterate_phdr", iterate as *const ()), ("_dl_find_object", find_object_address())];
+        for module in host::initial() {
+            for (name, to) in new {
+                redirect(module, name, to as u64);
+            }
+        }
+    });
+}
+
+fn find_object_address() -> *const () {
+    find_object as *const ()
+}
+
+/// Points a module's import slots of a name somewhere else.
+fn redirect(module: &host::HostModule, name: &str, to: u64) {
+    let Some(machine) = livepatch_object::loadable::machine::Machine::native() else { return };
+    let tables = &module.definitions.tables;
+    let relocations = &tables.relocations;
+    for entry in relocations.plain.iter().chain(&relocations.plt).flat_map(|table| table.iter()) {
+        let howto = livepatch_object::loadable::relocation::howto(machine, entry.kind);
+        let is_import =
+            howto.is_some_and(|howto| matches!(howto.formula, Formula::Import | Formula::LazyImport));
+        let Some(symbol) = tables.symbols.get(entry.symbol).filter(|_| is_import && entry.symbol != 0) else {
+            continue;
+        };
+        if symbol.is_defined() || !tables.symbols.is_named(&symbol, name.as_bytes()) {
+            continue;
+        }
+        let Some(place) = module.definitions.slide.runtime(entry.place) else { continue };
+        if module.headers.load_of(entry.place, 8).is_some_and(|segment| segment.writable()) {
+            store(module, place, to);
+        }
+    }
+}
+
+fn store(module: &host::HostModule, place: RuntimeAddress, to: u64) {
+    let pages = page::floor(place.0)..page::floor(place.0) + page::size();
+    let relro = module.headers.first(elf::PT_GNU_RELRO).map(|segment| segment.span());
+    let link = module.definitions.slide.link(place).map_or(0, |link| link.0);
+    let is_read_only = relro.is_some_and(|span| span.start <= link && link < page::floor(span.end));
+    // SAFETY: pages of a writable segment of a module that is never unloaded, of which the part that its
+    // loader made read-only after relocation is made so again.
+    unsafe {
+        if protect(pages.clone(), Protection::READ_WRITE).is_err() {
+            return;
+        }
+        if let Some(slot) = Slot::new(place) {
+            slot.store(to);
+        }
+        if is_read_only {
+            let _ = protect(pages, Protection::READ);
+        }
+    }
+}
+
+/// Which module an address is in, and how to unwind there: `_dl_find_object`, of libraries that were loaded
+/// here too.
+///
+/// # Safety
+/// As of the C function.
+pub(crate) unsafe extern "C" fn find_object(address: *mut c_void, result: *mut FoundObject) -> c_int {
+    if let Some(entry) = registry::at(RuntimeAddress(address as u64)) {
+        let library = &entry.library;
+        let Some(header) = library.headers.first(elf::PT_GNU_EH_FRAME) else { return -1 };
+        let Some(eh_frame) = library.runtime(header.address) else { return -1 };
+        let (start, size) = (library.mapped.reservation().start(), library.mapped.reservation().size());
+        let found = FoundObject {
+            flags: 0,
+            start: start.0 as *mut c_void,
+            end: (start.0 + size) as *mut c_void,
+            link_map: std::ptr::null_mut(),
+            eh_frame: eh_frame.0 as *mut c_void,
+            reserved: [0; 7],
+        };
+        // SAFETY: room for one, as the caller promises.
+        unsafe { result.write(found) };
+        return 0;
+    }
+    let function = FIND_OBJECT.load(Ordering::Acquire);
+    if function == 0 {
+        return -1;
+    }
+    // SAFETY: the address that the C library has for this function, and the caller's arguments.
+    unsafe {
+        let function: FindObject = std::mem::transmute(function as usize as *const ());
+        function(address, result)
+    }
+}
+
+/// What [`iterate`] gives to the C library's function: whose answer is passed on with other counts.
+struct Passing {
+    callback: Callback,
+    data: *mut c_void,
+}
+
+/// Goes through all modules: the program's own, then those that were loaded here (`dl_iterate_phdr`).
+///
+/// # Safety
+/// As of the C function.
+pub(crate) unsafe extern "C" fn iterate(callback: Option<Callback>, data: *mut c_void) -> c_int {
+    let Some(callback) = callback else { return 0 };
+    let mut passing = Passing { callback, data };
+    // SAFETY: `pass` takes what is passed here, which lives as long as the call.
+    let answer = unsafe { process::iterate(pass, (&raw mut passing).cast()) };
+    if answer != 0 {
+        return answer;
+    }
+    let (added, removed) = registry::changes();
+    for entry in registry::all().iter() {
+        let library = &entry.library;
+        let Ok(headers) = library.headers.own_address(&library.header) else { continue };
+        let Some(headers) = library.runtime(headers) else { continue };
+        // SAFETY: plain numbers and pointers, for which zeros are values.
+        let mut info: libc::dl_phdr_info = unsafe { std::mem::zeroed() };
+        info.dlpi_addr = library.definitions.slide.bits() as _;
+        info.dlpi_name = interpose::interned(&library.path);
+        info.dlpi_phdr = headers.0 as *const _;
+        info.dlpi_phnum = library.header.program_header_count;
+        info.dlpi_adds = added as _;
+        info.dlpi_subs = removed as _;
+        // SAFETY: the caller's function, and a description of a library that stays while it is looked at.
+        let answer = unsafe { callback(&raw mut info, size_of::<libc::dl_phdr_info>(), data) };
+        if answer != 0 {
+            return answer;
+        }
+    }
+    0
+}
+
+/// Callers know by these counts whether anything has changed since they last looked.
+unsafe extern "C" fn pass(info: *mut libc::dl_phdr_info, size: usize, data: *mut c_void) -> c_int {
+    let (added, removed) = registry::changes();
+    // SAFETY: what `iterate` passes, and what the C library describes a module with, for this call.
+    unsafe {
+        let passing = &*data.cast::<Passing>();
+        let mut info = *info;
+        info.dlpi_adds += added as libc::c_ulonglong;
+        info.dlpi_subs += removed as libc::c_ulonglong;
+        (passing.callback)(&raw mut info, size, passing.data)
+    }
+}
