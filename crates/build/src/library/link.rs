@@ -51,9 +51,8 @@ impl LibraryLink {
         let all = objects.iter().copied().chain([("anchor", &*anchor)]);
         let written = all.map(|(name, bytes)| {
             let path = output.with_extension(format!("{name}.o"));
-            std::fs::write(&path, bytes).map_err(LibraryError::io("write", &path))?;
-            inputs.push(path);
-            Ok(())
+            inputs.push(path.clone());
+            std::fs::write(&path, bytes).map_err(LibraryError::io("write", &path))
         });
         let written: Result<(), LibraryError> = written.collect();
         let linked = written.and_then(|()| self.run(&inputs, output));
@@ -73,6 +72,7 @@ impl LibraryLink {
         if done.status.success() {
             return Ok(());
         }
+        let _ = std::fs::remove_file(output);
         let said = String::from_utf8_lossy(&done.stderr);
         let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
         Err(LibraryError::Linker(said.join("; ")))
