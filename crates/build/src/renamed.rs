@@ -26,6 +26,8 @@ pub(crate) fn keep_names(
     let mut notes = Vec::new();
     let mut names: FxHashMap<&str, &str> = FxHashMap::default();
     names.extend(live.objects().flat_map(|(_, object)| object.image.renamed()));
+    // An object that was live before a patch was taken back has its names already.
+    names.extend(units.iter().flat_map(|(.., object)| object.image.renamed()));
     for (unit, _, new) in units {
         let krate = rebuilt.iter().find(|krate| krate.unit == unit.unit);
         if let (Some(old), Some(krate)) = (live.unit(unit), krate) {
