@@ -80,12 +80,16 @@ fn loops_that_a_signal_interrupted() {
     assert!(matches!(wrong_calls(TIGHT8, true, true), None | Some(0)));
 }
 
-/// What the tests above would see if threads were not waited for.
+/// What the tests above would see if threads were not waited for: of a loop's instructions, processors are
+/// interrupted at some more than at others (those of AMD hardly ever at the `pause` of the longer loops), so that it
+/// depends on the machine which shapes show it, and how soon.
 #[test]
 fn without_settling_loops_go_on_in_a_new_body() {
-    for shape in [LOOP8, LOOP32, TIGHT8] {
-        assert_ne!(wrong_calls(shape, false, false), Some(0));
-    }
+    const ROUNDS: usize = 5;
+    let shapes = [LOOP8, LOOP32, TIGHT8, TIGHT32];
+    let wrong = (0..ROUNDS).flat_map(|_| shapes).map(|shape| wrong_calls(shape, false, false));
+    // None: this machine has no such program.
+    assert!(wrong.into_iter().any(|wrong| wrong != Some(0)), "a loop that is not waited for looks safe");
 }
 
 /// A program with a thread that stands at an entry for so long, and the patch of that function.
