@@ -23,6 +23,7 @@ pub(crate) struct Protection {
 }
 
 impl Protection {
+    pub(crate) const NONE: Self = Self { read: false, write: false, execute: false };
     pub(crate) const READ: Self = Self { read: true, write: false, execute: false };
     pub(crate) const READ_WRITE: Self = Self { read: true, write: true, execute: false };
     pub(crate) const READ_EXECUTE: Self = Self { read: true, write: false, execute: true };
@@ -108,6 +109,18 @@ impl Reservation {
         unmap(got..start);
         unmap(start + size..got + whole as u64);
         Ok(Self { start: RuntimeAddress(start), size, owned: true })
+    }
+
+    /// `size` bytes, a multiple of a page, of which a file's bytes from `offset` on are the first; what follows
+    /// those is to be mapped over, or protected.
+    pub(crate) fn over_file(size: u64, protection: Protection, file: &File, offset: u64) -> io::Result<Self> {
+        let length = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let (null, flags) = (std::ptr::null_mut(), libc::MAP_PRIVATE);
+        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that is there.
+        let got = unsafe { libc::mmap(null, length, protection.bits(), flags, file.as_raw_fd(), offset) };
+        done(got != libc::MAP_FAILED)?;
+        Ok(Self { start: RuntimeAddress(got as u64), size, owned: true })
     }
 
     /// A range that the caller of `dlopen` has reserved and promised to the library (`Reserved::new`).
@@ -247,7 +260,7 @@ impl Drop for Reservation {
             unmap(range);
         } else {
             // The range stays reserved, as it was lent, and what was there is gone.
-            let _ = self.map_zeroed(0..self.size, Protection { read: false, write: false, execute: false });
+            let _ = self.map_zeroed(0..self.size, Protection::NONE);
         }
     }
 }

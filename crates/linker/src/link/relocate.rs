@@ -139,14 +139,17 @@ impl<'a> Relocator<'a> {
 
     fn plain(&mut self, table: &Plain) -> Result<(), LinkerError> {
         let form = table.form();
-        let is_fast = form == Form::Rela && self.machine.class().word() == 8;
-        for entry in table.iter() {
-            if is_fast && entry.kind == self.relative {
+        let Some(entries) = table.rela64() else {
+            return table.iter().try_for_each(|entry| self.one(&entry, form));
+        };
+        for entry in entries {
+            let entry = Entry::from(entry);
+            if entry.kind == self.relative {
                 if !self.places.store64(entry.place, self.slide.wrapping_add_signed(entry.addend)) {
                     return Err(self.outside(entry.place));
                 }
                 self.done.counts.relative += 1;
-            } else if !(is_fast && self.fast(&entry)) {
+            } else if !self.fast(&entry) {
                 self.one(&entry, form)?;
             }
         }
