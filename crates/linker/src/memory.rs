@@ -456,7 +456,28 @@ impl Places<'_> {
         true
     }
 
-    /// The same of four bytes.
+    /// Stores words of eight bytes until one is outside the range that the last one was in; how many.
+    ///
+    /// The compiler cannot know that a word that is stored here is no part of `self`: so nothing of `self` is
+    /// used meanwhile.
+    #[inline]
+    pub(crate) fn store_run(&self, words: impl Iterator<Item = (LinkAddress, u64)>) -> usize {
+        let (slide, start, length) = (self.slide, self.open.start, self.open.end - self.open.start);
+        let Some(last) = length.checked_sub(8) else { return 0 };
+        let mut done = 0;
+        for (place, value) in words {
+            if place.0.wrapping_sub(start) > last {
+                break;
+            }
+            // SAFETY: all eight bytes are in the range, which `find` saw to be mapped writable; the library does
+            // not run yet, and nobody has a reference to them.
+            unsafe { (slide.wrapping_add(place.0) as *mut u64).write_unaligned(value) };
+            done += 1;
+        }
+        done
+    }
+
+    /// Stores a word of four bytes, as [`Places::store64`] does.
     #[inline]
     pub(crate) fn store32(&mut self, place: LinkAddress, value: u32) -> bool {
         let Some(at) = self.find(place, 4) else { return false };
