@@ -13,7 +13,7 @@
 //!
 //! Opening a library goes through phases, each a file: `find`, `read`, `prelink`, `link`, `construct`; and
 //! `close` undoes them. What can be decided from bytes is decided in `livepatch_object::loadable`. `unsafe` is
-//! in modules named for what can go wrong there: `memory`, `call`, `process`, `tls`, `resolver`, `interpose`,
+//! in modules named for what can go wrong there: `memory`, `rebinder`, `call`, `process`, `tls`, `resolver`, `interpose`,
 //! `unwind`, `debugger`.
 
 mod call;
@@ -40,6 +40,7 @@ mod prelink;
 mod process;
 mod provider;
 mod read;
+mod rebinder;
 mod registry;
 mod resolver;
 mod state;
