@@ -13,8 +13,8 @@
 //!
 //! Opening a library goes through phases, each a file: `find`, `read`, `prelink`, `link`, `construct`; and
 //! `close` undoes them. What can be decided from bytes is decided in `livepatch_object::loadable`. `unsafe` is
-//! in modules named for what can go wrong there: `memory`, `call`, `process`, `tls`, `resolver`, `interpose`,
-//! `unwind`, `debugger`, and under `bionic`.
+//! in modules named for what can go wrong there: `memory`, `rebinder`, `call`, `process`, `tls`, `resolver`,
+//! `interpose`, `unwind`, `debugger`, and under `bionic`.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 pub mod bionic;
@@ -42,6 +42,7 @@ mod prelink;
 mod process;
 mod provider;
 mod read;
+mod rebinder;
 mod registry;
 mod resolver;
 mod state;

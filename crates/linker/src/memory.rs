@@ -4,15 +4,17 @@
 //! All memory that is written here belongs to a library that is being loaded, or to slots that machine code
 //! reads. No reference to it is ever made, so stores from here race with machine code only.
 
+mod image;
+
+pub(crate) use image::{Mapped, Places};
+
 use crate::page;
 use bytes::Bytes;
-use livepatch_object::address::{FileOffset, LinkAddress, RuntimeAddress, Slide};
+use livepatch_object::address::{FileOffset, RuntimeAddress};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What pages allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +25,7 @@ pub(crate) struct Protection {
 }
 
 impl Protection {
+    pub(crate) const NONE: Self = Self { read: false, write: false, execute: false };
     pub(crate) const READ: Self = Self { read: true, write: false, execute: false };
     pub(crate) const READ_WRITE: Self = Self { read: true, write: true, execute: false };
     pub(crate) const READ_EXECUTE: Self = Self { read: true, write: false, execute: true };
@@ -108,6 +111,18 @@ impl Reservation {
         unmap(got..start);
         unmap(start + size..got + whole as u64);
         Ok(Self { start: RuntimeAddress(start), size, owned: true })
+    }
+
+    /// `size` bytes, a multiple of a page, of which a file's bytes from `offset` on are the first; what follows
+    /// those is to be mapped over, or protected.
+    pub(crate) fn over_file(size: u64, protection: Protection, file: &File, offset: u64) -> io::Result<Self> {
+        let length = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let (null, flags) = (std::ptr::null_mut(), libc::MAP_PRIVATE);
+        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that is there.
+        let got = unsafe { libc::mmap(null, length, protection.bits(), flags, file.as_raw_fd(), offset) };
+        done(got != libc::MAP_FAILED)?;
+        Ok(Self { start: RuntimeAddress(got as u64), size, owned: true })
     }
 
     /// A range that the caller of `dlopen` has reserved and promised to the library (`Reserved::new`).
@@ -247,7 +262,7 @@ impl Drop for Reservation {
             unmap(range);
         } else {
             // The range stays reserved, as it was lent, and what was there is gone.
-            let _ = self.map_zeroed(0..self.size, Protection { read: false, write: false, execute: false });
+            let _ = self.map_zeroed(0..self.size, Protection::NONE);
         }
     }
 }
@@ -291,202 +306,6 @@ pub(crate) fn append(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<u64> {
         done += rustix::io::pwrite(file, &bytes[done..], at + done as u64)?;
     }
     Ok(at)
-}
-
-/// Bytes of a part of a reservation that nobody writes to.
-struct Constant {
-    reservation: Arc<Reservation>,
-    part: Range<u64>,
-}
-
-impl AsRef<[u8]> for Constant {
-    fn as_ref(&self) -> &[u8] {
-        let at = (self.reservation.start.0 + self.part.start) as *const u8;
-        let length = (self.part.end - self.part.start) as usize;
-        // SAFETY: `Mapped::constant` is asked for segments only that are mapped readable and not writable, as
-        // their file has them, and stay so until the reservation is dropped, which this keeps.
-        unsafe { std::slice::from_raw_parts(at, length) }
-    }
-}
-
-/// An image in memory: where its segments are, and which of its words may be changed.
-#[derive(Debug)]
-pub(crate) struct Mapped {
-    reservation: Arc<Reservation>,
-    slide: Slide,
-    /// Link-time address of the reservation's first byte.
-    first: LinkAddress,
-    /// Link-time addresses of memory that is writable until relocation is over; by address.
-    writable: Vec<Range<u64>>,
-    /// The same of all memory that can be read.
-    readable: Vec<Range<u64>>,
-}
-
-impl Mapped {
-    /// `writable` and `readable` are what has been mapped so into the reservation.
-    pub(crate) fn new(
-        reservation: Reservation,
-        first: LinkAddress,
-        writable: Vec<Range<u64>>,
-        readable: Vec<Range<u64>>,
-    ) -> Self {
-        let slide = Slide::between(first, reservation.start);
-        Self { reservation: Arc::new(reservation), slide, first, writable, readable }
-    }
-
-    pub(crate) fn slide(&self) -> Slide {
-        self.slide
-    }
-
-    pub(crate) fn reservation(&self) -> &Reservation {
-        &self.reservation
-    }
-
-    /// The part of the reservation that begins and ends at these link-time addresses.
-    pub(crate) fn part(&self, addresses: Range<u64>) -> Option<Range<u64>> {
-        let start = addresses.start.checked_sub(self.first.0)?;
-        let end = addresses.end.checked_sub(self.first.0)?;
-        (start <= end && end <= self.reservation.size).then_some(start..end)
-    }
-
-    /// The bytes between two link-time addresses, of a segment that was mapped readable and not writable. None
-    /// if they are not all in one such segment.
-    pub(crate) fn constant(&self, addresses: Range<u64>) -> Option<Bytes> {
-        let inside = |range: &Range<u64>| range.start <= addresses.start && addresses.end <= range.end;
-        if !self.readable.iter().any(inside) || self.writable.iter().any(inside) {
-            return None;
-        }
-        let part = self.part(addresses)?;
-        Some(Bytes::from_owner(Constant { reservation: Arc::clone(&self.reservation), part }))
-    }
-
-    /// The bytes between two link-time addresses, copied as they are now, of one segment that can be read.
-    pub(crate) fn copy(&self, addresses: Range<u64>) -> Option<Bytes> {
-        let inside = |range: &Range<u64>| range.start <= addresses.start && addresses.end <= range.end;
-        self.readable.iter().find(|range| inside(range))?;
-        let part = self.part(addresses)?;
-        let mut bytes = vec![0; (part.end - part.start) as usize];
-        let at = (self.reservation.start.0 + part.start) as *const u8;
-        // SAFETY: mapped readable, for all of its bytes; the library does not run yet, or what is copied is not
-        // written to.
-        unsafe { at.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
-        Some(bytes.into())
-    }
-
-    /// The run-time address of a link-time address inside the image.
-    pub(crate) fn runtime(&self, address: LinkAddress) -> Option<RuntimeAddress> {
-        self.part(address.0..address.0)?;
-        self.slide.runtime(address)
-    }
-
-    /// Whether a run-time address is inside the image.
-    pub(crate) fn contains(&self, address: RuntimeAddress) -> bool {
-        let start = self.reservation.start;
-        address >= start && address.0 - start.0 < self.reservation.size
-    }
-
-    /// Its words, to be changed.
-    pub(crate) fn places(&self) -> Places<'_> {
-        Places { image: self, slide: self.slide.bits(), open: 0..0 }
-    }
-
-    /// A word, aligned or not, of what can be read.
-    pub(crate) fn load(&self, place: LinkAddress, bytes: u64) -> Option<u64> {
-        let end = place.0.checked_add(bytes)?;
-        let inside = |range: &&Range<u64>| range.start <= place.0 && end <= range.end;
-        self.readable.iter().find(inside)?;
-        let at = self.slide.runtime(place)?.0;
-        // SAFETY: mapped readable, for all of its bytes; a plain number is valid whatever is there.
-        unsafe {
-            match bytes {
-                4 => Some((at as *const u32).read_unaligned().into()),
-                8 => Some((at as *const u64).read_unaligned()),
-                _ => None,
-            }
-        }
-    }
-}
-
-/// Where an image's words may be changed, with the last range found kept at hand.
-pub(crate) struct Places<'a> {
-    image: &'a Mapped,
-    slide: u64,
-    open: Range<u64>,
-}
-
-impl Places<'_> {
-    /// The run-time address of a place of `bytes` bytes, if all of them are writable.
-    #[inline]
-    pub(crate) fn find(&mut self, place: LinkAddress, bytes: u64) -> Option<RuntimeAddress> {
-        let end = place.0.checked_add(bytes)?;
-        if place.0 < self.open.start || end > self.open.end {
-            self.look_up(place.0, end)?;
-        }
-        // Inside the image, which is mapped: so this cannot overflow.
-        Some(RuntimeAddress(self.slide.wrapping_add(place.0)))
-    }
-
-    #[cold]
-    fn look_up(&mut self, start: u64, end: u64) -> Option<()> {
-        let inside = |range: &&Range<u64>| range.start <= start && end <= range.end;
-        self.open = self.image.writable.iter().find(inside)?.clone();
-        Some(())
-    }
-
-    /// Stores a word of eight bytes; false if there is no writable place for it.
-    #[inline]
-    pub(crate) fn store64(&mut self, place: LinkAddress, value: u64) -> bool {
-        let Some(at) = self.find(place, 8) else { return false };
-        // SAFETY: `find` saw that these bytes are mapped writable; the library does not run yet, and nobody
-        // has a reference to them.
-        unsafe { (at.0 as *mut u64).write_unaligned(value) };
-        true
-    }
-
-    /// The same of four bytes.
-    #[inline]
-    pub(crate) fn store32(&mut self, place: LinkAddress, value: u32) -> bool {
-        let Some(at) = self.find(place, 4) else { return false };
-        // SAFETY: as in `store64`.
-        unsafe { (at.0 as *mut u32).write_unaligned(value) };
-        true
-    }
-
-    /// Adds to a word of eight bytes.
-    #[inline]
-    pub(crate) fn add64(&mut self, place: LinkAddress, value: u64) -> bool {
-        let Some(at) = self.find(place, 8) else { return false };
-        // SAFETY: as in `store64`; what is writable is readable on every system that is known here.
-        unsafe {
-            let word = (at.0 as *const u64).read_unaligned();
-            (at.0 as *mut u64).write_unaligned(word.wrapping_add(value));
-        }
-        true
-    }
-}
-
-/// A slot of machine code: an aligned word that it reads whole, at any time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Slot(RuntimeAddress);
-
-impl Slot {
-    /// A slot at this address, if it is aligned.
-    ///
-    /// # Safety
-    /// A word is mapped there and stays so while the slot is used, and it is writable whenever it is stored to.
-    pub(crate) unsafe fn new(at: RuntimeAddress) -> Option<Self> {
-        at.0.is_multiple_of(size_of::<usize>() as u64).then_some(Self(at))
-    }
-
-    pub(crate) fn address(self) -> RuntimeAddress {
-        self.0
-    }
-
-    /// Whoever reads the new value sees all that was written before.
-    pub(crate) fn store(self, value: u64) {
-        // SAFETY: aligned and mapped, as `new` was promised; all accesses are whole.
-        unsafe { AtomicUsize::from_ptr(self.0.0 as *mut usize) }.store(value as usize, Ordering::Release);
-    }
 }
 
 /// Changes what whole pages of another module allow, for as long as a slot in them is changed.

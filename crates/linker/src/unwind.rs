@@ -1,9 +1,9 @@
 //! Unwinding through loaded code: the program's unwinder asks for it by address or by going through all
 //! modules, and its slots for these two functions are made to lead here.
 
-use crate::memory::{Protection, Slot, protect};
 use crate::page;
 use crate::process::{self, Callback};
+use crate::rebinder::rebind;
 use crate::registry;
 use crate::{host, interpose};
 use livepatch_object::address::RuntimeAddress;
@@ -71,23 +71,12 @@ fn redirect(module: &host::HostModule, name: &str, to: u64) {
 }
 
 fn store(module: &host::HostModule, place: RuntimeAddress, to: u64) {
-    let pages = page::floor(place.0)..page::floor(place.0) + page::size();
     let relro = module.headers.first(elf::PT_GNU_RELRO).map(|segment| segment.span());
     let link = module.definitions.slide.link(place).map_or(0, |link| link.0);
     let is_read_only = relro.is_some_and(|span| span.start <= link && link < page::floor(span.end));
-    // SAFETY: pages of a writable segment of a module that is never unloaded, of which the part that its
-    // loader made read-only after relocation is made so again.
-    unsafe {
-        if protect(pages.clone(), Protection::READ_WRITE).is_err() {
-            return;
-        }
-        if let Some(slot) = Slot::new(place) {
-            slot.store(to);
-        }
-        if is_read_only {
-            let _ = protect(pages, Protection::READ);
-        }
-    }
+    // SAFETY: a slot in a writable segment of a module that is never unloaded, of which the part that its loader
+    // made read-only after relocation is made so again. Where that fails, the slot is as it was, or writable.
+    let _ = unsafe { rebind(place, to, is_read_only) };
 }
 
 /// Which module an address is in, and how to unwind there: `_dl_find_object`, of libraries that were loaded
