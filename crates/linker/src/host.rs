@@ -136,8 +136,7 @@ fn pinned(name: &str) -> Option<Arc<HostModule>> {
 
 fn pin(name: &str, load: bool) -> Option<Arc<HostModule>> {
     let slide = process::pin(name, load)?;
-    let raw = process::modules().into_iter().find(|raw| raw.slide == slide)?;
-    let module = Arc::new(read(raw)?);
+    let module = Arc::new(read(process::module_at(slide)?)?);
     let mut pinned = PINNED.lock().unwrap_or_else(PoisonError::into_inner);
     pinned.push(Arc::clone(&module));
     Some(module)

@@ -120,6 +120,8 @@ impl LinkerBuilder {
             tells_debugger: self.debugger.decide(),
             constructions: 0,
         };
+        // What is asked once is asked before anything is to be fast.
+        crate::resolver::can_keep_registers();
         if !self.without_unwinding {
             unwind::install();
         }

@@ -23,6 +23,7 @@ pub(crate) struct Protection {
 }
 
 impl Protection {
+    pub(crate) const NONE: Self = Self { read: false, write: false, execute: false };
     pub(crate) const READ: Self = Self { read: true, write: false, execute: false };
     pub(crate) const READ_WRITE: Self = Self { read: true, write: true, execute: false };
     pub(crate) const READ_EXECUTE: Self = Self { read: true, write: false, execute: true };
@@ -108,6 +109,18 @@ impl Reservation {
         unmap(got..start);
         unmap(start + size..got + whole as u64);
         Ok(Self { start: RuntimeAddress(start), size, owned: true })
+    }
+
+    /// `size` bytes, a multiple of a page, of which a file's bytes from `offset` on are the first; what follows
+    /// those is to be mapped over, or protected.
+    pub(crate) fn over_file(size: u64, protection: Protection, file: &File, offset: u64) -> io::Result<Self> {
+        let length = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let (null, flags) = (std::ptr::null_mut(), libc::MAP_PRIVATE);
+        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that is there.
+        let got = unsafe { libc::mmap(null, length, protection.bits(), flags, file.as_raw_fd(), offset) };
+        done(got != libc::MAP_FAILED)?;
+        Ok(Self { start: RuntimeAddress(got as u64), size, owned: true })
     }
 
     /// A range that the caller of `dlopen` has reserved and promised to the library (`Reserved::new`).
@@ -247,7 +260,7 @@ impl Drop for Reservation {
             unmap(range);
         } else {
             // The range stays reserved, as it was lent, and what was there is gone.
-            let _ = self.map_zeroed(0..self.size, Protection { read: false, write: false, execute: false });
+            let _ = self.map_zeroed(0..self.size, Protection::NONE);
         }
     }
 }
@@ -443,7 +456,28 @@ impl Places<'_> {
         true
     }
 
-    /// The same of four bytes.
+    /// Stores words of eight bytes until one is outside the range that the last one was in; how many.
+    ///
+    /// The compiler cannot know that a word that is stored here is no part of `self`: so nothing of `self` is
+    /// used meanwhile.
+    #[inline]
+    pub(crate) fn store_run(&self, words: impl Iterator<Item = (LinkAddress, u64)>) -> usize {
+        let (slide, start, length) = (self.slide, self.open.start, self.open.end - self.open.start);
+        let Some(last) = length.checked_sub(8) else { return 0 };
+        let mut done = 0;
+        for (place, value) in words {
+            if place.0.wrapping_sub(start) > last {
+                break;
+            }
+            // SAFETY: all eight bytes are in the range, which `find` saw to be mapped writable; the library does
+            // not run yet, and nobody has a reference to them.
+            unsafe { (slide.wrapping_add(place.0) as *mut u64).write_unaligned(value) };
+            done += 1;
+        }
+        done
+    }
+
+    /// Stores a word of four bytes, as [`Places::store64`] does.
     #[inline]
     pub(crate) fn store32(&mut self, place: LinkAddress, value: u32) -> bool {
         let Some(at) = self.find(place, 4) else { return false };

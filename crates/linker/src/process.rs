@@ -17,10 +17,25 @@ pub(crate) struct RawModule {
 
 /// Lists all modules, in the order in which they were loaded.
 pub(crate) fn modules() -> Vec<RawModule> {
-    let mut found: Vec<RawModule> = Vec::new();
-    // SAFETY: `collect` is given what it expects, and the list is used by nobody else meanwhile.
-    unsafe { iterate(collect, (&raw mut found).cast()) };
-    found
+    collect_modules(None)
+}
+
+/// The module with this slide.
+pub(crate) fn module_at(slide: u64) -> Option<RawModule> {
+    collect_modules(Some(slide)).pop()
+}
+
+/// Which modules are wanted, and those found.
+struct Collected {
+    slide: Option<u64>,
+    found: Vec<RawModule>,
+}
+
+fn collect_modules(slide: Option<u64>) -> Vec<RawModule> {
+    let mut collected = Collected { slide, found: Vec::new() };
+    // SAFETY: `collect` is given what it expects, and that is used by nobody else meanwhile.
+    unsafe { iterate(collect, (&raw mut collected).cast()) };
+    collected.found
 }
 
 pub(crate) type Callback = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
@@ -41,9 +56,12 @@ pub(crate) unsafe fn iterate(callback: Callback, data: *mut c_void) -> c_int {
 }
 
 unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
-    // SAFETY: `modules` passes a list that it has to itself, and the loader a description that stays while
+    // SAFETY: `collect_modules` passes what it has to itself, and the loader a description that stays while
     // it is looked at: name, and program headers in a segment of the module.
-    let (found, info) = unsafe { (&mut *data.cast::<Vec<RawModule>>(), &*info) };
+    let (collected, info) = unsafe { (&mut *data.cast::<Collected>(), &*info) };
+    if collected.slide.is_some_and(|slide| slide != info.dlpi_addr) {
+        return 0;
+    }
     let name = match info.dlpi_name.is_null() {
         true => String::new(),
         // SAFETY: the loader's text, ended by a NUL.
@@ -54,14 +72,15 @@ unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr.cast::<u8>(), length) }.to_vec();
     let is_vdso = name.starts_with("linux-vdso") || name.starts_with("linux-gate");
     if !is_vdso {
-        found.push(RawModule {
+        collected.found.push(RawModule {
             name,
             slide: info.dlpi_addr,
             headers,
             tls_module: info.dlpi_tls_modid as u64,
         });
     }
-    0
+    // One is enough if one is wanted.
+    c_int::from(collected.slide.is_some() && !collected.found.is_empty())
 }
 
 /// As wide as this process's own.

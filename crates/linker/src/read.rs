@@ -11,7 +11,7 @@ use bytes::Bytes;
 use livepatch_object::address::FileOffset;
 use livepatch_object::loadable::Problem;
 use livepatch_object::loadable::header::Header;
-use livepatch_object::loadable::program::{ProgramHeader, ProgramHeaders};
+use livepatch_object::loadable::program::{Extent, ProgramHeader, ProgramHeaders};
 use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -124,8 +124,13 @@ pub(crate) fn map(
 ) -> Result<Mapped, LinkerError> {
     let path = &read.opened.path;
     let extent = read.headers.extent(page::size()).map_err(|problem| problem.of(path))?;
-    let reservation = reserve(path, extent.size, extent.align, reserved)?;
-    let mapper = Mapper { read, reservation: &reservation, first: extent.start.0, trace };
+    let begun = reserved.is_none().then(|| begin_with_first(read, &extent)).flatten();
+    let is_begun = begun.is_some();
+    let reservation = match begun {
+        Some(reservation) => reservation,
+        None => reserve(path, extent.size, extent.align, reserved)?,
+    };
+    let mapper = Mapper { read, reservation: &reservation, first: extent.start.0, is_begun, trace };
     let (mut writable, mut readable) = (Vec::new(), Vec::new());
     let mut next_page = 0;
     for (index, segment) in read.headers.all().iter().enumerate() {
@@ -135,6 +140,9 @@ pub(crate) fn map(
         if page::floor(segment.address.0) < next_page {
             let what = "it shares a page with the segment before it";
             return Err(Problem::BadSegment { index, what }.of(path).into());
+        }
+        if is_begun && next_page != 0 && next_page < page::floor(segment.address.0) {
+            mapper.close_gap(next_page..page::floor(segment.address.0))?;
         }
         next_page = page::ceil(segment.span().end);
         mapper.segment(index, segment)?;
@@ -210,11 +218,29 @@ pub(crate) fn copy_large_segments(
     Ok(())
 }
 
+/// Maps the first segment with room for the others behind it, which saves a system call; none where something
+/// about it is not as in most libraries.
+fn begin_with_first(read: &Read, extent: &Extent) -> Option<Reservation> {
+    let first = read.headers.loads().next()?;
+    let is_plain = extent.align <= page::size() && first.file_size > 0 && !first.writable();
+    if !is_plain || (first.address.0 ^ first.offset.0) & (page::size() - 1) != 0 {
+        return None;
+    }
+    let offset = page::floor(first.offset.0) + read.opened.offset;
+    Reservation::over_file(extent.size, protection_of(first), &read.opened.file, offset).ok()
+}
+
+fn protection_of(segment: &ProgramHeader) -> Protection {
+    Protection { read: segment.readable(), write: segment.writable(), execute: segment.executable() }
+}
+
 struct Mapper<'a> {
     read: &'a Read,
     reservation: &'a Reservation,
     /// Link-time address of the reservation's first byte.
     first: u64,
+    /// Whether the first segment is mapped already, over all of the reservation.
+    is_begun: bool,
     trace: Option<&'a Trace>,
 }
 
@@ -224,6 +250,13 @@ const LARGE_PAGE: u64 = 2 << 20;
 impl Mapper<'_> {
     fn part(&self, addresses: Range<u64>) -> Range<u64> {
         addresses.start - self.first..addresses.end - self.first
+    }
+
+    /// Between segments, nothing may be accessed.
+    fn close_gap(&self, addresses: Range<u64>) -> Result<(), LinkerError> {
+        let name = &self.read.opened.path;
+        let closed = self.reservation.map_zeroed(self.part(addresses), Protection::NONE);
+        closed.map_err(|source| LinkerError::Protect { name: name.clone(), source })
     }
 
     fn segment(&self, index: usize, segment: &ProgramHeader) -> Result<(), LinkerError> {
@@ -243,7 +276,11 @@ impl Mapper<'_> {
         if mapped_end > start {
             let offset = page::floor(segment.offset.0) + self.read.opened.offset;
             let part = self.part(start..mapped_end);
-            self.reservation.map_file(part, protection, &self.read.opened.file, offset).map_err(failed)?;
+            if !(self.is_begun && start == self.first) {
+                self.reservation
+                    .map_file(part, protection, &self.read.opened.file, offset)
+                    .map_err(failed)?;
+            }
             if segment.writable() && file_end < mapped_end {
                 self.reservation.zero(self.part(file_end..mapped_end));
             }

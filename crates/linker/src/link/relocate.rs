@@ -103,7 +103,7 @@ impl<'a> Relocator<'a> {
             own_first: OwnFirst::new(library, scope),
             slide: library.definitions.slide.bits(),
             places: library.mapped.places(),
-            addresses: vec![0; library.definitions.tables.symbol_count() as usize],
+            addresses: Vec::new(),
             trace: trace.filter(|trace| trace.detail() >= Detail::Bindings),
             done: Relocated::default(),
         }
@@ -139,18 +139,33 @@ impl<'a> Relocator<'a> {
 
     fn plain(&mut self, table: &Plain) -> Result<(), LinkerError> {
         let form = table.form();
-        let is_fast = form == Form::Rela && self.machine.class().word() == 8;
-        for entry in table.iter() {
-            if is_fast && entry.kind == self.relative {
-                if !self.places.store64(entry.place, self.slide.wrapping_add_signed(entry.addend)) {
-                    return Err(self.outside(entry.place));
-                }
-                self.done.counts.relative += 1;
-            } else if !(is_fast && self.fast(&entry)) {
+        let Some(entries) = table.rela64() else {
+            return table.iter().try_for_each(|entry| self.one(&entry, form));
+        };
+        let (relative, slide) = (self.relative, self.slide);
+        let mut rest = entries;
+        loop {
+            let run = rest.iter().map(Entry::from).take_while(|entry| entry.kind == relative);
+            let words = run.map(|entry| (entry.place, slide.wrapping_add_signed(entry.addend)));
+            let done = self.places.store_run(words);
+            self.done.counts.relative += done as u64;
+            let Some((entry, behind)) = rest.get(done..).and_then(|rest| rest.split_first()) else { break };
+            let entry = Entry::from(entry);
+            if !self.fast(&entry) {
                 self.one(&entry, form)?;
             }
+            rest = behind;
         }
         Ok(())
+    }
+
+    /// Keeps the address of a symbol that is in the table: so there is no end of numbers.
+    fn keep(&mut self, symbol: u32, address: u64) {
+        let index = symbol as usize;
+        if self.addresses.len() <= index {
+            self.addresses.resize((index + 1).next_power_of_two().max(256), 0);
+        }
+        self.addresses[index] = address;
     }
 
     /// Does a relocation by a symbol whose address is known, or known without a search.
@@ -159,8 +174,8 @@ impl<'a> Relocator<'a> {
         if !self.symbolic.contains(&entry.kind) {
             return false;
         }
-        let Some(known) = self.addresses.get_mut(entry.symbol as usize) else { return false };
-        if *known == 0 {
+        let mut known = self.addresses.get(entry.symbol as usize).copied().unwrap_or(0);
+        if known == 0 {
             let definitions = &self.library.definitions;
             let (Some(own_first), Some(symbol)) =
                 (&self.own_first, definitions.tables.symbols.get(entry.symbol))
@@ -172,7 +187,8 @@ impl<'a> Relocator<'a> {
             if !is_plain || !own_first.is_own(entry.symbol, &symbol) {
                 return false;
             }
-            *known = definitions.address(&symbol).0;
+            known = definitions.address(&symbol).0;
+            self.keep(entry.symbol, known);
             self.done.counts.lookups += 1;
         }
         let value = known.wrapping_add_signed(entry.addend);
@@ -307,9 +323,7 @@ impl<'a> Relocator<'a> {
         }
         match (target, &definition) {
             (Target::Address(address), _) => {
-                if let Some(known) = self.addresses.get_mut(entry.symbol as usize) {
-                    *known = address.0;
-                }
+                self.keep(entry.symbol, address.0);
                 Ok(Some(address))
             }
             (Target::Indirect(resolver), Definition::Symbol(Module::Library(definer), _)) => {

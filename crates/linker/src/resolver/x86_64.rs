@@ -2,6 +2,7 @@
 
 use std::arch::naked_asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The parts of the state that arguments can be in: x87, SSE, AVX, and the three of AVX-512.
@@ -10,21 +11,25 @@ pub(crate) const SAVE_MASK: u32 = 0b1110_0111;
 /// Bytes of the area that XSAVE fills with those; 0 before [`can_keep_registers`] was asked.
 pub(crate) static SAVE_SIZE: AtomicU64 = AtomicU64::new(0);
 
-/// Whether the processor saves its state by XSAVE. To be asked before any of the code here may run.
+/// Whether the processor saves its state by XSAVE. To be asked before any of the code here may run; it takes
+/// its time where the processor is an emulated one, so it is done once.
 pub(crate) fn can_keep_registers() -> bool {
     const OSXSAVE: u32 = 1 << 27;
-    if __cpuid(1).ecx & OSXSAVE == 0 {
-        return false;
-    }
-    let part = |index: u32| {
-        let part = __cpuid_count(0xd, index);
-        // Offset and size in the standard form.
-        u64::from(part.ebx) + u64::from(part.eax)
-    };
-    let parts = (2..8).filter(|index| SAVE_MASK & (1 << index) != 0).map(part);
-    let size = parts.max().unwrap_or(0).max(512 + 64).next_multiple_of(64);
-    SAVE_SIZE.store(size, Ordering::Release);
-    true
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        if __cpuid(1).ecx & OSXSAVE == 0 {
+            return false;
+        }
+        let part = |index: u32| {
+            let part = __cpuid_count(0xd, index);
+            // Offset and size in the standard form.
+            u64::from(part.ebx) + u64::from(part.eax)
+        };
+        let parts = (2..8).filter(|index| SAVE_MASK & (1 << index) != 0).map(part);
+        let size = parts.max().unwrap_or(0).max(512 + 64).next_multiple_of(64);
+        SAVE_SIZE.store(size, Ordering::Release);
+        true
+    })
 }
 
 /// What the third word of `DT_PLTGOT` has to hold.

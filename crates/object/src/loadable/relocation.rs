@@ -214,6 +214,20 @@ impl Entry {
     }
 }
 
+/// Bytes of an entry of a 64-bit machine's table with addends.
+pub type Rela64 = [u8; 24];
+
+impl From<&Rela64> for Entry {
+    #[inline]
+    fn from(bytes: &Rela64) -> Self {
+        let [a, b, c] = [0, 8, 16].map(|at| {
+            let word: [u8; 8] = std::array::from_fn(|index| bytes[at + index]);
+            u64::from_le_bytes(word)
+        });
+        Self::from_info(a, b, c.cast_signed(), Class::Elf64)
+    }
+}
+
 /// A relocation table of fixed-size entries.
 #[derive(Clone, Debug)]
 pub struct Plain {
@@ -258,6 +272,14 @@ impl Plain {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// The entries of the commonest form, as they are: of 64-bit machines, with addends.
+    pub fn rela64(&self) -> Option<&[Rela64]> {
+        match (self.class, self.form) {
+            (Class::Elf64, Form::Rela) => Some(self.bytes.as_chunks().0),
+            _ => None,
+        }
     }
 
     /// The entry with that number.
