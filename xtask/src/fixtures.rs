@@ -40,7 +40,9 @@ pub(crate) fn run() -> Result {
     let mut missing = Vec::new();
     for package in list()?.package {
         let place = folder.join(package.folder());
-        if place.join("complete").exists() {
+        // The file says which hash it had.
+        let complete = std::fs::read_to_string(place.join("complete"));
+        if complete.is_ok_and(|hash| hash == package.sha256) {
             eprintln!("── {} is there", package.folder());
         } else if let Err(error) = package.fetch(&place) {
             eprintln!("── {} cannot be had: {error}", package.folder());
@@ -72,7 +74,7 @@ impl Package {
     fn fetch(&self, place: &Path) -> Result {
         eprintln!("── fetch {}", self.folder());
         let io = |error: std::io::Error| error.to_string();
-        let work = place.with_extension("part");
+        let work = place.with_file_name(format!("{}.part", self.folder()));
         for folder in [place, &work] {
             if folder.exists() {
                 std::fs::remove_dir_all(folder).map_err(io)?;
@@ -80,8 +82,9 @@ impl Package {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
         let archive = self.download(&work)?;
-        let hash = output(Command::new("sha256sum").arg(&archive))?;
-        if hash.split_whitespace().next() != Some(self.sha256.as_str()) {
+        let said = output(Command::new("sha256sum").arg(&archive))?;
+        let hash = said.split_whitespace().next().unwrap_or_default();
+        if hash != self.sha256 {
             return Err(format!("its SHA-256 is {hash}, not {}", self.sha256));
         }
         let unpacked = self.unpack(&archive, &work)?;

@@ -10,6 +10,7 @@ mod fixtures;
 mod fuzz;
 mod hot_calls;
 mod http;
+mod jar;
 mod linker;
 mod live;
 mod memory;
@@ -62,6 +63,8 @@ enum Chore {
     Fixtures,
     /// Load real Android libraries and have each do something; writes benches/results
     AndroidLibraries,
+    /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part
+    Jar,
     /// Set up and run all tests
     Test,
     /// Format, lints, dependency directions, documentation and all tests
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
         Chore::Fixtures => fixtures::run(),
         Chore::AndroidLibraries => android_libraries::run(),
+        Chore::Jar => jar::run(),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),

@@ -1,0 +1,25 @@
+//! `cargo xtask jar`: `livepatch.Loader` for Java programs, and its native part.
+
+use crate::run::{Result, cargo, root, step, target};
+use std::process::Command;
+
+/// Builds both, in release mode, and says where they are.
+pub(crate) fn run() -> Result {
+    let native = ["build", "--release", "--quiet", "--package", "livepatch-jni"];
+    step("build livepatch-jni", cargo().args(native))?;
+    let target = target()?;
+    let classes = target.join("jar");
+    let sources = root().join("crates/jni/java/livepatch");
+    let mut javac = Command::new("javac");
+    // The oldest release with what it uses that is still maintained.
+    javac.args(["--release", "11", "-d"]).arg(&classes);
+    step(
+        "compile its Java side",
+        javac.arg(sources.join("Loader.java")).arg(sources.join("NativeMethods.java")),
+    )?;
+    let jar = target.join("livepatch.jar");
+    let mut pack = Command::new("jar");
+    step("pack it", pack.args(["--create", "--file"]).arg(&jar).arg("-C").arg(&classes).arg("livepatch"))?;
+    println!("{}\n{}", jar.display(), target.join("release/liblivepatch_jni.so").display());
+    Ok(())
+}
