@@ -91,7 +91,12 @@ fn measure(loader: &str, library: &Path, own: &Path, peers: Option<&Path>) -> Re
     let mut command = match (loader, peers) {
         ("dlopen-rs NOW", Some(peers)) => {
             let mut command = Command::new(peers.join("dlopen_rs"));
-            command.arg(library).args(needed(library)?);
+            // It does not look for names everywhere that glibc does.
+            let beside = |name: String| {
+                let path = library.with_file_name(&name);
+                if path.exists() { path } else { name.into() }
+            };
+            command.arg(library).args(needed(library)?.into_iter().map(beside));
             command
         }
         ("elf_loader", Some(peers)) => {

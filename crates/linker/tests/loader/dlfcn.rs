@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = cases![
     dlfcn::relocation_order_siblings,
     dlfcn::relocation_order_grandchild_after_child,
     dlfcn::relocation_order_nephew,
+    dlfcn::relocation_order_program_first,
     dlfcn::symbolic_prefers_its_own,
     dlfcn::local_and_global,
     dlfcn::df_1_global,
@@ -209,6 +210,16 @@ fn relocation_order_nephew() {
     );
     let root = folder.library("libroot.so", "", &["-lbrother", "-luncle", origin]);
     assert_eq!(number(&open(&Linker::new(), root), "u"), 4);
+}
+
+/// What the program and its libraries define is meant, whatever the library has of that name; who asks the library
+/// itself gets its own.
+fn relocation_order_program_first() {
+    let folder = Folder::new();
+    let source = "long getppid(void) { return -5; } long get(void) { return getppid(); }";
+    let library = open(&Linker::new(), folder.library("liba.so", source, &[]));
+    assert_eq!(number(&library, "get"), i64::from(std::os::unix::process::parent_id()));
+    assert_eq!(number(&library, "getppid"), -5);
 }
 
 fn symbolic_prefers_its_own() {
