@@ -18,6 +18,7 @@ mod samples;
 mod start;
 mod stubs;
 
+use crate::linker;
 use crate::report;
 use crate::run::{Result, cargo_livepatch, output, target};
 use contender::{Contender, PlainCargo};
@@ -62,6 +63,8 @@ pub(crate) struct Arguments {
 enum Part {
     /// Stub objects: reading hosts, making stubs
     Stubs(stubs::Arguments),
+    /// The dynamic linker, with glibc and the peers beside it
+    Linker(linker::bench::Arguments),
 }
 
 /// Where things are.
@@ -73,8 +76,10 @@ struct Places {
 
 /// Measures everything that was asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    if let Some(Part::Stubs(arguments)) = &arguments.part {
-        return stubs::run(arguments);
+    match &arguments.part {
+        Some(Part::Stubs(arguments)) => return stubs::run(arguments),
+        Some(Part::Linker(arguments)) => return linker::bench::run(arguments),
+        None => {}
     }
     let machine = report::machine();
     let places = Places {

@@ -44,8 +44,6 @@ enum Chore {
     Soak(soak::Arguments),
     /// Patch a server under load as fast as edits can be made live; writes benches/results
     Storm(storm::Arguments),
-    /// Load libraries with each loader, in processes of their own; writes benches/results
-    BenchLinker(linker::bench::Arguments),
     /// Load every library that is found with glibc and with the linker, and compare
     LinkerDifferential(linker::differential::Arguments),
     /// Load damaged libraries, each in a process of its own
@@ -82,7 +80,6 @@ fn main() -> ExitCode {
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Storm(arguments) => storm::run(&arguments),
         Chore::Fuzz { seconds, only } => fuzz::run(seconds, only.as_deref()),
-        Chore::BenchLinker(arguments) => linker::bench::run(&arguments),
         Chore::LinkerDifferential(arguments) => linker::differential::run(&arguments),
         Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
         Chore::Fixtures => fixtures::run(),

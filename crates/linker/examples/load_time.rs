@@ -1,5 +1,5 @@
 //! How long one loader takes for one library whose dependencies are loaded already, in nanoseconds: for
-//! `cargo xtask bench-linker`, which starts a process for each measurement.
+//! `cargo xtask bench linker`, which starts a process for each measurement.
 //!
 //! `load_time LOADER FILE`, where LOADER is `now` or `lazy` (this linker), `glibc-now` or `glibc-lazy`, or `floor`:
 //! mapping the segments and adding the slide to the words that need nothing else.

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `cargo xtask bench-linker`.
+/// `cargo xtask bench linker`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// How often each loader loads each library
