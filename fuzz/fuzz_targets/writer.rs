@@ -86,7 +86,7 @@ fuzz_target!(|data: &[u8]| {
         process.set_slot(redirected.entry, Slot { at, original: at, jump: None });
     }
     let Ok(addresses) = Libraries.addresses(&closure.process_names) else { return };
-    let bind = Bind::new(&closure, &layout, &process, start, &addresses);
+    let bind = Bind::new(&closure, &layout, &process, start, &addresses, &[]);
     let _ = write::thread_locals(&closure, &layout, &bind);
     if let Ok(file) = write::write(&closure, &layout, &bind) {
         check(&file, &closure, &layout, start);

@@ -2,13 +2,14 @@
 
 use crate::cross_rustc;
 use crate::directions;
-use crate::run::{Result, cargo, step};
+use crate::run::{Result, cargo, root, step, target};
 use std::path::Path;
 use std::process::Command;
 
 /// Programs that tests compare with. A test that misses one says so and is skipped.
 const TOOLS: &[(&str, &str)] = &[
     ("gcc", "gcc"),
+    ("g++", "g++"),
     ("nm", "binutils"),
     ("objdump", "binutils"),
     ("readelf", "binutils"),
@@ -58,6 +59,10 @@ pub(crate) fn all() -> Result {
     step("lints of the agent", cargo().args(agent))?;
     let docs = ["doc", "--workspace", "--no-deps", "--quiet"];
     step("documentation", cargo().args(docs).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    // Not a part of the workspace, and built by nothing else here: what they call may have changed.
+    install();
+    let fuzz = ["check", "--quiet", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"];
+    step("fuzz targets", cargo().args(fuzz).arg(target()?.join("fuzz-check")).current_dir(root()))?;
     test()
 }
 
