@@ -226,8 +226,8 @@ impl Hosts {
         Ok(self.load(hello, program))
     }
 
-    /// The same for one in which earlier sessions have redirected these functions, and left these shims. It is taken to be at the
-    /// base build; with where slots must point for it to be so.
+    /// The same for one in which earlier sessions have redirected these functions, and left these shims. It is
+    /// taken to be at the base build; with where slots must point for it to be so.
     pub fn adopt(
         &mut self,
         hello: &Hello,

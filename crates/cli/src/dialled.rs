@@ -1,5 +1,6 @@
 //! The patcher of processes that have dialled: patches are whole crates, callers are led by a jump table.
 
+use crate::error::text;
 use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
 use livepatch_build::diff::Diff;
 use livepatch_build::library::{LibraryError, LibraryLink, WholePatch, WholeProcess, WholeProgram};
@@ -272,15 +273,4 @@ fn functions(diff: &Diff) -> Vec<String> {
     names.sort();
     let mut seen = HashSet::new();
     names.into_iter().map(|(_, name)| name).filter(|name| seen.insert(name.clone())).collect()
-}
-
-/// An error with its causes, as one line.
-fn text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,5 +1,6 @@
 //! The patcher that makes real patches: the hosts of `livepatch-build` and the processes that have them.
 
+use crate::error::text;
 use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
 use livepatch_build::hosts::{Changes, Draft, Hosts, JoinError, Loaded, ProcessLookup};
 use livepatch_build::library::{LibraryError, LibraryLink, LoadedLibrary};
@@ -145,17 +146,6 @@ struct How {
     force: bool,
     /// It leaves processes at the patch that they are at.
     catches_up: bool,
-}
-
-/// An error with its causes, as one line.
-fn text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn texts(errors: &[JoinError]) -> Vec<String> {
