@@ -74,6 +74,8 @@ impl Shape {
         let to = &one(&after.unresumed.as_ref()?.layouts)?.fields;
         let moves = moves(from, to, future.old.layouts()?, changed)?;
         let (old_place, new_place) = (environment(old)?, environment(new)?);
+        fit(&old_place, moves.iter().map(|captured| (captured.from, captured.size)))?;
+        fit(&new_place, moves.iter().map(|captured| (captured.to, captured.size)))?;
         let returned = state(old, "Returned")?;
         let possible = new.align <= MALLOC_ALIGN
             && old_place.size > 8
@@ -118,8 +120,10 @@ fn moves(
 ) -> Option<Vec<Move>> {
     let mut moves = Vec::new();
     for field in from {
-        let same = to.iter().find(|other| other.name == field.name && other.ty == field.ty)?;
-        let size = size_of(layouts, &field.ty)?;
+        let is_same =
+            |other: &&FieldText| (&other.name, &other.ty, other.align) == (&field.name, &field.ty, field.align);
+        let same = to.iter().find(is_same)?;
+        let size = if is_function_item(layouts, field) { 0 } else { size_of(layouts, &field.ty)? };
         if changed.contains(&TypeId::of(&field.ty)) {
             return None;
         }
@@ -132,14 +136,35 @@ fn moves(
     (from.len() == to.len()).then_some(moves)
 }
 
-/// The size of a type by its name. Arrays have none of their own.
+/// Whether what is captured is a function itself and not a pointer to one: it has no bytes, but is described
+/// as the pointer is.
+fn is_function_item(layouts: &Layouts, field: &FieldText) -> bool {
+    let ty = layouts.get(TypeId::of(&field.ty));
+    field.align == 1 && ty.is_some_and(|ty| ty.kind() == TypeKind::Pointer)
+}
+
+/// Whether variables, by offset and size, lie within an environment, beside each other and its state: where
+/// they do not, something is not as it is described, and nothing is moved.
+fn fit(environment: &Environment, variables: impl Iterator<Item = (u32, u32)>) -> Option<()> {
+    let mut all: Vec<(u32, u32)> = variables.filter(|&(_, size)| size > 0).collect();
+    all.push((environment.state, 1));
+    all.sort_unstable();
+    let mut free = 0;
+    for (offset, size) in all {
+        (offset >= free).then_some(())?;
+        free = offset.checked_add(size)?;
+    }
+    (free <= environment.size).then_some(())
+}
+
+/// The size of a type by its name. Arrays have none of their own, and types that share a name not one.
 fn size_of(layouts: &Layouts, name: &str) -> Option<u64> {
     if let Some((element, count)) =
         name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')?.rsplit_once("; "))
     {
         return size_of(layouts, element)?.checked_mul(count.parse().ok()?);
     }
-    layouts.get(TypeId::of(name)).map(|ty| ty.size())
+    layouts.get(TypeId::of(name)).filter(|ty| !ty.is_ambiguous()).map(|ty| ty.size())
 }
 
 /// Whether `poll` returns through memory: the Rust ABI does so with what is larger than two registers,
@@ -151,7 +176,7 @@ fn result_in_memory(old: &Entity, new: &Entity, changed: &FxHashSet<TypeId>) -> 
     if before != after || changed.contains(&before) {
         return None;
     }
-    let large = old_layouts.get(before)?.size() > 16;
+    let large = old_layouts.get(before).filter(|ty| !ty.is_ambiguous())?.size() > 16;
     (!large || !has_wide_number(old_layouts, before, 0)).then_some(large)
 }
 

@@ -74,6 +74,8 @@ pub(super) struct Part<'s> {
     pub(super) name: &'s [u8],
     /// The offset, value or count.
     pub(super) value: u64,
+    /// The alignment of a member's type in bytes; 0 where it is not said.
+    pub(super) align: u64,
     /// The discriminant that selects a variant; none for the one that all others select.
     pub(super) discriminant: Option<u64>,
     pub(super) target: EntryOffset,

@@ -48,6 +48,9 @@ pub struct FieldText {
     pub name: String,
     /// Its type's qualified name.
     pub ty: String,
+    /// Its type's alignment in bytes; 0 where it is not said. It tells a function item, which has no bytes,
+    /// from a function pointer: both have one name and one description.
+    pub align: u64,
 }
 
 /// A variant of an enum.
@@ -144,7 +147,12 @@ impl<'s> Names<'_, 's> {
     }
 
     fn field(&self, part: &Part<'_>) -> FieldText {
-        FieldText { offset: part.value, name: lossy(part.name), ty: self.type_name(part.target, 0) }
+        FieldText {
+            offset: part.value,
+            name: lossy(part.name),
+            ty: self.type_name(part.target, 0),
+            align: part.align,
+        }
     }
 
     /// The qualified name of the type at an offset.

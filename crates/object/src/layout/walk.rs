@@ -107,8 +107,8 @@ impl<'a, 's> Walk<'a, 's> {
                 let mut found = Attributes::default();
                 self.unit.read_into(specifications, &mut found)?;
                 let Attributes { value, target, .. } = found;
-                let (kind, name, discriminant) = (part_kind(tag), &b""[..], None);
-                self.out.function_parts.push(Part { owner, kind, name, value, discriminant, target });
+                let (kind, name, align, discriminant) = (part_kind(tag), &b""[..], 0, None);
+                self.out.function_parts.push(Part { owner, kind, name, value, align, discriminant, target });
             }
             _ => match part_of(tag, owner) {
                 Some((owner, kind, discriminant)) => {
@@ -128,8 +128,8 @@ impl<'a, 's> Walk<'a, 's> {
         kind: PartKind,
         discriminant: Option<u64>,
     ) -> Result<Part<'s>, ObjectError> {
-        let Attributes { name, value, target, .. } = self.unit.read(specifications)?;
-        Ok(Part { owner, kind, name, value, discriminant, target })
+        let Attributes { name, value, align, target, .. } = self.unit.read(specifications)?;
+        Ok(Part { owner, kind, name, value, align, discriminant, target })
     }
 
     fn read_type(
