@@ -120,8 +120,9 @@ fn moves(
 ) -> Option<Vec<Move>> {
     let mut moves = Vec::new();
     for field in from {
-        let is_same =
-            |other: &&FieldText| (&other.name, &other.ty, other.align) == (&field.name, &field.ty, field.align);
+        let is_same = |other: &&FieldText| {
+            (&other.name, &other.ty, other.align) == (&field.name, &field.ty, field.align)
+        };
         let same = to.iter().find(is_same)?;
         let size = if is_function_item(layouts, field) { 0 } else { size_of(layouts, &field.ty)? };
         if changed.contains(&TypeId::of(&field.ty)) {
