@@ -1,5 +1,7 @@
 //! The patcher that makes real patches: the hosts of `livepatch-build` and the processes that have them.
 
+mod trail;
+
 use crate::error::text;
 use crate::patcher::{Ask, Change, Linked, Patcher, Refusal, Verdict};
 use livepatch_build::hosts::{Changes, Draft, Hosts, JoinError, Loaded, ProcessLookup};
@@ -11,6 +13,7 @@ use livepatch_proto::{BuildId, Hello, ModuleKey, Origin, Redirected, Shim, SlotS
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use trail::{Step, Trail};
 
 /// Reads the base build of a program; patch images go into `folder`. With `link`, patches are libraries that it makes.
 /// May take a while.
@@ -30,6 +33,7 @@ pub(crate) fn open(
         linked: HashMap::new(),
         looked: None,
         history: Vec::new(),
+        trail: Trail::default(),
     }))
 }
 
@@ -39,11 +43,12 @@ struct Engine {
     processes: HashMap<u32, Loaded>,
     /// What is to go live next.
     next: Option<Draft>,
-    /// Processes as they will be once they have applied it.
-    linked: HashMap<u32, Loaded>,
+    /// Processes as they will be once they have applied it, and what they are told.
+    linked: HashMap<u32, (Loaded, ToProcess)>,
     /// The process that was just asked what it has loaded.
     looked: Option<u32>,
     history: Vec<u32>,
+    trail: Trail,
 }
 
 impl Engine {
@@ -62,6 +67,13 @@ impl Engine {
         let errors = self.hosts.update(loaded, &list, &free_ranges);
         self.hosts.forget_unloaded(self.processes.values());
         Ok(errors)
+    }
+
+    /// What a forked process was when its parent was at that patch. Where libraries come and go, it is not known
+    /// that what the parent was told since holds for it.
+    fn branch(&mut self, parent: u32, child: &Hello) -> Option<Loaded> {
+        let alike = !self.hosts.has_libraries();
+        alike.then(|| self.trail.branch(parent, child.pid, child.current)).flatten()
     }
 
     /// From what has changed to what is to go live.
@@ -206,9 +218,9 @@ impl Patcher for Engine {
     fn attach(&mut self, hello: &Hello) -> Result<Vec<String>, String> {
         let (mut loaded, errors) = match hello.origin {
             Origin::Forked { parent } => {
-                let parent = self.processes.get(&parent).filter(|parent| parent.current() == hello.current);
-                let parent = parent.cloned().ok_or("its parent has gone on meanwhile: it stays as it is")?;
-                (parent, Vec::new())
+                let now = self.processes.get(&parent).filter(|now| now.current() == hello.current).cloned();
+                let then = now.or_else(|| self.branch(parent, hello));
+                (then.ok_or("its parent has gone on meanwhile: it stays as it is")?, Vec::new())
             }
             Origin::Started if hello.current == self.hosts.current() => {
                 self.hosts.attach(hello).map_err(|error| text(&error))?
@@ -237,6 +249,7 @@ impl Patcher for Engine {
     fn detach(&mut self, pid: u32) {
         self.processes.remove(&pid);
         self.linked.remove(&pid);
+        self.trail.forget(pid);
         self.hosts.forget_unloaded(self.processes.values());
     }
 
@@ -295,14 +308,22 @@ impl Patcher for Engine {
             self.look(pid, ask).map_err(Refusal::Later)?;
         }
         let start = Instant::now();
+        if let Some(step) = self.trail.ahead(pid, number) {
+            let mut after = step.after.clone();
+            after.set_pid(pid);
+            let message = step.message.clone();
+            self.linked.insert(pid, (after, message.clone()));
+            let (resolve, write) = (Duration::ZERO, start.elapsed());
+            return Ok(Linked { message, resolve, write, notes: Vec::new() });
+        }
         let draft = self.next.as_ref().filter(|draft| draft.number == number);
         let draft = draft.ok_or_else(|| Refusal::Later(format!("patch {number} is not at hand any more")))?;
         let mut asking = Asking { ask, time: Duration::ZERO };
         let loaded = self.process(pid).map_err(Refusal::Later)?;
         let linked = self.hosts.link(draft, loaded, &mut asking).map_err(|error| refusal(&error))?;
-        self.linked.insert(pid, linked.loaded);
         let write = start.elapsed().saturating_sub(asking.time);
         let message = ToProcess::Apply { patch: linked.patch };
+        self.linked.insert(pid, (linked.loaded, message.clone()));
         Ok(Linked { message, resolve: asking.time, write, notes: Vec::new() })
     }
 
@@ -312,9 +333,10 @@ impl Patcher for Engine {
         }
     }
 
-    fn applied(&mut self, _number: u32, pid: u32) {
-        if let Some(process) = self.linked.remove(&pid) {
-            self.processes.insert(pid, process);
+    fn applied(&mut self, number: u32, pid: u32) {
+        let Some((after, message)) = self.linked.remove(&pid) else { return };
+        if let Some(before) = self.processes.insert(pid, after.clone()) {
+            self.trail.add(pid, Step { number, message, before, after });
         }
     }
 
@@ -355,6 +377,7 @@ impl Patcher for Engine {
 
     fn commit_rollback(&mut self, to: u32) {
         self.history.retain(|&number| number <= to);
+        self.trail.clear();
         self.processes.values_mut().for_each(|loaded| loaded.set_current(to));
         self.hosts.commit_rollback(to);
     }

@@ -2,6 +2,7 @@
 
 use crate::live::{Live, notes};
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const CODE: &str = r#"
@@ -86,6 +87,29 @@ fn forked_children_live_on_and_are_patched_too() {
     }
     live.edit("-> u32 { 3 }", "-> u32 { 4 }");
     assert_eq!(live.ask("value"), "4");
+    let said = live.session.said();
+    assert!(!said.contains("warning"), "{said}");
+}
+
+fn signal(pid: &str, name: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+}
+
+#[test]
+fn children_that_call_late_get_what_their_parents_got_meanwhile() {
+    let mut live = Live::new(CODE);
+    live.edit("-> u32 { 1 }", "-> u32 { 2 }");
+    let pid = live.ask("fork one");
+    signal(&pid, "-STOP");
+    live.edit("-> u32 { 2 }", "-> u32 { 3 }");
+    live.edit("-> u32 { 3 }", "-> u32 { 4 }");
+    assert_eq!(live.ask("value"), "4");
+    signal(&pid, "-CONT");
+    wait_for(&live, "one", "4");
+    live.edit("-> u32 { 4 }", "-> u32 { 5 }");
+    wait_for(&live, "one", "5");
+    live.project.write("one.end", "");
+    assert_eq!(live.ask(&format!("wait {pid}")), "true 0x300");
     let said = live.session.said();
     assert!(!said.contains("warning"), "{said}");
 }
