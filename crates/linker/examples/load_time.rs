@@ -20,11 +20,15 @@ const OTHERS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/libgcc_s.so.1", "/usr/lib/
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, loader, file] = arguments.as_slice() else { return Err("load_time LOADER FILE".into()) };
-    load_dependencies(file)?;
+    let needed = load_dependencies(file)?;
     // What a program does once, however many libraries it loads. As glibc has, it has loaded some before.
     let linker = Linker::new();
     if let Some(other) = OTHERS.iter().find(|other| std::path::Path::new(other).exists()) {
         linker.dlopen(other, Flags::NOW)?.leak();
+    }
+    // What the library needs is loaded already, and each loader knows it.
+    for needed in needed {
+        linker.dlopen(&needed, Flags::NOW)?.leak();
     }
     let name = CString::new(file.as_str())?;
     let began = Instant::now();
@@ -46,8 +50,8 @@ fn open(name: &CString, mode: i32) -> Result<(), Box<dyn Error>> {
     if handle.is_null() { Err("glibc does not load it".into()) } else { Ok(()) }
 }
 
-/// Has glibc load all that a library needs.
-fn load_dependencies(file: &str) -> Result<(), Box<dyn Error>> {
+/// Has glibc load all that a library needs; its names.
+fn load_dependencies(file: &str) -> Result<Vec<String>, Box<dyn Error>> {
     // SAFETY: nobody changes a library of the system during a measurement.
     let bytes = bytes::Bytes::from_owner(unsafe { memmap2::Mmap::map(&std::fs::File::open(file)?)? });
     let header = Header::read(&bytes).map_err(|problem| problem.of(file))?;
@@ -55,10 +59,11 @@ fn load_dependencies(file: &str) -> Result<(), Box<dyn Error>> {
     let machine = header.known_machine().unwrap_or(Machine::X86_64);
     let image = FileImage::new(bytes, &headers);
     let tables = Tables::read(&headers, &image, machine).map_err(|problem| problem.of(file))?;
-    for needed in tables.needed() {
-        open(&CString::new(needed)?, libc::RTLD_NOW)?;
+    let all: Vec<String> = tables.needed().collect();
+    for needed in &all {
+        open(&CString::new(needed.as_str())?, libc::RTLD_NOW)?;
     }
-    Ok(())
+    Ok(all)
 }
 
 /// No more than every loader has to do.

@@ -1,6 +1,6 @@
 //! Close: finalisers of what nobody needs any more, and its memory.
 
-use crate::construct;
+use crate::construct::{self, Which};
 use crate::debugger;
 use crate::link::unique;
 use crate::linker::Linker;
@@ -44,8 +44,7 @@ fn finalise(linker: &Linker, id: LibraryId, trace: Option<&Trace>) {
     };
     let Some(library) = library else { return };
     // What was refused before it was initialised is not loaded; what has changed since is left alone.
-    let functions = construct::finalisers(&library).unwrap_or_default();
-    construct::call_all(&library, &functions, Phase::Close, trace);
+    let _ = construct::call_all(&library, Which::Finalisers, trace);
 }
 
 fn unload(linker: &Linker, id: LibraryId, trace: Option<&Trace>) {

@@ -12,6 +12,7 @@ use livepatch_object::address::{LinkAddress, RuntimeAddress};
 use livepatch_object::loadable::Problem;
 use livepatch_object::loadable::dynamic::Table;
 use rustc_hash::FxHashSet;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -23,54 +24,79 @@ pub(crate) struct Function {
     pub(crate) at: RuntimeAddress,
 }
 
-/// Initialisers in the order in which they are called: `DT_INIT`, then `DT_INIT_ARRAY`.
-pub(crate) fn initialisers(library: &Loaded) -> Result<Vec<Function>, LinkerError> {
-    let dynamic = &library.definitions.tables.dynamic;
-    let mut functions = Vec::new();
-    functions.extend(single(library, "DT_INIT", dynamic.init)?);
-    functions.extend(array(library, "DT_INIT_ARRAY", &dynamic.init_array)?);
-    Ok(functions)
+/// Which functions of a library are called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Which {
+    /// `DT_INIT`, then `DT_INIT_ARRAY`.
+    Initialisers,
+    /// `DT_FINI_ARRAY` from its end, then `DT_FINI`.
+    Finalisers,
 }
 
-/// Finalisers in the order in which they are called: `DT_FINI_ARRAY` from its end, then `DT_FINI`.
-pub(crate) fn finalisers(library: &Loaded) -> Result<Vec<Function>, LinkerError> {
+/// Says whether all functions that are to be called are code.
+pub(crate) fn check(library: &Loaded, which: Which) -> Result<(), LinkerError> {
+    each(library, which, &mut |_| {})
+}
+
+/// Gives out functions in the order in which they are called, as their table has them at that moment: large
+/// libraries have thousands, and few libraries' tables are worth a copy.
+fn each(library: &Loaded, which: Which, call: &mut dyn FnMut(Function)) -> Result<(), LinkerError> {
     let dynamic = &library.definitions.tables.dynamic;
-    let mut functions = array(library, "DT_FINI_ARRAY", &dynamic.fini_array)?;
-    functions.reverse();
-    functions.extend(single(library, "DT_FINI", dynamic.fini)?);
-    Ok(functions)
+    match which {
+        Which::Initialisers => {
+            single(library, "DT_INIT", dynamic.init, call)?;
+            array(library, "DT_INIT_ARRAY", &dynamic.init_array, which, call)
+        }
+        Which::Finalisers => {
+            array(library, "DT_FINI_ARRAY", &dynamic.fini_array, which, call)?;
+            single(library, "DT_FINI", dynamic.fini, call)
+        }
+    }
 }
 
 fn single(
     library: &Loaded,
     kind: &'static str,
     at: Option<LinkAddress>,
-) -> Result<Option<Function>, LinkerError> {
-    let Some(at) = at.filter(|at| at.0 != 0) else { return Ok(None) };
-    let runtime = library.definitions.slide.bits().wrapping_add(at.0);
-    checked(library, kind, RuntimeAddress(runtime)).map(Some)
+    call: &mut dyn FnMut(Function),
+) -> Result<(), LinkerError> {
+    let Some(at) = at.filter(|at| at.0 != 0) else { return Ok(()) };
+    let at = RuntimeAddress(library.definitions.slide.bits().wrapping_add(at.0));
+    if !library.is_code(at) {
+        return Err(Problem::NotCode { what: kind, address: at.0 }.of(&library.path).into());
+    }
+    call(Function { kind, at });
+    Ok(())
 }
 
-fn array(library: &Loaded, kind: &'static str, table: &Table) -> Result<Vec<Function>, LinkerError> {
-    let Some((address, size)) = table.present() else { return Ok(Vec::new()) };
-    let word = size_of::<usize>() as u64;
-    let mut functions = Vec::new();
-    for offset in (0..size / word).map(|index| index * word) {
-        let place = address.checked_add(offset);
-        let value = place.and_then(|place| library.mapped.load(place, word));
-        let outside = || Problem::TableOutside { what: kind, address: address.0 }.of(&library.path);
-        let value = value.ok_or_else(outside)?;
+fn array(
+    library: &Loaded,
+    kind: &'static str,
+    table: &Table,
+    which: Which,
+    call: &mut dyn FnMut(Function),
+) -> Result<(), LinkerError> {
+    let Some((address, size)) = table.present() else { return Ok(()) };
+    let words = library.mapped.pointers(address, size / size_of::<usize>() as u64);
+    let words =
+        words.ok_or_else(|| Problem::TableOutside { what: kind, address: address.0 }.of(&library.path));
+    let code: Vec<Range<u64>> = library.code().collect();
+    let mut one = |(place, value): (LinkAddress, u64)| {
+        let at = RuntimeAddress(value);
         // Entries that were left empty, as old tools mark them.
-        if value != 0 && value != usize::MAX as u64 {
-            let at = RuntimeAddress(value);
-            let is_bound = || place.is_some_and(|place| is_bound_to_function(library, place, at));
-            functions.push(match library.is_code(at) || !is_bound() {
-                true => checked(library, kind, at)?,
-                false => Function { kind, at },
-            });
+        if value == 0 || value == usize::MAX as u64 {
+            return Ok(());
         }
+        if !code.iter().any(|range| range.contains(&value)) && !is_bound_to_function(library, place, at) {
+            return Err(Problem::NotCode { what: kind, address: value }.of(&library.path).into());
+        }
+        call(Function { kind, at });
+        Ok(())
+    };
+    match which {
+        Which::Initialisers => words?.try_for_each(&mut one),
+        Which::Finalisers => words?.rev().try_for_each(&mut one),
     }
-    Ok(functions)
 }
 
 /// Whether a word was bound to another library's function by its name.
@@ -83,13 +109,6 @@ fn is_bound_to_function(library: &Loaded, place: LinkAddress, at: RuntimeAddress
             || host::initial().iter().any(|module| module.is_code(at))
     };
     all.any(|entry| entry.place == place && entry.symbol != 0) && is_code()
-}
-
-fn checked(library: &Loaded, kind: &'static str, at: RuntimeAddress) -> Result<Function, LinkerError> {
-    match library.is_code(at) {
-        true => Ok(Function { kind, at }),
-        false => Err(Problem::NotCode { what: kind, address: at.0 }.of(&library.path).into()),
-    }
 }
 
 /// The libraries under `root` whose initialisers were not called yet, in the order in which they are to be:
@@ -134,31 +153,39 @@ fn visit(state: &State, id: LibraryId, seen: &mut FxHashSet<LibraryId>, order: &
     }
 }
 
-/// Calls functions of a library.
-pub(crate) fn call_all(library: &Loaded, functions: &[Function], phase: Phase, trace: Option<&Trace>) {
+/// Calls functions of a library, which [`check`] has passed.
+pub(crate) fn call_all(library: &Loaded, which: Which, trace: Option<&Trace>) -> Result<(), LinkerError> {
     library.started.store(true, Ordering::Release);
-    for function in functions {
-        let began = Instant::now();
-        // SAFETY: `checked` saw that it is code of the library, which is relocated; that it is such a function
-        // is what its dynamic section says. The caller keeps the library loaded.
+    each(library, which, &mut |function| {
+        let began = trace.map(|_| Instant::now());
+        // SAFETY: `each` saw that it is code of the library, or bound to a function by name; that it is such a
+        // function is what the dynamic section says. The library is relocated, and the caller keeps it loaded.
         unsafe {
-            match phase {
-                Phase::Close => call::finaliser(function.at),
-                _ => call::initialiser(function.at),
+            match which {
+                Which::Initialisers => call::initialiser(function.at),
+                Which::Finalisers => call::finaliser(function.at),
             }
         }
-        if let Some(trace) = trace {
-            let nanoseconds = trace.nanoseconds(began);
-            trace.record(
-                phase,
-                Event::Call {
-                    library: library.path.clone(),
-                    kind: function.kind,
-                    address: function.at.0,
-                    symbol: library.symbol_at(function.at).map(|(name, _)| name),
-                    nanoseconds,
-                },
-            );
+        if let (Some(trace), Some(began)) = (trace, began) {
+            record(library, which, function, trace, began);
         }
-    }
+    })
+}
+
+fn record(library: &Loaded, which: Which, function: Function, trace: &Trace, began: Instant) {
+    let nanoseconds = trace.nanoseconds(began);
+    let phase = match which {
+        Which::Initialisers => Phase::Construct,
+        Which::Finalisers => Phase::Close,
+    };
+    trace.record(
+        phase,
+        Event::Call {
+            library: library.path.clone(),
+            kind: function.kind,
+            address: function.at.0,
+            symbol: library.symbol_at(function.at).map(|(name, _)| name),
+            nanoseconds,
+        },
+    );
 }

@@ -2,7 +2,7 @@
 
 use crate::LinkerError;
 use crate::close;
-use crate::construct;
+use crate::construct::{self, Which};
 use crate::debugger::{self, TellDebugger};
 use crate::ext_info::ExtInfo;
 use crate::find::search::system_paths;
@@ -208,8 +208,8 @@ impl Linker {
         let linked = link::link(jobs, machine, flags.lazy, trace.as_ref())?;
         // What is not code of its library is refused before any of it runs.
         for job in jobs {
-            construct::initialisers(&job.library)?;
-            construct::finalisers(&job.library)?;
+            construct::check(&job.library, Which::Initialisers)?;
+            construct::check(&job.library, Which::Finalisers)?;
         }
         self.commit(opening, linked, trace.as_ref(), flags, ext_info.without_constructors)
     }
@@ -276,9 +276,7 @@ impl Linker {
             record.constructed = Some(number);
             Arc::clone(&record.loaded)
         };
-        let functions = construct::initialisers(&library)?;
-        construct::call_all(&library, &functions, Phase::Construct, trace);
-        Ok(())
+        construct::call_all(&library, Which::Initialisers, trace)
     }
 
     /// Gives a handle back.

@@ -7,9 +7,10 @@ use crate::tls;
 use bytes::Bytes;
 use livepatch_object::address::{LinkAddress, RuntimeAddress};
 use livepatch_object::loadable::header::Header;
-use livepatch_object::loadable::program::ProgramHeaders;
+use livepatch_object::loadable::program::{ProgramHeader, ProgramHeaders};
 use livepatch_object::loadable::symbol::Symbol;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A library among all that were ever loaded in this process.
@@ -84,6 +85,13 @@ impl Loaded {
     /// A run-time address that is executable code of this library.
     pub(crate) fn is_code(&self, address: RuntimeAddress) -> bool {
         self.definitions.slide.link(address).is_some_and(|link| self.headers.is_code(link))
+    }
+
+    /// The run-time addresses of all its executable code.
+    pub(crate) fn code(&self) -> impl Iterator<Item = Range<u64>> {
+        let slide = self.definitions.slide.bits();
+        let spans = self.headers.loads().filter(|segment| segment.executable()).map(ProgramHeader::span);
+        spans.map(move |span| span.start.wrapping_add(slide)..span.end.wrapping_add(slide))
     }
 
     /// Where a link-time address is.

@@ -44,9 +44,13 @@ impl Opened {
     /// Bytes of the library. The caller sees to it that they are few, and inside.
     fn bytes(&self, part: Range<u64>) -> Result<Vec<u8>, LinkerError> {
         let mut bytes = vec![0; (part.end - part.start) as usize];
-        let read = self.file.read_exact_at(&mut bytes, self.offset + part.start);
-        read.map_err(|source| LinkerError::File { path: self.path.clone().into(), source })?;
+        self.fill(&mut bytes, part.start)?;
         Ok(bytes)
+    }
+
+    fn fill(&self, bytes: &mut [u8], from: u64) -> Result<(), LinkerError> {
+        let read = self.file.read_exact_at(bytes, self.offset + from);
+        read.map_err(|source| LinkerError::File { path: self.path.clone().into(), source })
     }
 
     /// The same, of a file of which the metadata is known.
@@ -95,8 +99,10 @@ pub(crate) fn read(opened: Opened, trace: Option<&Trace>) -> Result<Read, Linker
         );
     }
     // Nearly always, the program headers are in the same page.
-    let first = opened.bytes(0..opened.size.min(BEGINNING))?;
-    let header = Header::read(&first).map_err(wrong)?;
+    let mut first = [0; BEGINNING];
+    let first = &mut first[..usize::try_from(opened.size).map_or(BEGINNING, |size| size.min(BEGINNING))];
+    opened.fill(first, 0)?;
+    let header = Header::read(first).map_err(wrong)?;
     header.verify(native()?).map_err(wrong)?;
     let place = ProgramHeaders::place(&header).map_err(wrong)?;
     if place.end > opened.size {
@@ -114,7 +120,7 @@ pub(crate) fn read(opened: Opened, trace: Option<&Trace>) -> Result<Read, Linker
 }
 
 /// How much of a file is read first.
-const BEGINNING: u64 = 1024;
+const BEGINNING: usize = 1024;
 
 /// Maps a library's segments, at the caller's address if there is one.
 pub(crate) fn map(

@@ -149,7 +149,7 @@ fn markdown(machine: &serde_json::Value, rows: &[Row]) -> String {
     let head = ["library", "loader", "median, ms", "best, ms", "median, glibc NOW = 1"];
     format!(
         "# Loading shared objects\n\n{}\n\n`now` and `lazy` are this linker, `floor` is mapping and relative relocations \
-         only. Each measurement is a process of its own; what a library needs is loaded before, \
+         only. Each measurement is a process of its own; what a library needs is loaded before and known to each loader, \
          and each loader has loaded another library. Initialisers \
          are in the times, except for `elf_loader` and `floor`.\n\n{}",
         machine_line(machine),

@@ -1,7 +1,7 @@
 //! Functions that are bound when they are first called.
 
 use super::relocate;
-use super::resolve::{Definition, Reference, Scope, Target};
+use super::resolve::{Definition, Filters, Reference, Scope, Target};
 use crate::LinkerError;
 use crate::call;
 use crate::loaded::Loaded;
@@ -89,7 +89,7 @@ impl Context {
             entry.ok_or_else(|| Problem::Invalid { what: "PLT index", value: index }.of(&library.path))?;
         let reference = Reference::new(library, entry.symbol).map_err(LinkerError::Load)?;
         let own = Module::Library(Arc::clone(library));
-        let definition = reference.definition(&self.scope, &own)?;
+        let definition = reference.definition(&self.scope, &Filters::none(), &own)?;
         let address = match (definition.target(), &definition) {
             (Target::Address(address), _) => address,
             (Target::Indirect(resolver), Definition::Symbol(Module::Library(definer), _))

@@ -1,7 +1,7 @@
 //! All words of one library that depend on where it and others are.
 
 use super::lazy;
-use super::resolve::{Definition, OwnFirst, Reference, Scope, Target};
+use super::resolve::{Definition, Filters, OwnFirst, Reference, Scope, Target};
 use crate::LinkerError;
 use crate::loaded::Loaded;
 use crate::memory::Places;
@@ -14,7 +14,7 @@ use livepatch_object::loadable::dynamic::Form;
 use livepatch_object::loadable::machine::Machine;
 use livepatch_object::loadable::packed;
 use livepatch_object::loadable::relocation::{
-    Entry, Formula, Howto, Inputs, Plain, Width, dtv_offset, howto,
+    Entry, Formula, Howto, Inputs, Plain, Rela64, Width, dtv_offset, howto,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,8 +79,8 @@ struct Relocator<'a> {
     /// The kinds that store a symbol's address and the addend, in eight bytes.
     symbolic: [u32; 3],
     own_first: Option<OwnFirst<'a>>,
-    /// Addresses by symbol number; 0 where it is not known yet, or is 0.
-    addresses: Vec<u64>,
+    filters: Filters<'a>,
+    recent: Recent,
     trace: Option<&'a Trace>,
     done: Relocated,
 }
@@ -101,9 +101,10 @@ impl<'a> Relocator<'a> {
             relative: number(Formula::Base),
             symbolic: [Formula::Symbol, Formula::Import, Formula::LazyImport].map(number),
             own_first: OwnFirst::new(library, scope),
+            filters: Filters::new(scope),
             slide: library.definitions.slide.bits(),
             places: library.mapped.places(),
-            addresses: Vec::new(),
+            recent: Recent::default(),
             trace: trace.filter(|trace| trace.detail() >= Detail::Bindings),
             done: Relocated::default(),
         }
@@ -142,13 +143,9 @@ impl<'a> Relocator<'a> {
         let Some(entries) = table.rela64() else {
             return table.iter().try_for_each(|entry| self.one(&entry, form));
         };
-        let (relative, slide) = (self.relative, self.slide);
         let mut rest = entries;
         loop {
-            let run = rest.iter().map(Entry::from).take_while(|entry| entry.kind == relative);
-            let words = run.map(|entry| (entry.place, slide.wrapping_add_signed(entry.addend)));
-            let done = self.places.store_run(words);
-            self.done.counts.relative += done as u64;
+            let done = self.run(rest);
             let Some((entry, behind)) = rest.get(done..).and_then(|rest| rest.split_first()) else { break };
             let entry = Entry::from(entry);
             if !self.fast(&entry) {
@@ -159,13 +156,31 @@ impl<'a> Relocator<'a> {
         Ok(())
     }
 
-    /// Keeps the address of a symbol that is in the table: so there is no end of numbers.
-    fn keep(&mut self, symbol: u32, address: u64) {
-        let index = symbol as usize;
-        if self.addresses.len() <= index {
-            self.addresses.resize((index + 1).next_power_of_two().max(256), 0);
-        }
-        self.addresses[index] = address;
+    /// Does what needs no search: what adds the slide, and what adds the address of a symbol that was looked up just
+    /// before. Returns how many entries were done.
+    fn run(&mut self, entries: &[Rela64]) -> usize {
+        let (relative, symbolic, slide, recent) = (self.relative, self.symbolic[0], self.slide, &self.recent);
+        let mut by_symbol = 0u64;
+        let words = entries.iter().map(Entry::from).map_while(|entry| {
+            let base = match entry.kind {
+                kind if kind == relative => slide,
+                kind if kind == symbolic => {
+                    let known = recent.get(&entry)?;
+                    by_symbol += 1;
+                    known
+                }
+                _ => return None,
+            };
+            Some((entry.place, base.wrapping_add_signed(entry.addend)))
+        });
+        let done = self.places.store_run(words);
+        // One whose place is elsewhere was asked for, and is not done.
+        let next = entries.get(done).map(Entry::from);
+        let is_known = |entry: &Entry| entry.kind == symbolic && self.recent.get(entry).is_some();
+        by_symbol = by_symbol.saturating_sub(u64::from(next.as_ref().is_some_and(is_known)));
+        self.done.counts.symbolic += by_symbol;
+        self.done.counts.relative += done as u64 - by_symbol;
+        done
     }
 
     /// Does a relocation by a symbol whose address is known, or known without a search.
@@ -174,8 +189,8 @@ impl<'a> Relocator<'a> {
         if !self.symbolic.contains(&entry.kind) {
             return false;
         }
-        let mut known = self.addresses.get(entry.symbol as usize).copied().unwrap_or(0);
-        if known == 0 {
+        let mut known = self.recent.get(entry);
+        if known.is_none() {
             let definitions = &self.library.definitions;
             let (Some(own_first), Some(symbol)) =
                 (&self.own_first, definitions.tables.symbols.get(entry.symbol))
@@ -187,10 +202,12 @@ impl<'a> Relocator<'a> {
             if !is_plain || !own_first.is_own(entry.symbol, &symbol) {
                 return false;
             }
-            known = definitions.address(&symbol).0;
-            self.keep(entry.symbol, known);
+            let address = definitions.address(&symbol).0;
+            self.recent.keep(entry, address);
             self.done.counts.lookups += 1;
+            known = Some(address);
         }
+        let Some(known) = known else { return false };
         let value = known.wrapping_add_signed(entry.addend);
         match entry.kind == self.symbolic[2] {
             true => self.done.counts.plt += 1,
@@ -297,8 +314,7 @@ impl<'a> Relocator<'a> {
             Formula::LazyImport => self.done.counts.plt += 1,
             _ => self.done.counts.symbolic += 1,
         }
-        let known = self.addresses.get(entry.symbol as usize).copied().filter(|&address| address != 0);
-        let symbol = match known {
+        let symbol = match self.recent.get(entry) {
             Some(address) => address,
             None => match self.look_up(howto, entry)? {
                 Some(address) => address.0,
@@ -314,7 +330,7 @@ impl<'a> Relocator<'a> {
     /// None if the answer is to come later.
     fn look_up(&mut self, howto: &Howto, entry: &Entry) -> Result<Option<RuntimeAddress>, LinkerError> {
         let reference = Reference::new(self.library, entry.symbol).map_err(LinkerError::Load)?;
-        let definition = reference.definition(self.scope, &self.own)?;
+        let definition = reference.definition(self.scope, &self.filters, &self.own)?;
         self.done.counts.lookups += 1;
         self.note_binding(&definition);
         let target = definition.target();
@@ -323,7 +339,7 @@ impl<'a> Relocator<'a> {
         }
         match (target, &definition) {
             (Target::Address(address), _) => {
-                self.keep(entry.symbol, address.0);
+                self.recent.keep(entry, address.0);
                 Ok(Some(address))
             }
             (Target::Indirect(resolver), Definition::Symbol(Module::Library(definer), _)) => {
@@ -346,7 +362,7 @@ impl<'a> Relocator<'a> {
 
     fn size(&mut self, howto: &Howto, entry: &Entry) -> Result<(), LinkerError> {
         let reference = Reference::new(self.library, entry.symbol).map_err(LinkerError::Load)?;
-        let size = match reference.definition(self.scope, &self.own)? {
+        let size = match reference.definition(self.scope, &self.filters, &self.own)? {
             Definition::Symbol(_, symbol) => symbol.size,
             _ => reference.symbol.size,
         };
@@ -359,7 +375,7 @@ impl<'a> Relocator<'a> {
         let reference = Reference::new(self.library, entry.symbol).map_err(LinkerError::Load)?;
         let (definition, value) = match entry.symbol {
             0 => (Definition::Symbol(self.own.clone(), reference.symbol), 0),
-            _ => match reference.definition(self.scope, &self.own)? {
+            _ => match reference.definition(self.scope, &self.filters, &self.own)? {
                 Definition::Symbol(module, symbol) => {
                     let value = symbol.value.0;
                     (Definition::Symbol(module, symbol), value)
@@ -454,6 +470,31 @@ impl<'a> Relocator<'a> {
         self.store(howto, second, descriptor.argument)?;
         self.done.indexes.extend(descriptor.keep);
         Ok(())
+    }
+}
+
+/// Addresses of symbols that were looked up last, by the lowest bits of their numbers. A symbol that vtables or
+/// tables of types name is named often, and in many places that are near each other.
+struct Recent([(u32, u64); Self::SIZE]);
+
+impl Recent {
+    const SIZE: usize = 256;
+
+    #[inline]
+    fn get(&self, entry: &Entry) -> Option<u64> {
+        let (symbol, address) = self.0[entry.symbol as usize % Self::SIZE];
+        (symbol == entry.symbol && address != 0).then_some(address)
+    }
+
+    #[inline]
+    fn keep(&mut self, entry: &Entry, address: u64) {
+        self.0[entry.symbol as usize % Self::SIZE] = (entry.symbol, address);
+    }
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self([(0, 0); Self::SIZE])
     }
 }
 

@@ -10,7 +10,7 @@ use crate::module::Module;
 use crate::process;
 use crate::provider::{Precedence, Provider};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_object::loadable::hash::{GnuHash, HashTable, Name};
+use livepatch_object::loadable::hash::{Filter, GnuHash, HashTable, Name};
 use livepatch_object::loadable::symbol::Symbol;
 use livepatch_object::loadable::tables::Tables;
 use livepatch_object::loadable::version::{Version, Wanted};
@@ -32,7 +32,7 @@ pub(crate) struct Scope {
 /// table, but for its lowest bit.
 pub(crate) struct OwnFirst<'a> {
     own: &'a GnuHash,
-    before: Vec<&'a GnuHash>,
+    before: Vec<Filter<'a>>,
 }
 
 impl<'a> OwnFirst<'a> {
@@ -45,7 +45,7 @@ impl<'a> OwnFirst<'a> {
         let is_own = |module: &Module| matches!(module, Module::Library(other) if other.id == library.id);
         let before = scope.modules.iter().take_while(|module| !is_own(module));
         let filter = |module: &'a Module| match &module.definitions()?.tables.hash {
-            HashTable::Gnu(table) => Some(table),
+            HashTable::Gnu(table) => Some(table.filter()),
             HashTable::Sysv(_) => None,
         };
         let before = before.map(filter).collect::<Option<Vec<_>>>()?;
@@ -59,7 +59,30 @@ impl<'a> OwnFirst<'a> {
             return false;
         }
         let Some(hash) = self.own.entry(index) else { return false };
-        !self.before.iter().any(|table| table.may_have_either(hash))
+        !self.before.iter().any(|filter| filter.may_have_either(hash))
+    }
+}
+
+/// What modules of a scope need not be asked for a name, for those who ask for many.
+pub(crate) struct Filters<'a>(Vec<Option<Filter<'a>>>);
+
+impl<'a> Filters<'a> {
+    pub(crate) fn new(scope: &'a Scope) -> Self {
+        let filter = |module: &'a Module| match &module.definitions()?.tables.hash {
+            HashTable::Gnu(table) => Some(table.filter()),
+            HashTable::Sysv(_) => None,
+        };
+        Self(scope.modules.iter().map(filter).collect())
+    }
+
+    /// All have to be asked.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    #[inline]
+    fn may_have(&self, module: usize, name: &Name<'_>) -> bool {
+        self.0.get(module).and_then(Option::as_ref).is_none_or(|filter| filter.may_have(name.gnu))
     }
 }
 
@@ -118,8 +141,13 @@ impl<'a> Reference<'a> {
         self.tables().versions.of(self.index)
     }
 
-    /// Whose symbol is meant.
-    pub(crate) fn definition(&self, scope: &Scope, own: &Module) -> Result<Definition, LinkerError> {
+    /// Whose symbol is meant. The filters are the scope's.
+    pub(crate) fn definition(
+        &self,
+        scope: &Scope,
+        filters: &Filters<'_>,
+        own: &Module,
+    ) -> Result<Definition, LinkerError> {
         if self.symbol.binds_locally() {
             // A local symbol without a section is the number 0, as is a hidden one that nobody defined.
             return Ok(match self.symbol.is_defined() || self.index == 0 {
@@ -132,23 +160,22 @@ impl<'a> Reference<'a> {
             return Ok(Definition::Symbol(own.clone(), self.symbol));
         }
         let name = self.name()?;
-        self.look_up(scope, own, &Name::new(name), symbolic)
+        self.look_up(scope, filters, symbolic.then_some(own), &Name::new(name))
     }
 
     fn look_up(
         &self,
         scope: &Scope,
-        own: &Module,
+        filters: &Filters<'_>,
+        first: Option<&Module>,
         name: &Name<'_>,
-        symbolic: bool,
     ) -> Result<Definition, LinkerError> {
         let version = self.version();
         let text = || std::str::from_utf8(name.bytes).ok();
         let version_text = || version.and_then(|version| std::str::from_utf8(&version.name).ok());
         let ask = |precedence| {
             let mut asked = scope.providers.iter().filter(|provider| provider.precedence == precedence);
-            let text = text()?;
-            asked.find_map(|provider| provider.symbols.find(text, version_text()))
+            asked.find_map(|provider| provider.symbols.find(text()?, version_text()))
         };
         if let Some(address) = ask(Precedence::First) {
             return Ok(Definition::Address(address, "a provider"));
@@ -157,8 +184,8 @@ impl<'a> Reference<'a> {
             return Ok(Definition::Address(address, "the linker"));
         }
         let wanted = version.map_or(Wanted::Oldest, Wanted::Version);
-        let first = symbolic.then_some(own);
-        for module in first.into_iter().chain(scope.modules.iter()) {
+        let asked = scope.modules.iter().enumerate().filter(|&(index, _)| filters.may_have(index, name));
+        for module in first.into_iter().chain(asked.map(|(_, module)| module)) {
             if let Some(found) = find_in(module, name, wanted, text, version_text) {
                 return Ok(unique::first(found, name, &scope.modules));
             }

@@ -86,6 +86,26 @@ impl Mapped {
         Some(bytes.into())
     }
 
+    /// Words of a pointer's size, of one segment that can be read, each as it is when it is asked for.
+    pub(crate) fn pointers(
+        &self,
+        address: LinkAddress,
+        count: u64,
+    ) -> Option<impl DoubleEndedIterator<Item = (LinkAddress, u64)>> {
+        const WORD: u64 = size_of::<usize>() as u64;
+        let end = address.0.checked_add(count.checked_mul(WORD)?)?;
+        let inside = |range: &&Range<u64>| range.start <= address.0 && end <= range.end;
+        self.readable.iter().find(inside)?;
+        let slide = self.slide.bits();
+        Some((0..count).map(move |index| {
+            let place = address.0 + index * WORD;
+            // SAFETY: mapped readable, for all of its bytes, as long as the image is borrowed here; a plain number is
+            // valid whatever is there.
+            let word = unsafe { (slide.wrapping_add(place) as *const usize).read_unaligned() };
+            (LinkAddress(place), word as u64)
+        }))
+    }
+
     /// The run-time address of a link-time address inside the image.
     pub(crate) fn runtime(&self, address: LinkAddress) -> Option<RuntimeAddress> {
         self.part(address.0..address.0)?;

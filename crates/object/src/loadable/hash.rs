@@ -1,6 +1,6 @@
 //! Hash tables over symbol names: `DT_GNU_HASH` with its bloom filter, and `DT_HASH` (generic ABI).
 
-use super::fields::{u32_at, word_at};
+use super::fields::{u32_at, u64_at};
 use super::image::Image;
 use super::machine::Class;
 use super::problem::Problem;
@@ -24,10 +24,17 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The hash function of `DT_GNU_HASH`.
+/// The hash function of `DT_GNU_HASH`: `hash * 33 + byte` for each byte. Four are taken in one step, so that they do not
+/// wait for each other.
 #[inline]
 pub fn gnu_hash(name: &[u8]) -> u32 {
-    name.iter().fold(5381, |hash: u32, &byte| hash.wrapping_mul(33).wrapping_add(byte.into()))
+    let (fours, rest) = name.as_chunks::<4>();
+    let hash = fours.iter().fold(5381u32, |hash, four| {
+        let [a, b, c, d] = four.map(u32::from);
+        let pairs = (a * 33 + b, c * 33 + d);
+        hash.wrapping_mul(33 * 33 * 33 * 33).wrapping_add(pairs.0 * (33 * 33) + pairs.1)
+    });
+    rest.iter().fold(hash, |hash, &byte| hash.wrapping_mul(33).wrapping_add(byte.into()))
 }
 
 /// The hash function of `DT_HASH`, and of version names.
@@ -109,26 +116,17 @@ impl GnuHash {
         })
     }
 
-    /// Whether the filter lets a name with this hash pass.
+    /// The bloom filter, of which asking costs a few instructions: all tables of a scope are asked for each name.
     #[inline]
-    pub fn may_have(&self, hash: u32) -> bool {
-        let bits = (self.class.word() * 8) as u32;
-        let index = (hash / bits) & self.bloom_mask;
-        let word = word_at(&self.bloom, index as usize * self.class.word(), self.class).unwrap_or(u64::MAX);
-        let second = hash.checked_shr(self.bloom_shift).unwrap_or(0);
-        (word >> (hash % bits)) & (word >> (second % bits)) & 1 != 0
-    }
-
-    /// The same of a hash whose lowest bit is not known, as tables keep it ([`GnuHash::entry`]).
-    #[inline]
-    pub fn may_have_either(&self, hash: u32) -> bool {
-        self.may_have(hash | 1) || self.may_have(hash & !1)
+    pub fn filter(&self) -> Filter<'_> {
+        let bits = self.class.word().ilog2() + 3;
+        Filter { words: &self.bloom, mask: self.bloom_mask, shift: self.bloom_shift, bits }
     }
 
     /// As [`HashTable::find`].
     #[inline]
     pub fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        if self.bucket_count == 0 || !self.may_have(hash) {
+        if self.bucket_count == 0 || !self.filter().may_have(hash) {
             return None;
         }
         let mut index = u32_at(&self.buckets, (hash % self.bucket_count) as usize * 4)?;
@@ -157,6 +155,54 @@ impl GnuHash {
             last += 1;
         }
         last.saturating_add(1)
+    }
+}
+
+/// Says of most names that are not in a table that they are not.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    words: &'a [u8],
+    mask: u32,
+    shift: u32,
+    /// A word has two to this many bits.
+    bits: u32,
+}
+
+impl Filter<'_> {
+    /// Whether the filter lets a name with this hash pass.
+    #[inline]
+    pub fn may_have(&self, hash: u32) -> bool {
+        let (word, second) = self.word(hash);
+        (word >> self.bit(hash)) & second & 1 != 0
+    }
+
+    /// The same of a hash whose lowest bit is not known, as tables keep it ([`GnuHash::entry`]).
+    #[inline]
+    pub fn may_have_either(&self, hash: u32) -> bool {
+        if self.shift == 0 {
+            return self.may_have(hash | 1) || self.may_have(hash & !1);
+        }
+        // Both have their bits in one word: the first ones beside each other, the second one in common.
+        let (word, second) = self.word(hash);
+        (word >> (self.bit(hash) & !1)) & 3 != 0 && second & 1 != 0
+    }
+
+    /// The word that a hash has its bits in, and the same with the second of them as the lowest.
+    #[inline]
+    fn word(&self, hash: u32) -> (u64, u64) {
+        let at = ((hash >> self.bits) & self.mask) as usize;
+        let word = match self.bits {
+            6 => u64_at(self.words, at * 8),
+            _ => u32_at(self.words, at * 4).map(u64::from),
+        };
+        let word = word.unwrap_or(u64::MAX);
+        (word, word >> self.bit(hash.checked_shr(self.shift).unwrap_or(0)))
+    }
+
+    /// Which bit of a word.
+    #[inline]
+    fn bit(&self, hash: u32) -> u32 {
+        hash & ((1 << self.bits) - 1)
     }
 }
 

@@ -101,8 +101,10 @@ impl ProgramHeaders {
     /// From the table alone: of an image that is in memory already, so with no file's length to check with.
     pub fn from_table(table: &[u8], class: Class, file: Option<u64>) -> Result<Self, Problem> {
         let size = class.either(32, 56);
-        let all: Option<Vec<_>> = table.chunks_exact(size).map(|entry| read_one(entry, class)).collect();
-        let all = all.ok_or(Problem::BadProgramHeaderCount(0))?;
+        let mut all = Vec::with_capacity(table.len() / size);
+        for entry in table.chunks_exact(size) {
+            all.push(read_one(entry, class).ok_or(Problem::BadProgramHeaderCount(0))?);
+        }
         for (index, entry) in all.iter().enumerate() {
             check(index, entry, file)?;
         }

@@ -103,8 +103,13 @@ impl Versions {
         let outside = Problem::TableOutside { what: "DT_VERDEF", address: address.0 };
         let bytes = image.rest(address).ok_or(outside)?;
         let bad = || Problem::BadVersions("a definition is outside its table");
+        let count = count.min(MOST);
+        // Few are used for more than they say: what a table has no room for is not allocated.
+        let room = (count as usize).min(bytes.len() / 20);
+        self.defined.reserve_exact(room);
+        self.by_number.reserve_exact(room + 1);
         let mut at = 0usize;
-        for _ in 0..count.min(MOST) {
+        for _ in 0..count {
             let (structure, flags, number) =
                 (u16_at(&bytes, at), u16_at(&bytes, at + 2), u16_at(&bytes, at + 4));
             if structure != Some(1) {
