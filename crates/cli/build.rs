@@ -1,31 +1,62 @@
-//! Builds the agent, the library that is preloaded into programs, for `agent.rs` to embed: one
-//! `cargo install cargo-livepatch` is all that is ever installed.
+//! Builds what is loaded into programs, for `agent.rs` to embed: the agent, and the dynamic linker for patch libraries.
+//! One `cargo install cargo-livepatch` is all that is ever installed.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variable: an agent that was built already.
-const PREBUILT: &str = "LIVEPATCH_PREBUILT_AGENT";
+/// A shared library that this command carries.
+struct Carried {
+    what: &'static str,
+    /// Environment variable: one that was built already.
+    prebuilt: &'static str,
+    /// Environment variable of cargo's: where its package is, beside this one or in cargo's registry.
+    package: &'static str,
+    feature: &'static str,
+    file: &'static str,
+    /// The packages of the workspace that it depends on.
+    depends_on: &'static [&'static str],
+    /// Environment variable of the compiler's: where it was built.
+    place: &'static str,
+}
+
+const AGENT: Carried = Carried {
+    what: "agent",
+    prebuilt: "LIVEPATCH_PREBUILT_AGENT",
+    package: "DEP_LIVEPATCH_AGENT_MANIFEST_DIR",
+    feature: "agent",
+    file: "liblivepatch.so",
+    depends_on: &["crates/proto"],
+    place: "LIVEPATCH_AGENT_FILE",
+};
+
+const LINKER: Carried = Carried {
+    what: "dynamic linker",
+    prebuilt: "LIVEPATCH_PREBUILT_LINKER",
+    package: "DEP_LIVEPATCH_LINKER_MANIFEST_DIR",
+    feature: "c-abi",
+    file: "liblivepatch_linker.so",
+    depends_on: &["crates/object"],
+    place: "LIVEPATCH_LINKER_FILE",
+};
 
 fn main() {
     if let Err(error) = embed_sources() {
         println!("cargo::error=cannot read the agent's sources: {error}");
     }
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed={PREBUILT}");
-    let prebuilt = std::env::var_os(PREBUILT).map(PathBuf::from);
-    if let Some(agent) = &prebuilt {
-        println!("cargo::rerun-if-changed={}", agent.display());
-    }
-    let agent = match prebuilt.map_or_else(build, Ok) {
-        Ok(agent) => agent,
-        Err(error) => {
-            println!("cargo::error=cannot build the agent: {error}");
-            return;
+    for carried in [AGENT, LINKER] {
+        let Carried { what, prebuilt, place, .. } = carried;
+        println!("cargo::rerun-if-env-changed={prebuilt}");
+        let file = std::env::var_os(prebuilt).map(PathBuf::from);
+        if let Some(file) = &file {
+            println!("cargo::rerun-if-changed={}", file.display());
         }
-    };
-    println!("cargo::rustc-env=LIVEPATCH_AGENT_FILE={}", agent.display());
+        match file.map_or_else(|| build(&carried), Ok) {
+            Ok(file) => println!("cargo::rustc-env={place}={}", file.display()),
+            Err(error) => println!("cargo::error=cannot build the {what}: {error}"),
+        }
+    }
     println!("cargo::rustc-env=LIVEPATCH_HOST_TRIPLE={}", variable("TARGET").unwrap_or_default());
 }
 
@@ -33,14 +64,13 @@ fn variable(name: &str) -> Result<String, String> {
     std::env::var(name).map_err(|error| format!("{name}: {error}"))
 }
 
-fn build() -> Result<PathBuf, String> {
-    // The runtime crate says where its source lies: beside this one, or in cargo's registry.
-    let runtime = PathBuf::from(variable("DEP_LIVEPATCH_AGENT_MANIFEST_DIR")?);
-    let workspace = runtime.join("../..");
+fn build(carried: &Carried) -> Result<PathBuf, String> {
+    let package = PathBuf::from(variable(carried.package)?);
+    let workspace = package.join("../..");
     let in_workspace = has_agent_profile(&workspace);
-    watch(&runtime);
+    watch(&package);
     if in_workspace {
-        watch(&workspace.join("crates/proto"));
+        carried.depends_on.iter().for_each(|other| watch(&workspace.join(other)));
     }
     let target = variable("TARGET")?;
     let out = PathBuf::from(variable("OUT_DIR")?).join("agent");
@@ -48,19 +78,20 @@ fn build() -> Result<PathBuf, String> {
     let run = |offline: bool| {
         let mut command = cargo()?;
         command
-            .args(["rustc", "--lib", "--features", "agent", "--crate-type", "cdylib", "--profile", profile])
+            .args(["rustc", "--lib", "--features", carried.feature])
+            .args(["--crate-type", "cdylib", "--profile", profile])
             .args(["--target", &target, "--target-dir"])
             .arg(&out)
             .arg("--manifest-path")
-            .arg(runtime.join("Cargo.toml"))
+            .arg(package.join("Cargo.toml"))
             .args(offline.then_some("--offline"));
         let output = command.output().map_err(|error| error.to_string())?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         output.status.success().then_some(()).ok_or(said)
     };
     run(true).or_else(|_| run(false))?;
-    let agent = out.join(&target).join(profile).join("liblivepatch.so");
-    agent.is_file().then_some(agent).ok_or_else(|| "cargo made no liblivepatch.so".to_owned())
+    let built = out.join(&target).join(profile).join(carried.file);
+    built.is_file().then_some(built).ok_or_else(|| format!("cargo made no {}", carried.file))
 }
 
 /// Writes the list of the agent's source files, from which it is built for other targets.

@@ -1,4 +1,4 @@
-//! The agent, which this command carries inside itself.
+//! What this command carries inside itself for programs: the agent, and the dynamic linker for patch libraries.
 
 mod cross;
 
@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 static AGENT: &[u8] = include_bytes!(env!("LIVEPATCH_AGENT_FILE"));
+static LINKER: &[u8] = include_bytes!(env!("LIVEPATCH_LINKER_FILE"));
 
 /// Environment variable: another agent than the one inside this command, for work on the agent.
 const OVERRIDE_VARIABLE: &str = "LIVEPATCH_AGENT";
@@ -57,13 +58,22 @@ pub fn path(folders: &Folders) -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os(OVERRIDE_VARIABLE) {
         return std::path::absolute(path);
     }
+    written(folders, "agent", AGENT)
+}
+
+/// The path of the dynamic linker that patch libraries are loaded with, for programs of this machine.
+pub fn linker(folders: &Folders) -> io::Result<PathBuf> {
+    written(folders, "linker", LINKER)
+}
+
+fn written(folders: &Folders, name: &str, library: &[u8]) -> io::Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    AGENT.hash(&mut hasher);
-    let path = folders.root().join(format!("agent-{:016x}.so", hasher.finish()));
-    let written = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == AGENT.len() as u64);
-    if !written {
+    library.hash(&mut hasher);
+    let path = folders.root().join(format!("{name}-{:016x}.so", hasher.finish()));
+    let is_there = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == library.len() as u64);
+    if !is_there {
         std::fs::create_dir_all(folders.root())?;
-        write_atomically(&path, AGENT)?;
+        write_atomically(&path, library)?;
     }
     Ok(path)
 }

@@ -204,6 +204,8 @@ pub enum Via {
     Image,
     /// As shared objects that the program's own linker makes, wherever the dynamic linker puts them.
     Library,
+    /// The same, loaded by livepatch's own dynamic linker (the crate livepatch-linker).
+    Linker,
 }
 
 /// How events are shown.

@@ -70,6 +70,8 @@ pub struct Process {
     pub connection: u64,
     stream: Stream,
     answers: Receiver<FromProcess>,
+    /// What loads its patch libraries, if not its own dynamic linker.
+    linker: Option<PathBuf>,
 }
 
 /// Listens at `path`; `news` is called from threads.
@@ -185,7 +187,7 @@ fn converse(stream: Stream, hello: Box<Hello>, connection: u64, news: &dyn Fn(Ne
     let pid = hello.pid;
     let (answer, answers) = mpsc::channel();
     let Ok(writer) = stream.again() else { return };
-    news(News::Connected(Process { pid, connection, stream: writer, answers }, hello));
+    news(News::Connected(Process { pid, connection, stream: writer, answers, linker: None }, hello));
     read_all(&stream, pid, &answer, news);
     news(News::Gone { pid, connection });
 }
@@ -239,6 +241,11 @@ impl Process {
     /// Ends the connection, without a word: who dials by itself dials again.
     pub fn hang_up(self) {
         self.stream.shut_down();
+    }
+
+    /// From now on, has it load patch libraries through another dynamic linker.
+    pub fn load_through(&mut self, linker: PathBuf) {
+        self.linker = Some(linker);
     }
 
     /// Has it give up a patch library of which no patch came.
@@ -297,7 +304,14 @@ impl Ask for Process {
 
     fn load(&mut self, library: &Path, length: u64) -> Result<LoadedLibrary, String> {
         let path = library.to_string_lossy().into_owned();
-        match self.ask(&ToProcess::LoadLibrary { library: ImageSource::Path { path, length } })? {
+        let question = match &self.linker {
+            Some(linker) => {
+                let linker = linker.to_string_lossy().into_owned();
+                ToProcess::LoadThroughLinker { linker, library: path }
+            }
+            None => ToProcess::LoadLibrary { library: ImageSource::Path { path, length } },
+        };
+        match self.ask(&question)? {
             FromProcess::LibraryLoaded { bias, range, free_ranges } => {
                 Ok(LoadedLibrary { bias, range, free_ranges })
             }

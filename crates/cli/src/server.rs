@@ -98,6 +98,8 @@ struct Server {
     empty_stdin: bool,
     on_unsound: OnUnsound,
     via: Via,
+    /// What loads patch libraries in processes, if not their own dynamic linker.
+    linker: Option<PathBuf>,
     project: Arc<Project>,
     /// How the program is built; none where somebody else has started it.
     recipe: Option<Arc<Recipe>>,
@@ -211,6 +213,19 @@ impl Session {
             Some(_) => None,
             None => Some(agent::place(&project, &private, triple, options.at, |text| reporter.note(text))?),
         };
+        let linker = match options.via {
+            Via::Linker if triple != agent::OWN_TRIPLE => {
+                return Err(Failure::Unsupported {
+                    what: format!("there is no dynamic linker of livepatch's own for {triple} here"),
+                    hint: "--via library does the same with the target's".into(),
+                });
+            }
+            Via::Linker => {
+                let placed = agent::linker(&project.folders);
+                Some(placed.map_err(Failure::system("cannot write the dynamic linker"))?)
+            }
+            Via::Image | Via::Library => None,
+        };
         let token = Token(random_bytes().map_err(Failure::system("cannot read random bytes"))?);
         let socket = private.path().join(lifecycle::SOCKET);
         processes::listen(&socket, token, forward(&sender, Message::News))
@@ -233,6 +248,7 @@ impl Session {
             empty_stdin: keys.is_some(),
             on_unsound: options.on_unsound,
             via: options.via,
+            linker,
             project: Arc::new(project),
             recipe,
             private,

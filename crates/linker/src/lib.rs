@@ -13,11 +13,13 @@
 //!
 //! Opening a library goes through phases, each a file: `find`, `read`, `prelink`, `link`, `construct`; and
 //! `close` undoes them. What can be decided from bytes is decided in `livepatch_object::loadable`. `unsafe` is
-//! in modules named for what can go wrong there: `memory`, `rebinder`, `call`, `process`, `tls`, `resolver`,
+//! in modules named for what can go wrong there: `c_abi`, `memory`, `rebinder`, `call`, `process`, `tls`, `resolver`,
 //! `interpose`, `unwind`, `debugger`, and under `bionic`.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 pub mod bionic;
+#[cfg(feature = "c-abi")]
+pub mod c_abi;
 mod call;
 mod close;
 mod construct;

@@ -75,6 +75,13 @@ wire_enum! {
         },
         /// Not answered: the libraries that were loaded since the last patch are not needed, since none came of them.
         14 => UnloadLibrary,
+        /// As [`ToProcess::LoadLibrary`], through another dynamic linker than the process's own.
+        15 => LoadThroughLinker {
+            /// The path of a shared library that loads others (`livepatch-linker`).
+            linker: String,
+            /// The path of the patch library.
+            library: String,
+        },
     }
 }
 

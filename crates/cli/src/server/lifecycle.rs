@@ -214,7 +214,9 @@ impl Server {
         let dials = self.dial.is_some();
         let link = match self.via {
             Via::Image => Ok(None),
-            Via::Library => LibraryLink::of_program(&files, folders).map(Some).map_err(|e| e.to_string()),
+            Via::Library | Via::Linker => {
+                LibraryLink::of_program(&files, folders).map(Some).map_err(|e| e.to_string())
+            }
         };
         std::thread::spawn(move || {
             let opened = link.and_then(|link| match link {

@@ -167,6 +167,9 @@ impl Server {
             }
             return;
         };
+        if let Some(linker) = &self.linker {
+            process.load_through(linker.clone());
+        }
         let adopted = main && self.recipe.is_none();
         let taken = if adopted { self.adopt(&mut process, hello) } else { patcher.attach(hello) };
         let warnings = match taken {

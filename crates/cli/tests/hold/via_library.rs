@@ -5,7 +5,26 @@ use crate::project::{Project, manifest};
 use crate::session::livepatch;
 use livepatch_proto::PATCH_ANCHOR;
 
-const VIA: &[&str] = &["--via", "library"];
+/// Each holds with the system's dynamic linker and with livepatch's own.
+macro_rules! hold {
+    ($($name:ident)*) => {
+        mod by_the_systems_linker {
+            $(#[test] fn $name() { super::$name("library") })*
+        }
+        mod by_the_own_linker {
+            $(#[test] fn $name() { super::$name("linker") })*
+        }
+    };
+}
+
+hold! {
+    edits_go_live_there_and_back_again_with_all_state
+    what_patches_bring_is_changed_and_kept_by_later_ones
+    a_dependencys_function_that_was_never_linked_is_found
+    an_edited_library_crate_with_a_thread_local_goes_live
+    the_gate_is_the_same
+    optimised_code_uses_the_programs_variables
+}
 
 const CODE: &str = r#"
 use std::cell::Cell;
@@ -66,9 +85,8 @@ fn loaded(live: &Live) -> Vec<Vec<u8>> {
     paths.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-#[test]
-fn edits_go_live_there_and_back_again_with_all_state() {
-    let mut live = Live::start(package(CODE), VIA);
+fn edits_go_live_there_and_back_again_with_all_state(via: &str) {
+    let mut live = Live::start(package(CODE), &["--via", via]);
     assert_eq!(live.ask("hey"), base(0, "hey"));
     edit_all(&mut live);
     assert_eq!(live.ask("hey"), edited(1, "hey"));
@@ -76,6 +94,8 @@ fn edits_go_live_there_and_back_again_with_all_state() {
     assert_eq!(libraries.len(), 1);
     let anchor = PATCH_ANCHOR.as_bytes();
     assert!(libraries[0].windows(anchor.len()).any(|name| name == anchor), "a linker made it");
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", live.pid())).unwrap();
+    assert_eq!(maps.contains("/livepatch/linker-"), via == "linker");
 
     live.patch(CODE);
     assert_eq!(live.ask("hey"), base(2, "hey"));
@@ -91,13 +111,12 @@ fn edits_go_live_there_and_back_again_with_all_state() {
     assert_eq!(live.ask("hey"), base(6, "hey"));
 }
 
-#[test]
-fn what_patches_bring_is_changed_and_kept_by_later_ones() {
+fn what_patches_bring_is_changed_and_kept_by_later_ones(via: &str) {
     let code = "use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub fn start() {}
 pub fn answer(_: &str) -> String { String::from(\"base\") }
 ";
-    let mut live = Live::start(package(code), VIA);
+    let mut live = Live::start(package(code), &["--via", via]);
     // A new function with a new static, a new thread-local whose first value is not zero, and a panic that is caught.
     let more = "
 static BROUGHT: AtomicU32 = AtomicU32::new(7);
@@ -122,8 +141,7 @@ fn brought() -> String {
     assert_eq!(live.ask(""), "first 13 36 true");
 }
 
-#[test]
-fn a_dependencys_function_that_was_never_linked_is_found() {
+fn a_dependencys_function_that_was_never_linked_is_found(via: &str) {
     let code = "pub fn start() {}
 pub fn answer(question: &str) -> String { format!(\"{}\", dependency::used(question.len())) }
 ";
@@ -139,7 +157,7 @@ pub fn unused(n: usize) -> String {
 }
 ",
     );
-    let mut live = Live::start(project, VIA);
+    let mut live = Live::start(project, &["--via", via]);
     assert_eq!(live.ask("abc"), "4");
     live.edit("dependency::used(", "dependency::unused(");
     assert_eq!(live.ask("abc"), "{0: 0, 1: 1, 2: 4} 5");
@@ -147,8 +165,7 @@ pub fn unused(n: usize) -> String {
     assert_eq!(live.ask("ab"), "again {0: 0, 1: 1} 6");
 }
 
-#[test]
-fn an_edited_library_crate_with_a_thread_local_goes_live() {
+fn an_edited_library_crate_with_a_thread_local_goes_live(via: &str) {
     let project = Project::empty();
     project.write("Cargo.toml", "[workspace]\nresolver = '2'\nmembers = ['app', 'lib']\n");
     project.write("app/Cargo.toml", &manifest("app", "[dependencies]\nlib = { path = '../lib' }\n"));
@@ -167,20 +184,19 @@ pub fn answer(_: &str) -> String {
 }
 ";
     project.write("lib/src/lib.rs", lib);
-    let mut live = Live::start_at(project, VIA, "lib/src/lib.rs");
+    let mut live = Live::start_at(project, &["--via", via], "lib/src/lib.rs");
     assert_eq!(live.ask(""), "4 [1, 4]");
     live.edit("\"{} {:?}\"", "\"edited {} {:?}\"");
     assert_eq!(live.ask(""), "edited 5 [1, 4, 5]");
 }
 
-#[test]
-fn the_gate_is_the_same() {
+fn the_gate_is_the_same(via: &str) {
     let code = "pub fn start() {}
 struct State { n: u32 }
 static STATE: std::sync::Mutex<State> = std::sync::Mutex::new(State { n: 1 });
 pub fn answer(_: &str) -> String { let mut state = STATE.lock().unwrap(); state.n += 1; format!(\"{}\", state.n) }
 ";
-    let mut live = Live::start(package(code), &["--via", "library", "--on-unsound", "refuse"]);
+    let mut live = Live::start(package(code), &["--via", via, "--on-unsound", "refuse"]);
     assert_eq!(live.ask(""), "2");
     let other = code.replace("struct State { n: u32 }", "struct State { m: u64, n: u32 }");
     let other = other.replace("State { n: 1 }", "State { m: 0, n: 1 }");
@@ -194,8 +210,7 @@ pub fn answer(_: &str) -> String { let mut state = STATE.lock().unwrap(); state.
 }
 
 /// Optimised code loads, stores and changes variables by their distance, which is too far from a library.
-#[test]
-fn optimised_code_uses_the_programs_variables() {
+fn optimised_code_uses_the_programs_variables(via: &str) {
     let code = "use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 static N: AtomicU32 = AtomicU32::new(10);
 static FLAG: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
@@ -209,7 +224,7 @@ pub fn answer(_: &str) -> String {
     format!(\"base {} {} {} {before}\", N.fetch_add(3, Relaxed), unsafe { PLAIN }, unsafe { REAL })
 }
 ";
-    let mut live = Live::start(package(code), &["--via", "library", "--release"]);
+    let mut live = Live::start(package(code), &["--via", via, "--release"]);
     assert_eq!(live.ask(""), "base 10 21 1 false");
     live.edit("base", "edited");
     assert_eq!(live.ask(""), "edited 13 22 2 true");

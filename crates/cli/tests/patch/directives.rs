@@ -198,6 +198,7 @@ impl Parser {
                 let build = |name: &str| Build::of(name).ok_or_else(|| format!("no build: `{name}`"));
                 fixture.builds = value.split_whitespace().map(build).collect::<Result<_, _>>()?;
             }
+            "images" => fixture.images_only = true,
             "pending" => fixture.pending.push(Pending { build: None, reason: value.to_owned() }),
             "cargo" => fixture.cargo.extend(value.split_whitespace().map(str::to_owned)),
             "manifest" => line_to(&mut fixture.manifest, value),

@@ -12,6 +12,8 @@ pub(crate) struct Fixture {
     pub(crate) path: String,
     pub(crate) builds: Vec<Build>,
     pub(crate) pending: Vec<Pending>,
+    /// It holds of patch images, and not of patch libraries.
+    pub(crate) images_only: bool,
     /// Arguments of `cargo livepatch run`.
     pub(crate) cargo: Vec<String>,
     /// Lines of the package's manifest and of cargo's configuration.

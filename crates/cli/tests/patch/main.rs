@@ -67,7 +67,8 @@ fn trials_of(name: &str, fixture: Fixture, pending: &Arc<Mutex<Vec<String>>>) ->
     let trial = |build: Build| {
         let name = build.label(name);
         let (fixture, pending) = (fixture.clone(), pending.clone());
-        Trial::test(name.clone(), move || match fixture.pending(build) {
+        let is_skipped = fixture.images_only && std::env::var_os(session::VIA_VARIABLE).is_some();
+        let trial = Trial::test(name.clone(), move || match fixture.pending(build) {
             None => run::run(&fixture, build).map_err(|failure| failure.text.into()),
             Some(reason) => match run::run(&fixture, build) {
                 Err(failure) if !failure.in_a_step => Err(failure.text.into()),
@@ -79,7 +80,8 @@ fn trials_of(name: &str, fixture: Fixture, pending: &Arc<Mutex<Vec<String>>>) ->
                 }
                 Ok(()) => Err(format!("it passes and is marked as pending: {reason}").into()),
             },
-        })
+        });
+        trial.with_ignored_flag(is_skipped)
     };
     Build::chosen(&fixture.builds).into_iter().map(trial).collect()
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Environment variable: the way that patches take, for a run of all tests with another one than the usual.
-const VIA_VARIABLE: &str = "TEST_VIA";
+pub(crate) const VIA_VARIABLE: &str = "TEST_VIA";
 
 /// How long what was said is waited for when the command has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);

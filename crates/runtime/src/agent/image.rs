@@ -1,6 +1,7 @@
 //! Loading a patch image where it was made for.
 
 use super::address::Span;
+use super::linker::Linker;
 use super::loader::{self, LoadedImage, Placement};
 use super::state;
 use livepatch_proto::{ApplyError, Image, ImageSource};
@@ -32,6 +33,11 @@ pub(crate) fn load_library(source: &ImageSource) -> Result<(LoadedImage, Placeme
             Err(error)
         }
     }
+}
+
+/// The same through another dynamic linker, which is loaded first.
+pub(crate) fn load_through(linker: &str, library: &str) -> Result<(LoadedImage, Placement), ApplyError> {
+    state::while_loading(|| Linker::get(linker)?.open(library))
 }
 
 /// Unloads an image whose patch did not go live.

@@ -167,9 +167,14 @@ pub(crate) fn is_program_without_search_path(address: u64) -> bool {
     answer.unwrap_or(false)
 }
 
-/// An image that the dynamic linker loaded for a patch.
+/// An image that a dynamic linker loaded for a patch.
 #[derive(Debug)]
-pub(crate) struct LoadedImage(Handle);
+pub(crate) enum LoadedImage {
+    /// The process's own.
+    Own(Handle),
+    /// Another one.
+    Other(super::linker::Library),
+}
 
 /// A reference to something that is loaded.
 #[derive(Debug)]
@@ -204,7 +209,7 @@ impl LoadedImage {
         if handle.is_null() {
             return Err(rejected(last_error()));
         }
-        let image = Self(Handle(handle));
+        let image = Self::Own(Handle(handle));
         if generation().0 == before {
             image.close();
             return Err(rejected("this file is loaded already".to_owned()));
@@ -214,13 +219,20 @@ impl LoadedImage {
 
     /// Unloads the image, which nothing points into: its patch did not go live.
     pub(crate) fn close(self) {
-        self.0.close();
+        match self {
+            Self::Own(handle) => handle.close(),
+            Self::Other(library) => library.close(),
+        }
     }
 
     /// Where the image is.
     pub(crate) fn placement(&self) -> Result<Placement, ApplyError> {
+        let handle = match self {
+            Self::Own(handle) => handle,
+            Self::Other(library) => return Ok(library.placement()),
+        };
         let (bias, dynamic) =
-            self.0.link_map().ok_or_else(|| ApplyError::ImageRejected { detail: last_error() })?;
+            handle.link_map().ok_or_else(|| ApplyError::ImageRejected { detail: last_error() })?;
         visit_modules(|module| {
             if module.bias == bias && module.dynamic() == Some(dynamic) {
                 return ControlFlow::Break(module.span());
@@ -273,7 +285,7 @@ impl Handle {
 }
 
 /// Takes what `dlopen` or `dlsym` last complained about in this thread.
-fn last_error() -> String {
+pub(crate) fn last_error() -> String {
     // SAFETY: `dlerror` returns null or a string that stays until this thread's next dl* call.
     unsafe {
         let text = libc::dlerror();

@@ -32,6 +32,7 @@ mod image;
 #[cfg(feature = "agent")]
 mod interpose;
 mod late;
+mod linker;
 mod loader;
 mod membarrier;
 mod memory;

@@ -86,6 +86,18 @@ fn converse(session: &Session) -> Result<(), FrameError> {
     }
 }
 
+/// The answer to what loads a library.
+fn loaded(result: Result<Placement, ApplyError>) -> FromProcess {
+    match result {
+        Ok(Placement { bias, span }) => FromProcess::LibraryLoaded {
+            bias,
+            range: WireRange { start: WireAddress(span.start()), end: WireAddress(span.end()) },
+            free_ranges: free_ranges::free_ranges(),
+        },
+        Err(error) => FromProcess::Failed { error },
+    }
+}
+
 /// The answer to a question; none ends the conversation.
 fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Option<FromProcess> {
     Some(match question {
@@ -102,14 +114,8 @@ fn answer(question: ToProcess, patcher: &mut Patcher, session: &Session) -> Opti
                 Err(error) => FromProcess::Failed { error },
             }
         }
-        ToProcess::LoadLibrary { library } => match patcher.load_library(&library) {
-            Ok(Placement { bias, span }) => FromProcess::LibraryLoaded {
-                bias,
-                range: WireRange { start: WireAddress(span.start()), end: WireAddress(span.end()) },
-                free_ranges: free_ranges::free_ranges(),
-            },
-            Err(error) => FromProcess::Failed { error },
-        },
+        ToProcess::LoadLibrary { library } => loaded(patcher.load_library(&library)),
+        ToProcess::LoadThroughLinker { linker, library } => loaded(patcher.load_through(&linker, &library)),
         ToProcess::ApplyLibrary { .. } => {
             let detail = "this process is patched at its functions' entries, not by a jump table".to_owned();
             FromProcess::Failed { error: ApplyError::Invalid { detail } }

@@ -73,6 +73,13 @@ impl Patcher {
         Ok(placement)
     }
 
+    /// The same through another dynamic linker.
+    pub(crate) fn load_through(&mut self, linker: &str, library: &str) -> Result<Placement, ApplyError> {
+        let (library, placement) = image::load_through(linker, library)?;
+        self.libraries.push(library);
+        Ok(placement)
+    }
+
     /// Unloads the libraries of which no patch has come.
     pub(crate) fn unload_libraries(&mut self) {
         self.libraries.drain(..).for_each(image::close);

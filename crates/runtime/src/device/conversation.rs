@@ -72,7 +72,10 @@ fn answer(question: ToProcess, shared: &Shared) -> Option<FromProcess> {
         ToProcess::FreeRanges => FromProcess::FreeRanges { ranges: Vec::new() },
         ToProcess::Redirections => FromProcess::Redirections { functions: Vec::new(), shims: Vec::new() },
         ToProcess::Modules { .. } => FromProcess::Modules { list: None, free_ranges: Vec::new() },
-        ToProcess::Apply { .. } | ToProcess::Rollback { .. } | ToProcess::LoadLibrary { .. } => unavailable(),
+        ToProcess::Apply { .. }
+        | ToProcess::Rollback { .. }
+        | ToProcess::LoadLibrary { .. }
+        | ToProcess::LoadThroughLinker { .. } => unavailable(),
         ToProcess::Welcome
         | ToProcess::Refused { .. }
         | ToProcess::Goodbye
