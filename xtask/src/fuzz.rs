@@ -4,6 +4,7 @@ mod seeds;
 
 use crate::run::{Result, cargo_livepatch, root, step};
 use seeds::{Seed, plant};
+use std::path::Path;
 use std::process::Command;
 
 /// The targets in `fuzz/`, and what they start from.
@@ -33,10 +34,22 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result {
         let corpus = target.join("corpus").join(name);
         std::fs::create_dir_all(&corpus).map_err(|error| error.to_string())?;
         plant(seed, &corpus)?;
+        plant_committed(name, &corpus)?;
         let mut fuzz = Command::new("cargo");
         fuzz.args(["+nightly", "fuzz", "run", "--target-dir"]).arg(&target).arg(name).arg(&corpus);
         fuzz.args(["--", "-timeout=10", "-rss_limit_mb=2048", &format!("-max_total_time={seconds}")]);
         step(&format!("fuzz {name} for {seconds} s"), fuzz.current_dir(root()))?;
+    }
+    Ok(())
+}
+
+/// Adds what is kept of earlier runs, findings among them.
+fn plant_committed(name: &str, corpus: &Path) -> Result {
+    let kept = root().join("fuzz/corpus").join(name);
+    let Ok(entries) = std::fs::read_dir(&kept) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let to = corpus.join(entry.file_name());
+        std::fs::copy(entry.path(), &to).map_err(|error| format!("{}: {error}", to.display()))?;
     }
     Ok(())
 }

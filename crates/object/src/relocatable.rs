@@ -209,6 +209,11 @@ impl Relocatable {
         for (index, symbol) in raw.enumerate() {
             strings.check(data, symbol.st_name(endian), "a symbol's name")?;
             let mut symbol = read_symbol(symbol, raw.shndx(endian, index), sections.len())?;
+            if let Place::Section(section) = symbol.place
+                && symbol.offset.0 > sections[section.0 as usize].size
+            {
+                return Err(ObjectError::Inconsistent { what: "a symbol's offset in its section" });
+            }
             if architecture == Architecture::Aarch64 && is_mapping(&symbol, strings.get(data, symbol.name)) {
                 symbol.kind = SymbolKind::Mapping;
             }
