@@ -6,9 +6,11 @@
 use crate::ext_info::ExtInfo;
 use crate::flags::Flags;
 use crate::library::Library;
-use crate::linker::{Linker, find_symbol, symbol_info, undefined};
+use crate::linker::{Linker, Shared, find_symbol, symbol_info, undefined};
 use crate::loaded::LibraryId;
 use crate::module::Module;
+use crate::namespace::NamespaceId;
+use crate::process;
 use crate::registry;
 use crate::unwind;
 use crate::{LinkerError, tls};
@@ -17,7 +19,7 @@ use livepatch_object::loadable::hash::Name;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 type Functions = [(Name<'static>, RuntimeAddress); 10];
 
@@ -157,16 +159,33 @@ fn caller(address: u64) -> Option<(Linker, LibraryId)> {
     Some((Linker { shared: entry.linker.upgrade()? }, entry.library.id))
 }
 
+/// Where code of no library opens libraries.
+static ANONYMOUS: Mutex<Option<(Weak<Shared>, NamespaceId)>> = Mutex::new(None);
+
+/// From now on, code of no library at all opens libraries of that namespace.
+pub(crate) fn set_anonymous(linker: &Linker, namespace: NamespaceId) {
+    let mut anonymous = ANONYMOUS.lock().unwrap_or_else(PoisonError::into_inner);
+    *anonymous = Some((Arc::downgrade(&linker.shared), namespace));
+}
+
+fn anonymous(address: u64) -> Option<(Linker, NamespaceId)> {
+    let (shared, namespace) = ANONYMOUS.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+    let is_known = process::knows(RuntimeAddress(address.wrapping_sub(1)));
+    Some((Linker { shared: shared.upgrade().filter(|_| !is_known)? }, namespace))
+}
+
 /// # Safety
 /// As of the C function; `from` is where it returns to.
 unsafe extern "C" fn dlopen(name: *const c_char, bits: c_int, from: u64) -> *mut c_void {
+    let library = caller(from).map(|(linker, id)| (linker, Some(id), None));
+    let asks = library.or_else(|| anonymous(from).map(|(linker, id)| (linker, None, Some(id))));
     // SAFETY: the caller's text.
-    let (Some(path), Some((linker, id))) = (unsafe { text(name) }, caller(from)) else {
+    let (Some(path), Some((linker, id, namespace))) = (unsafe { text(name) }, asks) else {
         // SAFETY: as this function's caller promises.
         return unsafe { libc::dlopen(name, bits) };
     };
-    let opened =
-        Flags::from_bits(bits).and_then(|flags| linker.open(path, Some(id), flags, &ExtInfo::default()));
+    let ext_info = ExtInfo { namespace, ..ExtInfo::default() };
+    let opened = Flags::from_bits(bits).and_then(|flags| linker.open(path, id, flags, &ext_info));
     match opened {
         Ok(library) => keep(library),
         Err(error) => fail("dlopen", &error, std::ptr::null_mut()),

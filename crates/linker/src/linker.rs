@@ -335,6 +335,16 @@ impl Linker {
         Ok(NamespaceId(state.namespaces.len() - 1))
     }
 
+    /// Has code that is of no library at all, as what is compiled at run time, open libraries of this namespace
+    /// (`android_init_anonymous_namespace`). There is one such namespace in a process: the one that was set last.
+    pub fn set_anonymous_namespace(&self, id: NamespaceId) -> Result<(), LinkerError> {
+        if id.0 >= self.state().namespaces.len() {
+            return Err(LinkerError::Namespace { what: "no", name: format!("#{}", id.0) });
+        }
+        crate::interpose::set_anonymous(self, id);
+        Ok(())
+    }
+
     /// Adds a way from a namespace to libraries of another (`android_link_namespaces`).
     pub fn link_namespaces(&self, from: NamespaceId, link: NamespaceLink) -> Result<(), LinkerError> {
         let mut state = self.state();

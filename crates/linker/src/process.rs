@@ -38,6 +38,16 @@ fn collect_modules(slide: Option<u64>) -> Vec<RawModule> {
     collected.found
 }
 
+/// Whether an address is in a module of the program's loader.
+pub(crate) fn knows(address: RuntimeAddress) -> bool {
+    // SAFETY: `Dl_info` is plain data for which all zeros is a value; `dladdr` fills it in, and asks nothing of the
+    // address.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        libc::dladdr(address.0 as *const c_void, &raw mut info) != 0
+    }
+}
+
 pub(crate) type Callback = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
 
 /// The C library's own `dl_iterate_phdr`, wherever this program's slot for it leads by now.

@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = cases![
     dlext::reserved_address_recursive,
     dlext::relro_is_protected,
     dlext::relro_shared,
+    dlext::relro_written_by_a_child,
     dlext::relro_of_library_without,
 ];
 
@@ -204,6 +205,16 @@ fn reserve(size: u64) -> (RuntimeAddress, u64) {
     (RuntimeAddress(start as u64), size)
 }
 
+/// The same at a place that another process has chosen; none if it is taken here.
+fn reserve_at(start: u64) -> Option<(RuntimeAddress, u64)> {
+    const SIZE: u64 = 1 << 20;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let at = start as *mut libc::c_void;
+    // SAFETY: a new mapping, and nothing else is replaced.
+    let got = unsafe { libc::mmap(at, SIZE as usize, libc::PROT_NONE, flags, -1, 0) };
+    (got == at).then_some((RuntimeAddress(start), SIZE))
+}
+
 fn reserved(size: u64) -> Reserved {
     let (start, size) = reserve(size);
     // SAFETY: just mapped, and told to nobody.
@@ -318,6 +329,48 @@ fn relro_shared() {
     let line = maps.lines().find(|line| line.starts_with(&format!("{at:x}-")) || line.contains("deleted"));
     // The file has no name any more, which is how it is known from the library's own.
     assert!(line.is_some_and(|line| line.contains("(deleted)")), "{maps}");
+}
+
+/// As Android's zygote has it: one process writes what is read-only of a library that others have at the same place.
+fn relro_written_by_a_child() -> Outcome {
+    const CHILD: &str = "LIVEPATCH_LINKER_RELRO_OF";
+    const AT: &str = "LIVEPATCH_LINKER_RELRO_AT";
+    let load = |path: &str, start: RuntimeAddress, size, relro| {
+        // SAFETY: mapped by `reserve_at`, and used by this library only.
+        let reserved = Some(unsafe { Reserved::new(start, size) });
+        Linker::new()
+            .dlopen_ext(path, Flags::NOW, &ExtInfo { reserved, relro, ..ExtInfo::default() })
+            .unwrap()
+    };
+    if let (Ok(path), Ok(at)) = (std::env::var(CHILD), std::env::var(AT)) {
+        let Some((start, size)) = reserve_at(at.parse().unwrap()) else { std::process::exit(3) };
+        let mut options = File::options();
+        let written = options.read(true).write(true).create(true).open(format!("{path}.relro")).unwrap();
+        let library = load(&path, start, size, SharedRelro::Write(written.as_fd()));
+        std::process::exit(if get(&library) == 1 { 0 } else { 4 });
+    }
+    let folder = Folder::new();
+    // What refers to nobody else is the same in every process that has it at the same place.
+    let source = "static int own; void *const table[] = { &own, (void *)table, 0 };
+        long get(void) { return table[1] == table && table[0] == &own; }";
+    let path = folder.library("liba.so", source, &["-nostdlib", "-Wl,-z,relro,-z,now"]);
+    let path = path.to_str().unwrap();
+    let (start, size) = reserve(1 << 20);
+    let child = std::env::current_exe().unwrap();
+    let status = Command::new(child).env(CHILD, path).env(AT, start.0.to_string()).status().unwrap();
+    if status.code() == Some(3) {
+        return Outcome::Skipped("the child has something else at that place".to_owned());
+    }
+    assert!(status.success(), "{status}");
+    let written = File::open(format!("{path}.relro")).unwrap();
+    assert!(written.metadata().unwrap().len() >= page_size());
+    let library = load(path, start, size, SharedRelro::Use(written.as_fd()));
+    assert_eq!(get(&library), 1);
+    let at = library.symbol("table").unwrap().0 & !(page_size() - 1);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.starts_with(&format!("{at:x}-")));
+    assert!(line.is_some_and(|line| line.ends_with(".relro")), "{maps}");
+    Outcome::Passed
 }
 
 fn relro_of_library_without() {

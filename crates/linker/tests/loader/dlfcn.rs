@@ -5,6 +5,7 @@ use crate::cases::{Case, cases};
 use livepatch_linker::trace::{Detail, Event, Trace};
 use livepatch_linker::{Flags, Linker, LinkerError};
 use std::path::Path;
+use std::process::Command;
 
 pub(crate) const CASES: &[Case] = cases![
     dlfcn::constructor_runs_at_dlopen,
@@ -20,6 +21,7 @@ pub(crate) const CASES: &[Case] = cases![
     dlfcn::relocation_order_grandchild_after_child,
     dlfcn::relocation_order_nephew,
     dlfcn::relocation_order_program_first,
+    dlfcn::relocation_order_preloaded_before_needed,
     dlfcn::symbolic_prefers_its_own,
     dlfcn::local_and_global,
     dlfcn::df_1_global,
@@ -214,6 +216,30 @@ fn relocation_order_nephew() {
 
 /// What the program and its libraries define is meant, whatever the library has of that name; who asks the library
 /// itself gets its own.
+/// What is preloaded into the program comes before all that a library needs.
+fn relocation_order_preloaded_before_needed() {
+    const CHILD: &str = "LIVEPATCH_LINKER_PRELOADED";
+    if let Ok(path) = std::env::var(CHILD) {
+        let library = Linker::new().dlopen(path, Flags::NOW).unwrap();
+        println!("{}", number(&library, "get"));
+        return;
+    }
+    let folder = Folder::new();
+    let preloaded = folder.library("libpreloaded.so", "long which(void) { return 1; }", &[]);
+    folder.library("libneeded.so", "long which(void) { return 2; }", &[]);
+    let source = "long which(void); long get(void) { return which(); }";
+    let user = folder.library("libuser.so", source, &["-lneeded", "-Wl,-rpath,$ORIGIN"]);
+    let with = |preload: Option<&Path>| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(CHILD, &user).envs(preload.map(|path| ("LD_PRELOAD", path)));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(with(None), "2\n");
+    assert_eq!(with(Some(&preloaded)), "1\n");
+}
+
 fn relocation_order_program_first() {
     let folder = Folder::new();
     let source = "long getppid(void) { return -5; } long get(void) { return getppid(); }";

@@ -1,10 +1,11 @@
 //! Namespaces.
 
 use crate::build::{Folder, call};
-use crate::cases::{Case, cases};
+use crate::cases::{Case, Outcome, cases};
 use livepatch_linker::{
     ExtInfo, Flags, Library, Linker, LinkerError, NamespaceConfig, NamespaceId, NamespaceLink,
 };
+use std::ffi::{c_char, c_int, c_void};
 use std::path::PathBuf;
 
 pub(crate) const CASES: &[Case] = cases![
@@ -22,6 +23,7 @@ pub(crate) const CASES: &[Case] = cases![
     namespaces::unload_across,
     namespaces::hidden_child,
     namespaces::caller_decides,
+    namespaces::anonymous,
     namespaces::names_are_unique,
 ];
 
@@ -284,6 +286,49 @@ fn caller_decides() {
     assert_eq!(call(user.symbol("get").unwrap()), 1);
     assert_eq!(next(&open(&linker, "libother.so", own).unwrap()), 2);
     assert!(linker.dlopen("libother.so", Flags::NOW).is_err());
+}
+
+/// Code that no library has: it calls what it is given with a name and flags.
+#[cfg(target_arch = "x86_64")]
+fn code_of_nobody() -> unsafe extern "C" fn(*const c_char, c_int, u64) -> *mut c_void {
+    // sub rsp, 8; call rdx; add rsp, 8; ret
+    const CODE: [u8; 11] = [0x48, 0x83, 0xEC, 8, 0xFF, 0xD2, 0x48, 0x83, 0xC4, 8, 0xC3];
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    // SAFETY: new memory, which is filled with a function of this type.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        at.cast::<[u8; 11]>().write(CODE);
+        std::mem::transmute(at)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn anonymous() -> Outcome {
+    let folder = Folder::new();
+    let source = "#include <dlfcn.h>
+        void *get(void) { return (void *)dlopen; }";
+    inside(&folder, "own", "libhas.so", source, &[]);
+    inside(&folder, "own", "libother.so", COUNTER, &[]);
+    let linker = Linker::new();
+    let own = linker.create_namespace(config("own", &[folder.file("own")], true)).unwrap();
+    let dlopen = call(open(&linker, "libhas.so", own).unwrap().symbol("get").unwrap()).cast_unsigned();
+    let open_as_nobody = || {
+        // SAFETY: the code calls `dlopen`, which is given what it wants.
+        let handle = unsafe { code_of_nobody()(c"libother.so".as_ptr(), libc::RTLD_NOW, dlopen) };
+        !handle.is_null()
+    };
+    assert!(!open_as_nobody());
+    linker.set_anonymous_namespace(own).unwrap();
+    assert!(open_as_nobody());
+    assert_eq!(next(&open(&linker, "libother.so", own).unwrap()), 1);
+    Outcome::Passed
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn anonymous() -> Outcome {
+    Outcome::Skipped("its code is for x86-64".to_owned())
 }
 
 fn names_are_unique() {
