@@ -33,7 +33,11 @@ pub(crate) fn open(path: &str, folders: &str, bionic: bool) -> Result<i64, Linke
 fn linker(folders: &str, bionic: bool) -> Linker {
     let folders = folders.split(':').filter(|folder| !folder.is_empty());
     let builder = folders.fold(Linker::builder(), |builder, folder| builder.search_path(folder));
-    #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+    #[cfg(all(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        target_os = "linux",
+        target_env = "gnu"
+    ))]
     if bionic {
         return livepatch_linker::bionic::add_to(builder).build();
     }

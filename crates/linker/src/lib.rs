@@ -16,7 +16,7 @@
 //! in modules named for what can go wrong there: `c_abi`, `memory`, `rebinder`, `call`, `process`, `tls`, `resolver`,
 //! `interpose`, `unwind`, `debugger`, and under `bionic`.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_os = "linux", target_env = "gnu"))]
 pub mod bionic;
 #[cfg(feature = "c-abi")]
 pub mod c_abi;

@@ -77,12 +77,16 @@ fn builder(arguments: &LoadArgs) -> LinkerBuilder {
     builder
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_os = "linux", target_env = "gnu"))]
 fn with_bionic(builder: LinkerBuilder) -> LinkerBuilder {
     livepatch_linker::bionic::add_to(builder)
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
+#[cfg(not(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux",
+    target_env = "gnu"
+)))]
 fn with_bionic(builder: LinkerBuilder) -> LinkerBuilder {
     eprintln!("warning: bionic is imitated on x86-64 with glibc only");
     builder

@@ -53,13 +53,14 @@ fn formatted(format: *const c_char, list: *mut c_void) -> String {
     CStr::from_bytes_until_nul(&room).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// A function with further arguments behind its third one: puts all argument registers where a `va_list` says they
-/// are (System V ABI, AMD64 supplement, "Variable Argument Lists"), and passes it on as the fourth argument. The
-/// number says how many bytes of the registers the named arguments take.
+/// A function with further arguments behind its named ones, of which there are three or four: puts all argument
+/// registers where a `va_list` says they are, and passes that on behind the named ones. (System V ABI, AMD64 supplement,
+/// "Variable Argument Lists"; Procedure Call Standard for the Arm 64-bit Architecture, "Variable argument lists".)
 macro_rules! with_list {
-    ($name:ident, $named:literal, $list:literal, $to:path) => {
+    ($name:ident, $named:literal, $list:literal, $wide:literal, $to:path) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
+            #[cfg(target_arch = "x86_64")]
             naked_asm!(
                 "push rbp",
                 "mov rbp, rsp",
@@ -80,7 +81,7 @@ macro_rules! with_list {
                 "movaps [rsp + 128], xmm5",
                 "movaps [rsp + 144], xmm6",
                 "movaps [rsp + 160], xmm7",
-                "2: mov dword ptr [rsp + 176], {named}",
+                "2: mov dword ptr [rsp + 176], 8 * {named}",
                 "mov dword ptr [rsp + 180], 48",
                 "lea r10, [rbp + 16]",
                 "mov [rsp + 184], r10",
@@ -91,14 +92,46 @@ macro_rules! with_list {
                 "ret",
                 named = const $named,
                 to = sym $to,
+            );
+            #[cfg(target_arch = "aarch64")]
+            naked_asm!(
+                "stp x29, x30, [sp, -16]!",
+                "mov x29, sp",
+                "sub sp, sp, 224",
+                "stp x0, x1, [sp]",
+                "stp x2, x3, [sp, 16]",
+                "stp x4, x5, [sp, 32]",
+                "stp x6, x7, [sp, 48]",
+                "stp q0, q1, [sp, 64]",
+                "stp q2, q3, [sp, 96]",
+                "stp q4, q5, [sp, 128]",
+                "stp q6, q7, [sp, 160]",
+                // Where those on the stack begin, where the saved registers end, and how far behind their beginnings.
+                "add x9, x29, 16",
+                "str x9, [sp, 192]",
+                "add x9, sp, 64",
+                "str x9, [sp, 200]",
+                "add x9, sp, 192",
+                "str x9, [sp, 208]",
+                "mov w9, 8 * ({named} - 8)",
+                "str w9, [sp, 216]",
+                "mov w9, -128",
+                "str w9, [sp, 220]",
+                concat!("add ", $wide, ", sp, 192"),
+                "bl {to}",
+                "mov sp, x29",
+                "ldp x29, x30, [sp], 16",
+                "ret",
+                named = const $named,
+                to = sym $to,
             )
         }
     };
 }
 
-with_list!(print, 24, "rcx", vprint);
-with_list!(assert, 24, "rcx", vassert);
-with_list!(buf_print, 32, "r8", buf_vprint);
+with_list!(print, 3, "rcx", "x3", vprint);
+with_list!(assert, 3, "rcx", "x3", vassert);
+with_list!(buf_print, 4, "r8", "x4", buf_vprint);
 
 unsafe extern "C" fn vprint(
     priority: c_int,

@@ -1,4 +1,4 @@
-//! What Android code expects of its C library and its platform, on top of glibc (x86-64).
+//! What Android code expects of its C library and its platform, on top of glibc (x86-64 and AArch64).
 //!
 //! Most functions of bionic have the same name, arguments and structures as glibc's, and lead there. The others
 //! are here: those that glibc does not have, and those whose constants or structures differ
@@ -18,6 +18,8 @@
 //! | `stdio` | `__sF`, and every function that takes a `FILE *` |
 //! | `signals` | `sigset_t`, `struct sigaction` |
 //! | `threads` | mutexes that are initialised statically; condition variables with a clock |
+//! | `semaphores` | `sem_t`: its size and alignment |
+//! | `jumps` | `setjmp`: `jmp_buf` is shorter |
 //! | `network` | `addrinfo`, and the flags and errors of `getaddrinfo` |
 //! | `system` | `errno`, `sysconf`, `strerror_r`, terminals, and small functions that glibc does not have |
 //! | `checks` | `__*_chk` functions of bionic's own |
@@ -29,10 +31,12 @@
 //! arguments is what it promises.
 
 mod checks;
+mod jumps;
 mod log;
 mod network;
 mod platform;
 mod properties;
+mod semaphores;
 mod signals;
 mod stdio;
 mod system;
@@ -82,6 +86,8 @@ static SYMBOLS: LazyLock<HashMap<&'static str, u64>> = LazyLock::new(|| {
         stdio::symbols(),
         signals::symbols(),
         threads::symbols(),
+        jumps::symbols(),
+        semaphores::symbols(),
         network::symbols(),
         system::symbols(),
         checks::symbols(),

@@ -44,10 +44,10 @@ pub(super) fn prepare() {
     }
 }
 
-/// Functions with the stream in that register, each under its own name: all registers but that one and two that
-/// calls may change are as they were, so that any further arguments reach glibc's function.
+/// Functions with the stream in that register (x86-64, AArch64), each under its own name: all registers but that one
+/// and two that calls may change are as they were, so that any further arguments reach glibc's function.
 macro_rules! streams {
-    ($($register:literal: $($name:ident)*;)*) => {
+    ($($register:literal $wide:literal: $($name:ident)*;)*) => {
         mod real {
             unsafe extern "C" {
                 $($(pub(super) fn $name();)*)*
@@ -59,6 +59,20 @@ macro_rules! streams {
             $($(
                 #[unsafe(naked)]
                 pub(super) unsafe extern "C" fn $name() {
+                    #[cfg(target_arch = "aarch64")]
+                    naked_asm!(
+                        "adrp x16, {streams}",
+                        "add x16, x16, :lo12:{streams}",
+                        concat!("sub x17, ", $wide, ", x16"),
+                        "cmp x17, {size}",
+                        "b.hs 2f",
+                        concat!("ldr ", $wide, ", [", $wide, "]"),
+                        "2: b {real}",
+                        streams = sym STREAMS,
+                        size = const SIZE,
+                        real = sym real::$name,
+                    );
+                    #[cfg(target_arch = "x86_64")]
                     naked_asm!(
                         "lea r11, [rip + {streams}]",
                         concat!("mov r10, ", $register),
@@ -85,17 +99,17 @@ macro_rules! streams {
 }
 
 streams! {
-    "rdi":
+    "rdi" "x0":
         clearerr clearerr_unlocked fclose feof feof_unlocked ferror ferror_unlocked fflush fflush_unlocked fgetc
         fgetwc fileno fileno_unlocked flockfile fprintf fscanf fseek fseeko fseeko64 ftell ftello ftello64
         ftrylockfile funlockfile fwide fwprintf fwscanf getc getc_unlocked getw getwc pclose rewind setbuf setbuffer
         setlinebuf setvbuf vfprintf vfscanf vfwprintf vfwscanf __fpending __fpurge __freadable __freading
         __fwritable __fwriting __fbufsize __flbf __fsetlocking __fprintf_chk __vfprintf_chk;
-    "rsi":
+    "rsi" "x1":
         fputc fputc_unlocked fputs fputs_unlocked fputwc fputws putc putc_unlocked putw putwc ungetc ungetwc;
-    "rdx":
+    "rdx" "x2":
         fgets fgets_unlocked fgetws freopen freopen64 getline;
-    "rcx":
+    "rcx" "x3":
         fread fread_unlocked fwrite fwrite_unlocked getdelim;
 }
 

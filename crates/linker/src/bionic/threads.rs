@@ -1,9 +1,11 @@
-//! Threads. bionic's and glibc's structures have the same sizes, and those that are initialised as usual are all
-//! zeros in both; recursive mutexes and those that check for errors are not.
+//! Threads. What glibc uses of its structures fits into bionic's, and those that are initialised as usual are all
+//! zeros in both; recursive mutexes and those that check for errors are not. On AArch64 glibc's mutexes and attributes
+//! are longer, by bytes that it fills with zeros and does not use.
 
 use super::Symbols;
 use libc::{pthread_cond_t, pthread_mutex_t, timespec};
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,6 +37,52 @@ unsafe fn adopt(mutex: *mut pthread_mutex_t) {
             first.store(0, Ordering::Release);
         }
     }
+}
+
+/// Bytes of bionic's mutexes and attributes on 64-bit machines.
+const MUTEX: usize = 40;
+const ATTRIBUTES: usize = 56;
+
+/// Has glibc fill one of its own structures, of which the first bytes are what bionic's is.
+///
+/// # Safety
+/// There is room for `length` bytes, which are no more than glibc's structure has.
+unsafe fn fill<T>(to: *mut T, length: usize, make: impl FnOnce(*mut T) -> c_int) -> c_int {
+    let mut made = MaybeUninit::<T>::zeroed();
+    let result = make(made.as_mut_ptr());
+    if result == 0 {
+        // SAFETY: the caller's promise; `made` is another place.
+        unsafe { to.cast::<u8>().copy_from_nonoverlapping(made.as_ptr().cast(), length) };
+    }
+    result
+}
+
+unsafe extern "C" fn mutex_init(
+    mutex: *mut pthread_mutex_t,
+    attributes: *const libc::pthread_mutexattr_t,
+) -> c_int {
+    // SAFETY: the caller's attributes, and room for a mutex of bionic's.
+    unsafe { fill(mutex, MUTEX, |mutex| libc::pthread_mutex_init(mutex, attributes)) }
+}
+
+unsafe extern "C" fn attr_init(attributes: *mut libc::pthread_attr_t) -> c_int {
+    // SAFETY: room for attributes of bionic's.
+    unsafe { fill(attributes, ATTRIBUTES, |attributes| libc::pthread_attr_init(attributes)) }
+}
+
+/// What bionic takes, glibc takes for too little on some machines: it counts in what its own structures need.
+unsafe extern "C" fn attr_setstacksize(attributes: *mut libc::pthread_attr_t, size: usize) -> c_int {
+    const LEAST: usize = 8192;
+    // SAFETY: it takes any number.
+    let least = usize::try_from(unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) }).unwrap_or(LEAST);
+    let size = if size < LEAST { size } else { size.max(least) };
+    // SAFETY: the caller's attributes.
+    unsafe { libc::pthread_attr_setstacksize(attributes, size) }
+}
+
+unsafe extern "C" fn getattr_np(thread: libc::pthread_t, attributes: *mut libc::pthread_attr_t) -> c_int {
+    // SAFETY: the caller's thread, and room for attributes of bionic's.
+    unsafe { fill(attributes, ATTRIBUTES, |attributes| libc::pthread_getattr_np(thread, attributes)) }
 }
 
 unsafe extern "C" fn lock(mutex: *mut pthread_mutex_t) -> c_int {
@@ -103,6 +151,10 @@ unsafe extern "C" fn gettid_np(thread: libc::pthread_t) -> c_int {
 
 pub(super) fn symbols() -> Symbols {
     vec![
+        ("pthread_mutex_init", mutex_init as *const ()),
+        ("pthread_attr_init", attr_init as *const ()),
+        ("pthread_getattr_np", getattr_np as *const ()),
+        ("pthread_attr_setstacksize", attr_setstacksize as *const ()),
         ("pthread_mutex_lock", lock as *const ()),
         ("pthread_mutex_trylock", trylock as *const ()),
         ("pthread_mutex_timedlock", timedlock as *const ()),

@@ -4,9 +4,12 @@ use livepatch_linker::trace::{Detail, Event, Trace};
 use livepatch_linker::{Flags, Library, Linker, bionic};
 use std::path::Path;
 
-/// Loads a library of a package's folder for x86-64, with those of another package beside it.
+/// What Android calls this machine.
+pub(crate) const ABI: &str = if cfg!(target_arch = "aarch64") { "arm64-v8a" } else { "x86_64" };
+
+/// Loads a library of a package's folder for this machine, with those of another package beside it.
 pub(crate) fn load(fixtures: &Path, package: &str, name: &str) -> Library {
-    let folder = |package: &str| fixtures.join(package).join("jni/x86_64");
+    let folder = |package: &str| fixtures.join(package).join("jni").join(ABI);
     let trace = Trace::new(Detail::Phases);
     let builder = Linker::builder().search_path(folder(package)).search_path(folder(REACT_NATIVE));
     let linker = bionic::add_to(builder.trace(&trace)).build();

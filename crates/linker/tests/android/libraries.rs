@@ -1,7 +1,7 @@
 //! What each library is made to do.
 
 use crate::Case;
-use crate::call::{REACT_NATIVE, function, load};
+use crate::call::{ABI, REACT_NATIVE, function, load};
 use livepatch_linker::{Flags, Linker, bionic};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
@@ -17,8 +17,13 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "libnode", package: Some("nodejs-mobile-react-native-18.20.4"), run: node },
     Case { name: "libjsc", package: Some("jsc-android-294992.0.0"), run: jsc },
     Case { name: "libhermes", package: Some("hermes-engine-0.11.0"), run: hermes },
-    Case { name: "_http_parser", package: Some("aiohttp-3.14.5-android_24_x86_64"), run: http_parser },
+    Case { name: "_http_parser", package: Some(HTTP_PARSER), run: http_parser },
 ];
+
+const HTTP_PARSER: &str = match cfg!(target_arch = "aarch64") {
+    true => "aiohttp-3.14.5-android_24_arm64_v8a",
+    false => "aiohttp-3.14.5-android_24_x86_64",
+};
 
 type Pointer = *mut c_void;
 
@@ -54,25 +59,28 @@ fn yoga(fixtures: &Path) -> String {
     format!("left and width of two children: {layout:?}")
 }
 
+/// What C++ returns in memory: so is everything of this size, on each machine in its own way.
+#[repr(C)]
+struct InMemory([usize; 3]);
+
 /// `std::to_string`, and the demangler.
 fn libcxx(fixtures: &Path) -> String {
     let library = load(fixtures, REACT_NATIVE, "libc++_shared.so");
-    let to_string = function!(&library, "_ZNSt6__ndk19to_stringEi", fn(*mut [u8; 24], c_int));
+    let to_string = function!(&library, "_ZNSt6__ndk19to_stringEi", fn(c_int) -> InMemory);
     let demangle = function!(
         &library,
         "__cxa_demangle",
         fn(*const c_char, *mut c_char, *mut usize, *mut c_int) -> *mut c_char
     );
-    let mut string = [0; 24];
     let mut status = 1;
-    // SAFETY: room for a `std::string`, a text, and room for a number.
-    let demangled = unsafe {
-        to_string(&raw mut string, -4711);
+    // SAFETY: a `std::string` has three words; a text, and room for a number.
+    let (string, demangled) = unsafe {
+        let string = to_string(-4711);
         let name = c"_ZN3foo3barEv".as_ptr();
-        demangle(name, std::ptr::null_mut(), std::ptr::null_mut(), &raw mut status)
+        (string, demangle(name, std::ptr::null_mut(), std::ptr::null_mut(), &raw mut status))
     };
     // A short string: its length doubled, then its bytes.
-    assert_eq!(string[..6], *b"\x0a-4711");
+    assert_eq!(string.0[0].to_le_bytes()[..6], *b"\x0a-4711");
     // SAFETY: a text that the demangler has allocated.
     let demangled = unsafe { CStr::from_ptr(demangled) }.to_string_lossy().into_owned();
     assert_eq!((status, demangled.as_str()), (0, "foo::bar()"));
@@ -104,7 +112,7 @@ fn v8(fixtures: &Path) -> String {
     let new_platform = function!(
         &v8,
         "_ZN2v88platform18NewDefaultPlatformEiNS0_15IdleTaskSupportENS0_21InProcessStackDumpingENSt6__ndk110unique_ptrINS_17TracingControllerENS3_14default_deleteIS5_EEEE",
-        fn(*mut Pointer, c_int, c_int, c_int, *mut Pointer) -> Pointer
+        fn(c_int, c_int, c_int, *mut Pointer) -> InMemory
     );
     let set_platform = function!(&v8, "_ZN2v82V818InitializePlatformEPNS_8PlatformE", fn(Pointer));
     let initialize = function!(&v8, "_ZN2v82V810InitializeEi", fn(c_int) -> bool);
@@ -141,9 +149,9 @@ fn v8(fixtures: &Path) -> String {
     // SAFETY: the functions are called in the order, and with the objects, that the library's headers describe;
     // `CreateParams` is smaller than the room that it is given here, and its allocator is its twelfth word.
     let (version, answer) = unsafe {
-        let (mut platform, mut tracing) = (none, none);
-        new_platform(&raw mut platform, 0, 0, 0, &raw mut tracing);
-        set_platform(platform);
+        let mut tracing = none;
+        // A `unique_ptr`, which has one word.
+        set_platform(new_platform(0, 0, 0, &raw mut tracing).0[0] as Pointer);
         // This build compresses pointers (1) and has small integers of 31 bits (2).
         assert!(initialize(3));
         let mut room = [0usize; 64];
@@ -172,6 +180,11 @@ fn v8(fixtures: &Path) -> String {
 }
 
 fn nativescript(fixtures: &Path) -> String {
+    // SAFETY: a text; the library's initialisers are zlib's, which has none.
+    if unsafe { libc::dlopen(c"libz.so.1".as_ptr(), libc::RTLD_NOW) }.is_null() {
+        println!("skipped: it needs zlib, which is not here for this machine");
+        return "skipped".to_owned();
+    }
     let library = load(fixtures, "nativescript-android-9.1.1", "libNativeScript.so");
     library.symbol("JNI_OnLoad").expect("its JNI_OnLoad");
     library.leak();
@@ -228,6 +241,9 @@ fn hermes(fixtures: &Path) -> String {
     let (object, driver) = (folder.path().join("hermes.o"), folder.path().join("libdriver.so"));
     // The libraries' C++ standard library has another namespace than the machine's, and is the same otherwise.
     let mut compile = Command::new("clang++");
+    compile.arg(format!("--target={}-linux-gnu", std::env::consts::ARCH));
+    // Otherwise atomic operations are functions of a library of the compiler's.
+    compile.args(cfg!(target_arch = "aarch64").then_some("-mno-outline-atomics"));
     compile.args(["-std=c++17", "-stdlib=libc++", "-D_LIBCPP_ABI_NAMESPACE=__ndk1", "-fPIC", "-O1", "-c"]);
     compile.arg("-I").arg(package.join("include")).arg("-o").arg(&object);
     compile.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/android/hermes.cc"));
@@ -236,7 +252,7 @@ fn hermes(fixtures: &Path) -> String {
         println!("skipped: clang++ with libc++'s headers is needed to run a script");
         return "loads".to_owned();
     }
-    let libraries = [PACKAGE, REACT_NATIVE].map(|package| fixtures.join(package).join("jni/x86_64"));
+    let libraries = [PACKAGE, REACT_NATIVE].map(|package| fixtures.join(package).join("jni").join(ABI));
     let mut lld = Command::new("ld.lld");
     lld.args(["-shared", "-soname", "libdriver.so", "-o"]).arg(&driver).arg(&object);
     lld.args([libraries[0].join("libhermes.so"), libraries[1].join("libjsi.so")]);
@@ -276,8 +292,8 @@ fn http_parser(fixtures: &Path) -> String {
     }
     let python = std::sync::Arc::new(Python(Trap::new()));
     let builder = bionic::add_to(Linker::builder()).provider(Precedence::AsLibrary, python);
-    let folder = fixtures.join("aiohttp-3.14.5-android_24_x86_64");
-    let file = folder.join("_http_parser.cpython-313-x86_64-linux-android.so");
+    let file = format!("_http_parser.cpython-313-{}-linux-android.so", std::env::consts::ARCH);
+    let file = fixtures.join(HTTP_PARSER).join(file);
     let library = match builder.build().dlopen(file, Flags::NOW) {
         Ok(library) => library,
         Err(error) => panic!("{error}"),

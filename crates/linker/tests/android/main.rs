@@ -6,15 +6,15 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on ends")]
 
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu"))]
 mod call;
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu"))]
 mod libraries;
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu"))]
 mod shim;
 
 /// One case.
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu"))]
 struct Case {
     name: &'static str,
     /// The package that it takes, by its folder; none if it takes none.
@@ -22,7 +22,7 @@ struct Case {
     run: fn(&std::path::Path) -> String,
 }
 
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu"))]
 fn main() -> std::process::ExitCode {
     use libtest_mimic::{Arguments, Trial};
     let all = || libraries::CASES.iter().chain(shim::CASES);
@@ -36,23 +36,24 @@ fn main() -> std::process::ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+#[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu")))]
 fn main() {
-    println!("skipped: bionic is imitated for x86-64 with glibc only");
+    println!("skipped: bionic is imitated for x86-64 and AArch64 with glibc only");
 }
 
 /// Environment variable: which case this process is.
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu"))]
 const CASE: &str = "LIVEPATCH_ANDROID_TEST_CASE";
 
-/// Where `cargo xtask fixtures` puts packages: this program is in <target>/<profile>/deps.
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+/// Where `cargo xtask fixtures` puts packages: this program is in <target>[/<triple>]/<profile>/deps.
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu"))]
 fn fixtures() -> std::path::PathBuf {
     let own = std::env::current_exe().expect("this program's path");
-    own.ancestors().nth(3).expect("a target folder").join("fixtures")
+    let found = own.ancestors().skip(3).take(3).map(|folder| folder.join("fixtures"));
+    found.max_by_key(|folder| folder.is_dir()).expect("a target folder")
 }
 
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_env = "gnu"))]
 fn run_apart(case: &Case) -> Result<(), libtest_mimic::Failed> {
     if let Some(package) = case.package
         && !fixtures().join(package).join("complete").exists()
@@ -61,7 +62,10 @@ fn run_apart(case: &Case) -> Result<(), libtest_mimic::Failed> {
         return Ok(());
     }
     let own = std::env::current_exe()?;
-    let output = std::process::Command::new(own).env(CASE, case.name).output()?;
+    let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().map(std::ffi::OsString::from).chain([own.into_os_string()]);
+    let program = words.next().ok_or("no program")?;
+    let output = std::process::Command::new(program).args(words).env(CASE, case.name).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     let wanted =
         |line: &&str| ["answers: ", "relocations: ", "skipped: "].iter().any(|start| line.starts_with(start));

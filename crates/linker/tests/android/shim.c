@@ -80,8 +80,69 @@ int mutexes(void) {
     return pthread_mutex_unlock(&checking);
 }
 
-long sysconf(int);
 int *__errno(void);
+int pthread_mutex_init(void *, const void *);
+int pthread_attr_init(void *);
+int pthread_attr_setstacksize(void *, size_t);
+
+/* Structures of the sizes that bionic's have on 64-bit machines, with something behind them. */
+static struct { long words[5]; long behind; } mutex = { .behind = 1 };
+static struct { long words[7]; long behind; } attributes = { .behind = 2 };
+
+int structures(void) {
+    IS(pthread_mutex_init(&mutex, 0) == 0 && pthread_mutex_lock((void *)&mutex) == 0 && mutex.behind == 1);
+    IS(pthread_attr_init(&attributes) == 0 && attributes.behind == 2);
+    /* PTHREAD_STACK_MIN is two pages. */
+    IS(pthread_attr_setstacksize(&attributes, 8192) == 0 && pthread_attr_setstacksize(&attributes, 1) == 22);
+    return pthread_mutex_unlock((void *)&mutex);
+}
+
+typedef struct { unsigned count; int reserved[3]; } sem_t;
+int sem_init(sem_t *, int, unsigned);
+int sem_wait(sem_t *);
+int sem_trywait(sem_t *);
+int sem_timedwait(sem_t *, const void *);
+int sem_post(sem_t *);
+int sem_getvalue(sem_t *, int *);
+
+int semaphores(void) {
+    /* Aligned to four bytes and not to eight. */
+    static struct { long aligned; int before; sem_t sem; int behind; } s = { .behind = 3 };
+    long past[2] = { 1, 0 };
+    int value = -1;
+    IS(sem_init(&s.sem, 0, 1) == 0 && sem_wait(&s.sem) == 0);
+    IS(sem_trywait(&s.sem) == -1 && *__errno() == 11 /* EAGAIN */);
+    IS(sem_timedwait(&s.sem, past) == -1 && *__errno() == 110 /* ETIMEDOUT */);
+    IS(sem_post(&s.sem) == 0 && sem_post(&s.sem) == 0 && sem_getvalue(&s.sem, &value) == 0 && value == 2);
+    IS(sem_timedwait(&s.sem, past) == 0 && sem_wait(&s.sem) == 0 && s.behind == 3);
+    return sem_init(&s.sem, 0, 0x40000000) != -1;
+}
+
+/* _JBLEN */
+#ifdef __aarch64__
+enum { JUMP = 32 };
+#else
+enum { JUMP = 11 };
+#endif
+int setjmp(long *) __attribute__((returns_twice));
+int sigsetjmp(long *, int) __attribute__((returns_twice));
+void longjmp(long *, int) __attribute__((noreturn));
+void siglongjmp(long *, int) __attribute__((noreturn));
+
+int jumps(void) {
+    static long buffer[JUMP + 1];
+    static volatile int times;
+    buffer[JUMP] = 4;
+    int value = setjmp(buffer);
+    if (times++ == 0) longjmp(buffer, 5);
+    IS(value == 5 && times == 2 && buffer[JUMP] == 4);
+    value = sigsetjmp(buffer, 1);
+    if (times++ == 2) siglongjmp(buffer, 6);
+    IS(value == 6 && times == 4 && buffer[JUMP] == 4);
+    return 0;
+}
+
+long sysconf(int);
 int strerror_r(int, char *, size_t);
 int strcmp(const char *, const char *);
 size_t strlcpy(char *, const char *, size_t);
