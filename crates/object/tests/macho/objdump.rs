@@ -133,8 +133,9 @@ pub(crate) fn ours(image: &Image) -> Tables {
     for record in fixups.records.iter().filter(|_| fixups.format != Format::Relocations) {
         let slot = slot(image, &record.slot);
         match record.action {
-            Action::Rebase { target, .. } if is_chained => {
-                tables.add("chained", format!("{slot} rebase {target}"))
+            Action::Rebase { target, high8, .. } if is_chained => {
+                let written = target.0 | u64::from(high8) << 56;
+                tables.add("chained", format!("{slot} rebase {written:#x}"));
             }
             Action::Rebase { .. } => tables.add("rebase", slot),
             Action::Bind { addend, .. } => {
@@ -193,11 +194,15 @@ fn short(name: &str) -> String {
     let Some(stem) = file.strip_suffix(".dylib") else {
         return file.strip_suffix(".qtx").unwrap_or(name).to_owned();
     };
-    // libFoo.A.dylib: one letter; libFoo.1.2.3.dylib keeps its numbers.
-    match stem.rsplit_once('.') {
-        Some((rest, version)) if version.len() == 1 => rest.to_owned(),
-        _ => stem.to_owned(),
+    // libFoo.A.dylib is libFoo, libFoo.1.2.3.dylib is libFoo.1: twice a letter, with what it is built for between.
+    let mut stem = stem;
+    for suffix in ["_debug", "_profile"] {
+        stem = stem.strip_suffix(suffix).unwrap_or(stem);
     }
+    for _ in 0..2 {
+        stem = stem.rsplit_once('.').filter(|(_, version)| version.len() == 1).map_or(stem, |(rest, _)| rest);
+    }
+    stem.to_owned()
 }
 
 fn exports(image: &Image, tables: &mut Tables) {
