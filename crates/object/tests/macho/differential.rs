@@ -1,6 +1,5 @@
 //! Every record of an image, as it is read here and as llvm-objdump reads it.
 
-use crate::build::{Folder, Way, link, read, tools};
 use crate::objdump;
 use bytes::Bytes;
 use livepatch_object::macho::{Architecture, Image, slices};
@@ -17,26 +16,6 @@ pub(crate) fn compare(program: &str, file: &Path, image: &Image, architecture: A
     let differences = ours.differences(&theirs);
     assert!(differences.is_empty(), "{} {architecture}:\n{}", file.display(), differences.join("\n"));
     theirs.counts()
-}
-
-#[test]
-fn every_way_of_linking_is_read_as_llvm_reads_it() {
-    let tools = tools!();
-    let program = match objdump::program() {
-        Ok(program) => program,
-        Err(why) => return println!("skipped: {why}"),
-    };
-    let folder = Folder::new();
-    for way in Way::all() {
-        if way.chained && !tools.chains {
-            println!("skipped: {} cannot write chained fixups", tools.linker);
-            continue;
-        }
-        let file = link(&folder, &tools, way);
-        let image = read(&file, None);
-        let counts = compare(&program, &file, &image, image.header.architecture);
-        println!("{way:?}: {counts}");
-    }
 }
 
 /// For `cargo xtask macho-differential`.
