@@ -104,7 +104,7 @@ fn what_is_wrong_is_said() {
         "segname:         __LINKEDIT",
         "filesize:        ",
         "filesize:        99999999 #",
-        "a segment at ",
+        "more bytes in the file",
     );
     expect("__TEXT", "vmsize:          ", "vmsize:          0x0 #", "more bytes in the file than in memory");
     expect("segname:         __DATA\n", "vmaddr:          ", "vmaddr:          0 #", "another segment");

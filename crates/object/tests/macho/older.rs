@@ -81,7 +81,7 @@ fn entries(image: &Image, fixups: &Fixups, bytes: &mut [u8]) -> (Vec<u8>, Vec<u8
         const LENGTH: u32 = 3 << 25;
         const EXTERNAL: u32 = 1 << 27;
         let (table, bits) = match record.action {
-            Action::Rebase { .. } => (&mut local, LENGTH | u32::from(section.segment.0) + 1),
+            Action::Rebase { .. } => (&mut local, LENGTH | (u32::from(section.segment.0) + 1)),
             Action::Bind { addend, .. } => {
                 let import = fixups.import_of(record).unwrap();
                 let is_it = |index: &u32| {
