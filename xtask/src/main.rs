@@ -13,6 +13,7 @@ mod http;
 mod jar;
 mod linker;
 mod live;
+mod macho;
 mod memory;
 mod realworld;
 mod report;
@@ -62,6 +63,8 @@ enum Chore {
         /// Only these
         sets: Vec<fixtures::Set>,
     },
+    /// Read every real Mach-O image, and compare each record with llvm-objdump's; writes benches/results
+    MachoDifferential,
     /// Load real Android libraries and have each do something; writes benches/results
     AndroidLibraries,
     /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Chore::LinkerDifferential(arguments) => linker::differential::run(&arguments),
         Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
         Chore::Fixtures { sets } => fixtures::run(&sets),
+        Chore::MachoDifferential => macho::differential::run(),
         Chore::AndroidLibraries => android_libraries::run(),
         Chore::Jar => jar::run(),
         Chore::Test => ci::test(),
