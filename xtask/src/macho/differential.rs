@@ -1,8 +1,8 @@
 //! `cargo xtask macho-differential`: every record of real images, as `livepatch-object` reads it and as llvm-objdump
 //! does: rebases, binds of all kinds, chained pointers, exports, indirect symbols.
 //!
-//! The comparison is a test of `livepatch-object`; here it is run for each image. LIEF, if Python has it, is asked for
-//! the numbers of binds and exports, too.
+//! The comparison is a test of `livepatch-object`; here it is run for each image. LIEF, if Python has it, is compared
+//! with as well.
 
 use crate::fixtures::{self, Set};
 use crate::report;
@@ -23,17 +23,6 @@ struct Row {
     counts: BTreeMap<String, u64>,
     lief: String,
 }
-
-/// What LIEF sees: for each slice `architecture binds exports`.
-const LIEF: &str = "import lief, sys
-lief.logging.disable()
-for image in lief.MachO.parse(sys.argv[1]):
-    names = {'X86_64': 'x86_64', 'ARM64': 'arm64'}
-    kind = str(image.header.cpu_type).split('.')[-1]
-    exports = len(list(image.dyld_exports_trie.exports)) if image.has_dyld_exports_trie else len(list(image.dyld_info.exports)) if image.has_dyld_info else -1
-    binds = len(list(image.bindings))
-    print(names.get(kind, kind), binds, exports)
-";
 
 pub(crate) fn run() -> Result {
     if let Err(reason) = fixtures::run(&[Set::Macho]) {
@@ -81,56 +70,25 @@ fn compare(program: &Path, package: &str, file: &Path) -> Result<Vec<Row>> {
     let mut command = Command::new("timeout");
     command.arg("300").arg(program).args(["--exact", "differential::a_given_file", "--nocapture"]);
     let said = output(command.env(FILE, file))?;
-    let lief = lief(file);
-    let mut rows = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for line in said.lines() {
-        let Some((architecture, counts)) = line.split_once(": ") else { continue };
-        let counts: BTreeMap<String, u64> = counts
-            .split(", ")
-            .filter_map(|count| {
-                let (number, table) = count.split_once(' ')?;
-                Some((table.to_owned(), number.parse().ok()?))
-            })
-            .collect();
-        if counts.is_empty() {
+        let Some((what, text)) = line.split_once(": ") else { continue };
+        if let Some(architecture) = what.strip_prefix("LIEF of ") {
+            let row = rows.iter_mut().find(|row| row.architecture == architecture);
+            row.ok_or("LIEF before llvm-objdump")?.lief = text.to_owned();
             continue;
         }
-        let lief = lief.get(architecture).map_or("–".to_owned(), |seen| agreement(&counts, seen));
-        let row = Row {
-            package: package.to_owned(),
-            file: name(file),
-            architecture: architecture.to_owned(),
-            counts,
-            lief,
+        let count = |count: &str| {
+            let (number, table) = count.split_once(' ')?;
+            Some((table.to_owned(), number.parse().ok()?))
         };
-        rows.push(row);
+        let counts: BTreeMap<String, u64> = text.split(", ").filter_map(count).collect();
+        if !counts.is_empty() {
+            let (package, architecture) = (package.to_owned(), what.to_owned());
+            rows.push(Row { package, file: name(file), architecture, counts, lief: String::new() });
+        }
     }
     Ok(rows)
-}
-
-/// What LIEF counts in each slice; nothing if it is not there or cannot read the file.
-fn lief(file: &Path) -> BTreeMap<String, (u64, u64)> {
-    let said = output(Command::new("python3").args(["-c", LIEF]).arg(file)).unwrap_or_default();
-    let slice = |line: &str| {
-        let mut words = line.split_whitespace();
-        let architecture = words.next()?.to_owned();
-        let mut number = || words.next()?.parse().ok();
-        Some((architecture, (number()?, number()?)))
-    };
-    said.lines().filter_map(slice).collect()
-}
-
-fn agreement(counts: &BTreeMap<String, u64>, (binds, exports): &(u64, u64)) -> String {
-    let of = |table: &str| counts.get(table).copied().unwrap_or(0);
-    // Of chained pointers, which are binds is not counted apart here.
-    let ours = of("bind") + of("lazy bind") + of("weak bind");
-    let same = |ours: u64, theirs: u64| {
-        if ours == theirs { "the same".to_owned() } else { format!("{theirs}, not {ours}") }
-    };
-    match of("chained") {
-        0 => format!("binds {}, exports {}", same(ours, *binds), same(of("exports"), *exports)),
-        _ => format!("exports {}", same(of("exports"), *exports)),
-    }
 }
 
 impl Row {

@@ -1,6 +1,6 @@
 //! Every record of an image, as it is read here and as llvm-objdump reads it.
 
-use crate::objdump;
+use crate::{lief, objdump};
 use bytes::Bytes;
 use livepatch_object::macho::{Architecture, Image, slices};
 use std::path::Path;
@@ -33,5 +33,9 @@ fn a_given_file() {
         let image = Image::read(&slice).unwrap_or_else(|problem| panic!("{}: {problem}", file.display()));
         let counts = compare(&program, file, &image, slice.architecture);
         println!("{}: {counts}", slice.architecture);
+        match lief::is_there() {
+            true => println!("LIEF of {}: {}", slice.architecture, lief::compare(file, &image)),
+            false => println!("LIEF of {}: skipped: Python has no LIEF", slice.architecture),
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod build;
 mod differential;
+mod lief;
 mod malformed;
 mod matrix;
 mod objdump;
