@@ -105,7 +105,7 @@ exports:
 ";
 
 /// Something of everything that has to be written into an image: see the comments.
-const SOURCE: &str = "
+pub(crate) const SOURCE: &str = "
 extern int puts(const char *); extern unsigned long strlen(const char *); extern int printf(const char *, ...);
 extern int getpid(void); extern long sysconf(int); extern void *__stderrp;
 extern int absent(void) __attribute__((weak_import));             /* a weak import */

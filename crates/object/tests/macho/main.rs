@@ -11,3 +11,4 @@ mod objdump;
 mod older;
 mod pointers;
 mod stubs;
+mod zig;

@@ -160,7 +160,11 @@ fn stubs(text: &mut String, answer: &Answer, paths: &Paths<'_>) {
 fn stub_line(answer: &Answer, paths: &Paths<'_>, stub: &Stub) -> String {
     let Some(slot) = stub.slot else { return "code that is not known here".to_owned() };
     let helper = paths.helper_of(slot).map_or(String::new(), |helper| {
-        format!(" → helper {}, opcodes at {:#x}", helper.address, helper.lazy_entry)
+        let others = paths
+            .records(slot)
+            .any(|record| matches!(record.table, Table::LazyBind { entry } if entry != helper.lazy_entry));
+        let others = if others { ", which are another slot’s" } else { "" };
+        format!(" → helper {}, opcodes at {:#x}{others}", helper.address, helper.lazy_entry)
     });
     let name = match (paths.import_at(slot), &stub.symbol) {
         (Some(found), _) => import(&answer.image, found),
