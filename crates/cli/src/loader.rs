@@ -1,4 +1,5 @@
-//! `livepatch`: shared objects. How one calls what it imports, whether Android would load one, and loading one here with every step shown.
+//! `livepatch`: shared objects. How one of macOS calls what it imports, whether Android would load one, and loading one
+//! here with every step shown.
 
 mod apart;
 pub mod arguments;

@@ -5,7 +5,7 @@ use livepatch_object::android::{ApiLevel, PageSizes};
 use livepatch_object::macho::Architecture;
 use std::path::PathBuf;
 
-/// Shared objects: would Android load this one, and what happens when it is loaded.
+/// Shared objects: would Android load this one, what happens when it is loaded, and how does one of macOS call others.
 #[derive(Parser, Debug)]
 #[command(name = "livepatch", version)]
 pub struct Cli {
