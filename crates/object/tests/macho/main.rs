@@ -10,5 +10,6 @@ mod matrix;
 mod objdump;
 mod older;
 mod pointers;
+mod signed;
 mod stubs;
 mod zig;

@@ -14,16 +14,16 @@ const SOURCE_VERSION: u32 = 0x2a;
 const DYSYMTAB: u32 = 0xb;
 const SEGMENT: u32 = 0x19;
 
-fn get(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn get(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-fn put(bytes: &mut [u8], at: usize, value: u32) {
+pub(crate) fn put(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
 /// Where each load command is.
-fn commands(bytes: &[u8]) -> Vec<usize> {
+pub(crate) fn commands(bytes: &[u8]) -> Vec<usize> {
     let mut at = 32;
     let mut all = Vec::new();
     for _ in 0..get(bytes, 16) {
