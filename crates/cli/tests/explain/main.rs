@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+use cargo_livepatch::loader::explain::answer;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -158,6 +159,39 @@ fn tools_get_the_same() {
     let stubs = answer["stubs"].as_array().unwrap();
     let symbols: Vec<&str> = stubs.iter().filter_map(|stub| stub["symbol"].as_str()).collect();
     assert_eq!(symbols.len(), 5, "{symbols:?}");
+}
+
+/// Whatever is in a file, there is an answer: text, or an error.
+#[test]
+fn mutants_are_explained_or_refused() {
+    let folder = TempDir::new().unwrap();
+    let mut random = fastrand::Rng::with_seed(0x6d61_6368);
+    let (mut explained, mut refused) = (0, 0);
+    for architecture in ["x86_64", "arm64"] {
+        let Some(path) = demo(&folder, architecture) else { return };
+        let original = std::fs::read(&path).unwrap();
+        let mutant = folder.path().join("mutant.dylib");
+        for _ in 0..300 {
+            let mut bytes = original.clone();
+            for _ in 0..random.usize(1..4) {
+                // Headers, and the tables at the end.
+                let tables = bytes.len().saturating_sub(1500)..bytes.len();
+                let place = if random.bool() { random.usize(..1500) } else { random.usize(tables) };
+                bytes[place] = random.choice([0, 1, 0x7f, 0x80, 0xff, bytes[place] ^ 4]).unwrap();
+            }
+            std::fs::write(&mutant, bytes).unwrap();
+            let rendered = answer(&mutant, None)
+                .and_then(|answer| Ok((answer.text()?, answer.json()?, answer.walk_text("strlen")?)));
+            match rendered {
+                Ok(_) => explained += 1,
+                Err(error) => {
+                    assert!(error.render().starts_with("error: "));
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(explained > 20 && refused > 20, "{explained} explained, {refused} refused");
 }
 
 #[test]

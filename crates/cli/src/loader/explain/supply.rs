@@ -74,7 +74,7 @@ pub(super) fn imports(path: &Path, image: &Image, fixups: &Fixups) -> Vec<Import
 struct Search<'a> {
     path: &'a Path,
     image: &'a Image,
-    names: Names,
+    names: &'static Names,
     /// Libraries that were looked for, and what those export that are here.
     files: HashMap<u32, Option<(PathBuf, Exports)>>,
 }
