@@ -4,6 +4,7 @@
 
 mod build;
 mod differential;
+mod exports;
 mod lief;
 mod malformed;
 mod matrix;
