@@ -5,6 +5,7 @@
 mod build;
 mod differential;
 mod exports;
+mod heads;
 mod lief;
 mod malformed;
 mod matrix;
