@@ -5,6 +5,7 @@
 mod build;
 mod differential;
 mod exports;
+mod hazards;
 mod heads;
 mod lief;
 mod malformed;
