@@ -161,6 +161,35 @@ fn tools_get_the_same() {
     assert_eq!(symbols.len(), 5, "{symbols:?}");
 }
 
+#[test]
+fn libraries_that_re_export_are_followed() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let Some(helper) = dylib(folder, "x86_64", "libhelper.dylib", HELPER, &[]) else { return };
+    let outer = ["-reexport_library", &helper, "-rpath", "@loader_path/."];
+    let outer = dylib(folder, "x86_64", "libouter.dylib", "int outer(void) { return 1; }", &outer).unwrap();
+    let source = "int helps(void); int outer(void); int absent(void); int demo(void) { return helps() + outer() + absent(); }";
+    let stub = dylib(folder, "x86_64", "libabsent.dylib", "int absent(void) { return 1; }", &[]).unwrap();
+    let link = [outer.as_str(), &stub, "-rpath", "@loader_path"];
+    let demo = dylib(folder, "x86_64", "libdemo.dylib", source, &link).unwrap();
+    std::fs::remove_file(stub).unwrap();
+    let ran = explain(&[&demo, "--json"]);
+    let answer: Value = serde_json::from_str(&ran.out).unwrap();
+    let supplied = |name: &str| {
+        let imports = answer["imports"].as_array().unwrap();
+        imports
+            .iter()
+            .find(|import| import["symbol"] == name)
+            .map(|import| import["supplied_by"].clone())
+            .unwrap()
+    };
+    assert_eq!(["_helps", "_outer", "_absent"].map(supplied), ["file", "file", "absent"]);
+    // It is not named by the one that uses it.
+    assert!(!answer["libraries"].to_string().contains("libhelper"), "{}", answer["libraries"]);
+    let walk = explain(&[&demo, "--symbol", "_helps"]);
+    assert!(walk.out.contains("libhelper.dylib has it"), "{}", walk.out);
+}
+
 /// Whatever is in a file, there is an answer: text, or an error.
 #[test]
 fn mutants_are_explained_or_refused() {
