@@ -120,6 +120,13 @@ fn what_is_wrong_is_said() {
     expect("RebaseOpcodes", segment, to, "rebase opcodes at 0x3: its place");
     expect("\n  BindOpcodes", segment, to, "bind opcodes at ");
     expect("LazyBindOpcodes", segment, to, "lazy bind opcodes at ");
+    let text = "SET_SEGMENT_AND_OFFSET_ULEB\n      Imm:             0 #";
+    expect(
+        "RebaseOpcodes",
+        segment,
+        text,
+        "rebase opcodes at 0x3: its place is in a segment that is not written to",
+    );
     let ordinal = "SET_DYLIB_ORDINAL_IMM\n      Imm:             ";
     let to = "SET_DYLIB_ORDINAL_IMM\n      Imm:             9 #";
     expect("\n  BindOpcodes", ordinal, to, "library ordinal 9, but there are 3 libraries");
