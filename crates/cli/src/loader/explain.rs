@@ -10,6 +10,7 @@ mod walk;
 
 use crate::error::Failure;
 use crate::loader::arguments::ExplainArgs;
+use livepatch_object::macho::path::SymbolPath;
 use livepatch_object::macho::{Architecture, Fixups, Image};
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,14 +42,14 @@ impl Answer {
         json::render(self)
     }
 
-    /// The way of one symbol, which may be named without its underscore, for people.
-    pub fn walk_text(&self, symbol: &str) -> Result<String, Failure> {
-        walk::find(self, symbol).map(|path| walk::text(self, &path))
+    /// The way of a symbol, which may be named without its underscore.
+    pub fn path_of(&self, symbol: &str) -> Result<SymbolPath, Failure> {
+        walk::find(self, symbol)
     }
 
-    /// The same for tools.
-    pub fn walk_json(&self, symbol: &str) -> Result<String, Failure> {
-        walk::find(self, symbol).map(|path| walk::json(self, &path))
+    /// The same as text for people.
+    pub fn walk_text(&self, symbol: &str) -> Result<String, Failure> {
+        self.path_of(symbol).map(|path| walk::text(self, &path))
     }
 }
 
@@ -74,8 +75,8 @@ pub fn run(arguments: &ExplainArgs) -> Result<ExitCode, Failure> {
     }
     let answer = answer(&arguments.path, arguments.arch)?;
     let rendered = match (&arguments.symbol, arguments.json) {
-        (Some(symbol), false) => answer.walk_text(symbol)?,
-        (Some(symbol), true) => answer.walk_json(symbol)?,
+        (Some(symbol), false) => walk::text(&answer, &answer.path_of(symbol)?),
+        (Some(symbol), true) => walk::json(&answer, &answer.path_of(symbol)?),
         (None, false) => answer.text()?,
         (None, true) => answer.json()?,
     };
