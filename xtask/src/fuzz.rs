@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The targets in `fuzz/`, and what they start from.
-const TARGETS: [(&str, Seed); 11] = [
+const TARGETS: [(&str, Seed); 12] = [
     ("relocatable", Seed::Objects),
     ("layout", Seed::DebugInformation),
     ("host", Seed::Programs),
@@ -20,6 +20,7 @@ const TARGETS: [(&str, Seed); 11] = [
     ("stubs", Seed::Needs),
     ("loadable", Seed::Libraries),
     ("android", Seed::Libraries),
+    ("macho", Seed::Images),
 ];
 
 /// Runs each target, or only one, for `seconds`; a finding is an error.

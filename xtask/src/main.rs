@@ -13,6 +13,7 @@ mod http;
 mod jar;
 mod linker;
 mod live;
+mod macho;
 mod memory;
 mod realworld;
 mod report;
@@ -57,8 +58,13 @@ enum Chore {
         #[arg(long, value_name = "TARGET")]
         only: Option<String>,
     },
-    /// Fetch real Android libraries for tests, through npm and pip, checked by their hashes
-    Fixtures,
+    /// Fetch real Android libraries and Mach-O images for tests, through npm and pip, checked by their hashes
+    Fixtures {
+        /// Only these
+        sets: Vec<fixtures::Set>,
+    },
+    /// Read every real Mach-O image, and compare each record with llvm-objdump's; writes benches/results
+    MachoDifferential,
     /// Load real Android libraries and have each do something; writes benches/results
     AndroidLibraries,
     /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part
@@ -82,7 +88,8 @@ fn main() -> ExitCode {
         Chore::Fuzz { seconds, only } => fuzz::run(seconds, only.as_deref()),
         Chore::LinkerDifferential(arguments) => linker::differential::run(&arguments),
         Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
-        Chore::Fixtures => fixtures::run(),
+        Chore::Fixtures { sets } => fixtures::run(&sets),
+        Chore::MachoDifferential => macho::differential::run(),
         Chore::AndroidLibraries => android_libraries::run(),
         Chore::Jar => jar::run(),
         Chore::Test => ci::test(),
