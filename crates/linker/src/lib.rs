@@ -42,7 +42,7 @@ mod prelink;
 mod process;
 mod provider;
 mod read;
-mod rebinder;
+pub mod rebinder;
 mod registry;
 mod resolver;
 mod state;

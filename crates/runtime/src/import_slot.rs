@@ -45,6 +45,7 @@ mod word;
 
 pub use word::Word;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -164,7 +165,8 @@ struct Search {
 impl Search {
     fn slots(&self) -> Vec<ImportSlot> {
         let all = self.rebinder.sources.iter().flat_map(|source| source.slots(&self.symbol));
-        all.filter(|slot| (self.chosen)(slot)).collect()
+        let mut seen = BTreeSet::new();
+        all.filter(|slot| (self.chosen)(slot) && seen.insert(slot.word)).collect()
     }
 }
 

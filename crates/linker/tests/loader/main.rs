@@ -13,6 +13,7 @@ mod dlfcn;
 mod lazy;
 mod malformed;
 mod namespaces;
+mod rebinding;
 mod relocations;
 mod system;
 mod thread_locals;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         unwinding::CASES,
         relocations::CASES,
         lazy::CASES,
+        rebinding::CASES,
         thread_locals::CASES,
         malformed::CASES,
         differential::CASES,

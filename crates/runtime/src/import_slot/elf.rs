@@ -14,10 +14,27 @@ pub(super) struct Process;
 impl SlotSource for Process {
     fn slots(&self, symbol: &str) -> Vec<ImportSlot> {
         let mut listing = Listing { symbol: symbol.as_bytes(), modules: Vec::new() };
-        // SAFETY: `shown` gets the very pointer it expects, which lives until `dl_iterate_phdr` returns.
-        unsafe { libc::dl_iterate_phdr(Some(shown), (&raw mut listing).cast()) };
+        // SAFETY: `shown` gets the very pointer it expects, which lives until the function returns.
+        unsafe { iterate()(Some(shown), (&raw mut listing).cast()) };
         let modules = listing.modules.into_iter();
         modules.flat_map(|(name, references)| resolved(&name, references, symbol)).collect()
+    }
+}
+
+type Iterate = unsafe extern "C" fn(
+    Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, libc::size_t, *mut c_void) -> c_int>,
+    *mut c_void,
+) -> c_int;
+
+/// The C library's `dl_iterate_phdr`, wherever this module's own slot for it leads by now.
+fn iterate() -> Iterate {
+    // SAFETY: a text ended by a NUL; what is found under this name is this function.
+    unsafe {
+        let found = libc::dlsym(libc::RTLD_DEFAULT, c"dl_iterate_phdr".as_ptr());
+        match found.is_null() {
+            true => libc::dl_iterate_phdr,
+            false => std::mem::transmute::<*mut c_void, Iterate>(found),
+        }
     }
 }
 
@@ -244,8 +261,7 @@ fn references(memory: &Memory<'_>, name: &[u8]) -> Option<Vec<Reference>> {
     let dynamic = Dynamic::read(&memory.bytes(at, header.p_memsz as usize)?);
     let symbols = memory.rest(memory.address(dynamic.symbols?))?;
     let strings = memory.bytes(memory.address(dynamic.strings?), dynamic.strings_size as usize)?;
-    let tables =
-        [(dynamic.plt, dynamic.plt_size), (dynamic.relocations, dynamic.relocations_size)];
+    let tables = [(dynamic.plt, dynamic.plt_size), (dynamic.relocations, dynamic.relocations_size)];
     let mut found = Vec::new();
     for (at, size) in tables {
         let Some(table) = at.and_then(|at| memory.bytes(memory.address(at), size as usize)) else { continue };
