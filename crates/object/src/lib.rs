@@ -14,6 +14,7 @@
 //! | [`tls`] | how does this thread-local access become one with a constant offset? |
 //! | [`detour`] | where can this instruction go whose operand is out of reach? |
 //! | [`loadable`] | what does a loader see in this shared object, and is it sound? |
+//! | [`macho`] | the same for Mach-O: what is rebased, bound, exported, and through which stubs is it called? |
 //! | [`android`] | would a release of Android load this shared object, and which phase stops it? |
 //! | [`host`] | what does the running image define, and where? |
 //! | [`archive`] | which member of an archive defines this symbol? |
@@ -34,6 +35,7 @@ pub mod host;
 pub mod indirect;
 pub mod layout;
 pub mod loadable;
+pub mod macho;
 pub mod relocatable;
 pub mod relocation;
 mod strings;

@@ -24,7 +24,7 @@
 pub mod archive_entry;
 pub mod debug_image;
 pub mod dynamic;
-mod fields;
+pub(crate) mod fields;
 pub mod hash;
 pub mod header;
 pub mod image;
