@@ -14,13 +14,15 @@
 //! Opening a library goes through phases, each a file: `find`, `read`, `prelink`, `link`, `construct`; and
 //! `close` undoes them. What can be decided from bytes is decided in `livepatch_object::loadable`. `unsafe` is
 //! in modules named for what can go wrong there: `memory`, `rebinder`, `call`, `process`, `tls`, `resolver`,
-//! `interpose`, `unwind`, `debugger`, and under `bionic`.
+//! `interpose`, `unwind`, `debugger`, and under `bionic` and `darwin`.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 pub mod bionic;
 mod call;
 mod close;
 mod construct;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub mod darwin;
 mod debugger;
 mod error;
 mod ext_info;
@@ -33,6 +35,8 @@ mod link;
 mod linker;
 mod loaded;
 mod lock;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub mod macho;
 mod memory;
 mod module;
 mod namespace;

@@ -24,7 +24,10 @@ use livepatch_object::address::RuntimeAddress;
 
 /// Finds slots of all images of this process, whoever has loaded them.
 pub fn rebinder() -> Rebinder {
-    Rebinder::process().with(loaded::Libraries)
+    let all = Rebinder::process().with(loaded::Libraries);
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+    let all = all.with(crate::macho::Images);
+    all
 }
 
 /// A slot at an address, if it is aligned.

@@ -102,8 +102,9 @@ unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char, from: u64) 
     // SAFETY: the caller's text.
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
     let found = match handle as isize {
-        RTLD_DEFAULT | RTLD_NEXT | RTLD_SELF | RTLD_MAIN_ONLY => caller(RuntimeAddress(from))
-            .and_then(|(linker, _)| linker.flat_symbol(&name)),
+        RTLD_DEFAULT | RTLD_NEXT | RTLD_SELF | RTLD_MAIN_ONLY => {
+            caller(RuntimeAddress(from)).and_then(|(linker, _)| linker.flat_symbol(&name))
+        }
         _ => {
             let place = place(handle);
             let open = open();
@@ -140,13 +141,13 @@ type Destructor = unsafe extern "C" fn(*mut c_void);
 /// A thread-local's destructor: its image stays loaded from then on, as no one knows when all threads have ended.
 unsafe extern "C" fn tlv_atexit(destructor: Destructor, object: *mut c_void) {
     unsafe extern "C" {
-        fn __cxa_thread_atexit_impl(destructor: Destructor, object: *mut c_void, dso: *const c_void) -> c_int;
+        fn __cxa_thread_atexit_impl(destructor: Destructor, object: *mut c_void, dso: *mut c_void) -> c_int;
     }
     if let Some((_, image)) = caller(RuntimeAddress(destructor as usize as u64 + 1)) {
         image.keep_for_good();
     }
     // SAFETY: the caller's function and object; an address of this module.
-    unsafe { __cxa_thread_atexit_impl(destructor, object, (&raw const OPEN).cast()) };
+    unsafe { __cxa_thread_atexit_impl(destructor, object, (&raw const OPEN).cast_mut().cast()) };
 }
 
 pub(super) fn symbols() -> Symbols {

@@ -339,7 +339,10 @@ mod tests {
 
     #[test]
     fn flags() {
-        assert_eq!(flags_to_linux(0x100_0601), libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC);
+        assert_eq!(
+            flags_to_linux(0x100_0601),
+            libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC
+        );
         assert_eq!(flags_to_darwin(libc::O_RDWR | libc::O_APPEND | libc::O_NONBLOCK), 2 | 8 | 4);
     }
 }

@@ -86,8 +86,14 @@ fn processor_has(feature: &str) -> Option<bool> {
 fn value(name: &str) -> Option<Value> {
     let processors = || asked(libc::_SC_NPROCESSORS_ONLN);
     Some(match name {
-        "hw.ncpu" | "hw.logicalcpu" | "hw.logicalcpu_max" | "hw.physicalcpu" | "hw.physicalcpu_max"
-        | "hw.activecpu" | "machdep.cpu.core_count" | "machdep.cpu.thread_count" => Value::Int(processors()),
+        "hw.ncpu"
+        | "hw.logicalcpu"
+        | "hw.logicalcpu_max"
+        | "hw.physicalcpu"
+        | "hw.physicalcpu_max"
+        | "hw.activecpu"
+        | "machdep.cpu.core_count"
+        | "machdep.cpu.thread_count" => Value::Int(processors()),
         "hw.packages" => Value::Int(1),
         "hw.memsize" => Value::Long(asked(libc::_SC_PHYS_PAGES) * asked(libc::_SC_PAGESIZE)),
         "hw.pagesize" => Value::Long(asked(libc::_SC_PAGESIZE)),
@@ -328,7 +334,8 @@ fn arguments() -> &'static Arguments {
     ARGUMENTS.get_or_init(|| {
         use std::os::unix::ffi::OsStrExt as _;
         let text = |text: std::ffi::OsString| std::ffi::CString::new(text.as_bytes()).unwrap_or_default();
-        let mut texts: Vec<_> = std::env::args_os().map(|argument| text(argument).into_raw().cast_const()).collect();
+        let mut texts: Vec<_> =
+            std::env::args_os().map(|argument| text(argument).into_raw().cast_const()).collect();
         let count = texts.len() as c_int;
         texts.push(std::ptr::null());
         Arguments { count, texts: Vec::leak(texts).as_ptr() }

@@ -126,7 +126,8 @@ unsafe extern "C" fn timedwait_relative(
         let mut until: timespec = std::mem::zeroed();
         libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut until);
         let nanoseconds = until.tv_nsec + (*wait).tv_nsec;
-        until.tv_sec = until.tv_sec.saturating_add((*wait).tv_sec).saturating_add(nanoseconds / 1_000_000_000);
+        until.tv_sec =
+            until.tv_sec.saturating_add((*wait).tv_sec).saturating_add(nanoseconds / 1_000_000_000);
         until.tv_nsec = nanoseconds % 1_000_000_000;
         timedwait(condition, mutex, &raw const until)
     }

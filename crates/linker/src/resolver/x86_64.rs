@@ -161,6 +161,32 @@ macro_rules! keeper {
 
 pub(crate) use {keeper, restore_state, save_state};
 
+/// What `dyld_stub_binder` is.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn macho_binder() -> u64 {
+    stub_binder as *const () as u64
+}
+
+/// What a descriptor of a thread-local variable begins with.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn macho_thread_local() -> u64 {
+    thread_local as *const () as u64
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+binder! {
+    /// On the stack: an address of the image (`__dyld_private`), and the offset of a lazy entry, which a stub helper
+    /// has pushed.
+    stub_binder, crate::macho::bind
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+keeper! {
+    /// `rdi`: the descriptor, of which the second and third word are a module and an offset; the variable's address is
+    /// returned in `rax`.
+    thread_local, "lea rdi, [rdi + 8]", crate::tls::get_address
+}
+
 binder! {
     /// On the stack: what the second word of `DT_PLTGOT` holds, and the number of the relocation.
     resolve, crate::link::lazy::bind
