@@ -11,7 +11,7 @@ use std::process::Stdio;
 /// Fetches them, runs the cases, and writes what they have answered.
 pub(crate) fn run() -> Result {
     // Those that cannot be fetched are in the table as skipped.
-    if let Err(reason) = crate::fixtures::run() {
+    if let Err(reason) = crate::fixtures::run(&[crate::fixtures::Set::Android]) {
         eprintln!("{reason}");
     }
     step(

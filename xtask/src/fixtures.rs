@@ -1,4 +1,4 @@
-//! `cargo xtask fixtures`: real Android libraries for tests, fetched by name, version and hash.
+//! `cargo xtask fixtures`: real Android libraries and real Mach-O images for tests, fetched by name, version and hash.
 //!
 //! Where tests find them: `<target>/fixtures/<package>-<version>[-<platform>]/`, with the libraries of an AAR
 //! unpacked beside it under `jni/<abi>/`. A package that cannot be fetched is named, and the others are fetched.
@@ -34,11 +34,44 @@ enum Client {
     Pip,
 }
 
-/// Fetches what is not there yet.
-pub(crate) fn run() -> Result {
-    let folder = target()?.join("fixtures");
+/// A list of packages.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Set {
+    /// Libraries for Android.
+    Android,
+    /// Images for macOS.
+    Macho,
+}
+
+impl Set {
+    pub(crate) const ALL: [Self; 2] = [Self::Android, Self::Macho];
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Android => "android",
+            Self::Macho => "macho",
+        }
+    }
+}
+
+/// Where packages are kept.
+pub(crate) fn place() -> Result<PathBuf> {
+    Ok(target()?.join("fixtures"))
+}
+
+/// The folders of all packages of a list, whether they are there or not.
+pub(crate) fn folders(set: Set) -> Result<Vec<PathBuf>> {
+    let place = place()?;
+    Ok(list(set)?.package.iter().map(|package| place.join(package.folder())).collect())
+}
+
+/// Fetches what is not there yet; everything if no list is named.
+pub(crate) fn run(sets: &[Set]) -> Result {
+    let folder = place()?;
     let mut missing = Vec::new();
-    for package in list()?.package {
+    let sets = if sets.is_empty() { &Set::ALL } else { sets };
+    let lists: Vec<List> = sets.iter().map(|set| list(*set)).collect::<Result<_>>()?;
+    for package in lists.into_iter().flat_map(|list| list.package) {
         let place = folder.join(package.folder());
         // The file says which hash it had.
         let complete = std::fs::read_to_string(place.join("complete"));
@@ -57,8 +90,8 @@ pub(crate) fn run() -> Result {
     }
 }
 
-fn list() -> Result<List> {
-    let path = root().join("xtask/fixtures/android/packages.toml");
+fn list(set: Set) -> Result<List> {
+    let path = root().join("xtask/fixtures").join(set.folder()).join("packages.toml");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }

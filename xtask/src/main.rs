@@ -57,8 +57,11 @@ enum Chore {
         #[arg(long, value_name = "TARGET")]
         only: Option<String>,
     },
-    /// Fetch real Android libraries for tests, through npm and pip, checked by their hashes
-    Fixtures,
+    /// Fetch real Android libraries and Mach-O images for tests, through npm and pip, checked by their hashes
+    Fixtures {
+        /// Only these
+        sets: Vec<fixtures::Set>,
+    },
     /// Load real Android libraries and have each do something; writes benches/results
     AndroidLibraries,
     /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part
@@ -82,7 +85,7 @@ fn main() -> ExitCode {
         Chore::Fuzz { seconds, only } => fuzz::run(seconds, only.as_deref()),
         Chore::LinkerDifferential(arguments) => linker::differential::run(&arguments),
         Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
-        Chore::Fixtures => fixtures::run(),
+        Chore::Fixtures { sets } => fixtures::run(&sets),
         Chore::AndroidLibraries => android_libraries::run(),
         Chore::Jar => jar::run(),
         Chore::Test => ci::test(),

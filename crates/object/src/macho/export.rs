@@ -117,25 +117,25 @@ impl Exports {
             return Ok(None);
         }
         let (mut rest, mut at) = (name, 0);
-        // Each step takes at least a byte of the name.
-        loop {
+        // Some linkers write edges without a text; no way through a trie is longer than the trie.
+        for _ in 0..trie.len() {
             let node = Node::read(trie, at)?;
-            if rest.is_empty() {
-                let Some(terminal) = node.terminal else { return Ok(None) };
+            if let Some(terminal) = node.terminal.filter(|_| rest.is_empty()) {
                 return self.export(trie, terminal, Bytes::copy_from_slice(name)).map(Some);
             }
             let mut children = node.children;
             let mut next = None;
             for _ in 0..node.child_count {
                 let (edge, child) = edge(&mut children)?;
-                if let Some(left) = rest.strip_prefix(edge).filter(|_| !edge.is_empty()) {
+                let Some(left) = rest.strip_prefix(edge) else { continue };
+                if next.is_none_or(|(best, _): (&[u8], usize)| left.len() < best.len()) {
                     next = Some((left, child));
-                    break;
                 }
             }
             let Some(found) = next else { return Ok(None) };
             (rest, at) = found;
         }
+        Ok(None)
     }
 
     /// All exports.
