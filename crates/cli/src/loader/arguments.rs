@@ -19,7 +19,8 @@ pub enum Command {
     /// Would Android load it, and if not, which phase stops it and why?
     #[command(after_help = CHECK_EXIT_CODES)]
     Check(CheckArgs),
-    /// Load it here with all that it needs, as Android's linker does, and call a function of it.
+    /// Load it here with all that it needs, as Android's linker does (or, a Mach-O image, as dyld did), and call a
+    /// function of it.
     #[command(after_help = LOAD_EXIT_CODES)]
     Load(LoadArgs),
     /// Load it here, and show every step: phases, addresses, times.
@@ -57,9 +58,10 @@ usage; 3 the process in which it was loaded has ended by itself; 128 + n the sig
 /// `livepatch load`.
 #[derive(Args, Clone, Debug)]
 pub struct LoadArgs {
-    /// A shared object, or an archive and an entry of it: `app.apk!/lib/x86_64/libx.so`.
+    /// A shared object, or an archive and an entry of it: `app.apk!/lib/x86_64/libx.so`; or a Mach-O image: a dylib, a
+    /// bundle or an executable.
     pub path: PathBuf,
-    /// Call this function, which takes nothing.
+    /// Call this function, which takes nothing; `main` of a Mach-O executable gets its path.
     #[arg(long, value_name = "SYMBOL")]
     pub call: Option<String>,
     /// What it returns.
