@@ -36,7 +36,8 @@ pub use library::Library;
 pub use linker::{Linker, LinkerBuilder};
 
 pub(crate) use link::lazy::bind;
-pub(crate) use registry::caller;
+pub(crate) use loaded::Loaded;
+pub(crate) use registry::{all as images, caller};
 pub(crate) use slots::Images;
 
 /// When imported functions are bound.

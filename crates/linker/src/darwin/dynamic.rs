@@ -136,6 +136,27 @@ unsafe extern "C" fn dladdr(address: *const c_void, info: *mut libc::Dl_info) ->
     1
 }
 
+/// Images in the order of their addresses, for those who go through them all. What changes meanwhile, they miss.
+fn image(index: u32) -> Option<std::sync::Arc<crate::macho::Loaded>> {
+    crate::macho::images().get(index as usize).cloned()
+}
+
+extern "C" fn image_count() -> u32 {
+    crate::macho::images().len() as u32
+}
+
+extern "C" fn image_name(index: u32) -> *const c_char {
+    image(index).map_or(std::ptr::null(), |image| crate::interpose::interned(image.path()))
+}
+
+extern "C" fn image_header(index: u32) -> *const c_void {
+    image(index).map_or(std::ptr::null(), |image| image.header().0 as *const c_void)
+}
+
+extern "C" fn image_slide(index: u32) -> i64 {
+    image(index).map_or(0, |image| image.slide().bits().cast_signed())
+}
+
 type Destructor = unsafe extern "C" fn(*mut c_void);
 
 /// A thread-local's destructor: its image stays loaded from then on, as no one knows when all threads have ended.
@@ -157,6 +178,10 @@ pub(super) fn symbols() -> Symbols {
         ("dlsym", shim::dlsym as *const ()),
         ("dlerror", dlerror as *const ()),
         ("dladdr", dladdr as *const ()),
+        ("_dyld_image_count", image_count as *const ()),
+        ("_dyld_get_image_name", image_name as *const ()),
+        ("_dyld_get_image_header", image_header as *const ()),
+        ("_dyld_get_image_vmaddr_slide", image_slide as *const ()),
         ("_tlv_atexit", tlv_atexit as *const ()),
         ("__cxa_thread_atexit", cxa_thread_atexit as *const ()),
     ]

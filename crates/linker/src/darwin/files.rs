@@ -245,6 +245,19 @@ unsafe extern "C" fn readdir(folder: *mut libc::DIR) -> *mut Entry {
     }
 }
 
+/// Darwin's own warning about it applies.
+unsafe extern "C" fn readdir_r(folder: *mut libc::DIR, to: *mut Entry, result: *mut *mut Entry) -> c_int {
+    // SAFETY: the caller's folder and room.
+    unsafe {
+        let entry = readdir(folder);
+        if !entry.is_null() {
+            to.copy_from_nonoverlapping(entry, 1);
+        }
+        *result = if entry.is_null() { entry } else { to };
+    }
+    0
+}
+
 unsafe extern "C" fn basename(path: *mut c_char) -> *mut c_char {
     unsafe extern "C" {
         fn __xpg_basename(path: *mut c_char) -> *mut c_char;
@@ -314,6 +327,7 @@ pub(super) fn symbols() -> Symbols {
         ("fstat$INODE64", fstat as *const ()),
         ("fstatat$INODE64", fstatat as *const ()),
         ("readdir$INODE64", readdir as *const ()),
+        ("readdir_r$INODE64", readdir_r as *const ()),
         ("basename", basename as *const ()),
         ("getrlimit", getrlimit as *const ()),
         ("setrlimit", setrlimit as *const ()),

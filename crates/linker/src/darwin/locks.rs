@@ -3,6 +3,8 @@
 use super::Symbols;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, Ordering, fence};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -82,6 +84,60 @@ unsafe extern "C" fn once(predicate: *mut i64, block: *mut Block) {
     unsafe { once_f(predicate, block.cast(), (*block).invoke) };
 }
 
+/// `dispatch_semaphore_t`: a count, and those who wait until it is more than 0.
+struct Semaphore {
+    count: Mutex<i64>,
+    raised: Condvar,
+}
+
+extern "C" fn semaphore_create(count: i64) -> *mut Semaphore {
+    match count < 0 {
+        true => std::ptr::null_mut(),
+        false => Box::into_raw(Box::new(Semaphore { count: Mutex::new(count), raised: Condvar::new() })),
+    }
+}
+
+/// Times are nanoseconds of the clock that `mach_absolute_time` reads; 0 is now, all ones is never.
+unsafe extern "C" fn semaphore_wait(semaphore: *const Semaphore, until: u64) -> i64 {
+    // SAFETY: what `semaphore_create` returned.
+    let semaphore = unsafe { &*semaphore };
+    let count = semaphore.count.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_none = |count: &mut i64| *count <= 0;
+    let mut count = match until {
+        u64::MAX => semaphore.raised.wait_while(count, is_none).unwrap_or_else(PoisonError::into_inner),
+        until => {
+            let left = Duration::from_nanos(until.saturating_sub(super::system::absolute_time()));
+            let waited = semaphore.raised.wait_timeout_while(count, left, is_none);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        }
+    };
+    if *count <= 0 {
+        // As Darwin numbers KERN_OPERATION_TIMED_OUT.
+        return 49;
+    }
+    *count -= 1;
+    0
+}
+
+unsafe extern "C" fn semaphore_signal(semaphore: *const Semaphore) -> i64 {
+    // SAFETY: what `semaphore_create` returned.
+    let semaphore = unsafe { &*semaphore };
+    *semaphore.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    semaphore.raised.notify_one();
+    0
+}
+
+/// There are no other objects of dispatch's here.
+unsafe extern "C" fn release(semaphore: *mut Semaphore) {
+    // SAFETY: what `semaphore_create` returned, and nobody uses any more.
+    drop(unsafe { Box::from_raw(semaphore) });
+}
+
+extern "C" fn time(when: u64, delta: i64) -> u64 {
+    let from = if when == 0 { super::system::absolute_time() } else { when };
+    from.saturating_add_signed(delta)
+}
+
 unsafe extern "C" fn add32(by: i32, word: *mut i32) -> i32 {
     // SAFETY: the caller's word.
     unsafe { AtomicI32::from_ptr(word) }.fetch_add(by, Ordering::SeqCst).wrapping_add(by)
@@ -141,6 +197,11 @@ pub(super) fn symbols() -> Symbols {
         ("OSSpinLockUnlock", unlock as *const ()),
         ("dispatch_once", once as *const ()),
         ("dispatch_once_f", once_f as *const ()),
+        ("dispatch_semaphore_create", semaphore_create as *const ()),
+        ("dispatch_semaphore_wait", semaphore_wait as *const ()),
+        ("dispatch_semaphore_signal", semaphore_signal as *const ()),
+        ("dispatch_release", release as *const ()),
+        ("dispatch_time", time as *const ()),
         ("OSAtomicAdd32", add32 as *const ()),
         ("OSAtomicAdd32Barrier", add32 as *const ()),
         ("OSAtomicAdd64", add64 as *const ()),

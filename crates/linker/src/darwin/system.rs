@@ -225,7 +225,7 @@ extern "C" fn nanoseconds(id: c_int) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-extern "C" fn absolute_time() -> u64 {
+pub(super) extern "C" fn absolute_time() -> u64 {
     nanoseconds(6)
 }
 
@@ -350,6 +350,75 @@ extern "C" fn argument_texts() -> *const c_void {
     (&raw const arguments().texts).cast()
 }
 
+/// glibc has these two in the part that is linked statically.
+unsafe extern "C" fn atexit(function: extern "C" fn()) -> c_int {
+    // SAFETY: the caller's function.
+    unsafe { libc::atexit(function) }
+}
+
+type Handler = unsafe extern "C" fn();
+
+unsafe extern "C" fn atfork(
+    before: Option<Handler>,
+    parent: Option<Handler>,
+    child: Option<Handler>,
+) -> c_int {
+    // SAFETY: the caller's functions.
+    unsafe { libc::pthread_atfork(before, parent, child) }
+}
+
+unsafe extern "C" fn assertion(
+    function: *const c_char,
+    file: *const c_char,
+    line: c_int,
+    expression: *const c_char,
+) -> ! {
+    let text = |at: *const c_char| match at.is_null() || at as isize == -1 {
+        true => std::borrow::Cow::Borrowed("?"),
+        // SAFETY: the caller's texts, or none.
+        false => unsafe { CStr::from_ptr(at) }.to_string_lossy(),
+    };
+    eprintln!(
+        "Assertion failed: ({}), function {}, file {}, line {line}.",
+        text(expression),
+        text(function),
+        text(file)
+    );
+    std::process::abort();
+}
+
+/// Code with large frames calls it before it uses them, with the size in `rax`, and nothing may change.
+#[unsafe(naked)]
+unsafe extern "C" fn check_stack() {
+    std::arch::naked_asm!("ret")
+}
+
+extern "C" fn longest_character() -> c_int {
+    unsafe extern "C" {
+        fn __ctype_get_mb_cur_max() -> usize;
+    }
+    // SAFETY: it takes nothing.
+    unsafe { __ctype_get_mb_cur_max() as c_int }
+}
+
+extern "C" fn clock_service(_host: u32, clock: c_int, to: *mut u32) -> c_int {
+    // SAFETY: the caller's room. CALENDAR_CLOCK is 1, which is REALTIME; the others are monotonic.
+    unsafe { *to = if clock == 1 { 0 } else { 6 } };
+    0
+}
+
+/// `mach_timespec_t` has 32 bits for each part.
+unsafe extern "C" fn clock_time(clock: u32, to: *mut [u32; 2]) -> c_int {
+    let all = nanoseconds(clock as c_int);
+    // SAFETY: the caller's room.
+    unsafe { to.write([(all / 1_000_000_000) as u32, (all % 1_000_000_000) as u32]) };
+    0
+}
+
+extern "C" fn port_done(_task: u32, _port: u32) -> c_int {
+    0
+}
+
 type Compare = unsafe extern "C" fn(*mut c_void, *const c_void, *const c_void) -> c_int;
 
 /// The context is an argument before the function, and its first one.
@@ -426,6 +495,14 @@ pub(super) fn symbols() -> Symbols {
         ("_NSGetEnviron", environment as *const ()),
         ("_NSGetArgc", argument_count as *const ()),
         ("_NSGetArgv", argument_texts as *const ()),
+        ("atexit", atexit as *const ()),
+        ("pthread_atfork", atfork as *const ()),
+        ("__assert_rtn", assertion as *const ()),
+        ("___chkstk_darwin", check_stack as *const ()),
+        ("__mb_cur_max", longest_character as *const ()),
+        ("host_get_clock_service", clock_service as *const ()),
+        ("clock_get_time", clock_time as *const ()),
+        ("mach_port_deallocate", port_done as *const ()),
         ("qsort_r", qsort_r as *const ()),
         ("setlocale", setlocale as *const ()),
     ]

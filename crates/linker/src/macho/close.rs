@@ -42,10 +42,8 @@ fn finalise(linker: &Linker, id: LibraryId, trace: Option<&Trace>) {
     };
     let Some(image) = image else { return };
     // What C++ has registered for the image, by its handle: the address of its header.
-    if let Some(header) = image.runtime(image.image.base()) {
-        // SAFETY: functions that the image has registered, which is still there.
-        unsafe { call::registered_finalisers(header) };
-    }
+    // SAFETY: functions that the image has registered, which is still there.
+    unsafe { call::registered_finalisers(image.header()) };
     let functions = construct::terminators(&image).unwrap_or_default();
     construct::call_all(&image, &functions, Phase::Close, trace);
 }

@@ -8,7 +8,7 @@ use crate::provider::SymbolProvider;
 use crate::tls;
 use crate::trace::Trace;
 use bytes::Bytes;
-use livepatch_object::address::{LinkAddress, RuntimeAddress};
+use livepatch_object::address::{LinkAddress, RuntimeAddress, Slide};
 use livepatch_object::macho::commands::LibraryKind;
 use livepatch_object::macho::{Export, ExportTarget, Exports, Image, Problem};
 use rustc_hash::FxHashMap;
@@ -95,6 +95,15 @@ impl Loaded {
     /// Its first byte.
     pub(crate) fn start(&self) -> RuntimeAddress {
         self.mapped.reservation().start()
+    }
+
+    /// Its Mach header.
+    pub(crate) fn header(&self) -> RuntimeAddress {
+        self.runtime(self.image.base()).unwrap_or(self.start())
+    }
+
+    pub(crate) fn slide(&self) -> Slide {
+        self.mapped.slide()
     }
 
     /// The name by which others name it.

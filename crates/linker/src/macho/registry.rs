@@ -37,7 +37,7 @@ pub(super) fn at(address: RuntimeAddress) -> Option<Arc<Loaded>> {
 }
 
 /// All of them, in the order of their addresses.
-pub(super) fn all() -> Arc<Vec<Arc<Loaded>>> {
+pub(crate) fn all() -> Arc<Vec<Arc<Loaded>>> {
     IMAGES.load_full()
 }
 
