@@ -13,6 +13,7 @@ mod http;
 mod jar;
 mod linker;
 mod live;
+mod macho_packages;
 mod memory;
 mod realworld;
 mod report;
@@ -64,6 +65,8 @@ enum Chore {
     },
     /// Load real Android libraries and have each do something; writes benches/results
     AndroidLibraries,
+    /// Load real macOS packages on Linux and have each do something; writes benches/results
+    MachoPackages,
     /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part
     Jar,
     /// Set up and run all tests
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
         Chore::Fixtures { sets } => fixtures::run(&sets),
         Chore::AndroidLibraries => android_libraries::run(),
+        Chore::MachoPackages => macho_packages::run(),
         Chore::Jar => jar::run(),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),

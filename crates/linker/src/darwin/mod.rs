@@ -24,11 +24,13 @@
 //! | `signals` | numbers, sets, `sigaction` |
 //! | `text` | `_DefaultRuneLocale`, BSD's functions of texts |
 //! | `math` | names of `libm`'s own |
+//! | `cxx` | mutexes and condition variables of `libc++` |
 //! | `dynamic` | `dlopen` and its kin, thread-locals' destructors |
 //!
 //! Each of these functions is called by code that was compiled for Apple's headers: what they say of its arguments is
 //! what it promises.
 
+mod cxx;
 mod dynamic;
 mod errno;
 mod files;
@@ -64,6 +66,7 @@ pub fn add_to(builder: LinkerBuilder) -> LinkerBuilder {
 /// The functions and variables of this module, in decimal addresses: pointers are not to be shared between threads.
 static SYMBOLS: LazyLock<HashMap<&'static str, u64>> = LazyLock::new(|| {
     let all = [
+        cxx::symbols(),
         dynamic::symbols(),
         errno::symbols(),
         files::symbols(),
@@ -197,6 +200,9 @@ impl SymbolProvider for Other {
             let is_abi = self.here == c"libc++.so.1" || self.here == c"libc++abi.so.1";
             is_abi.then(|| process::symbol_of(c"libstdc++.so.6", name.as_bytes())).flatten()
         };
+        if let Some(&at) = SYMBOLS.get(name) {
+            return Some(RuntimeAddress(at));
+        }
         let found = process::symbol_of(self.here, name.as_bytes()).or_else(abi);
         found.or_else(|| System.find(symbol, version))
     }

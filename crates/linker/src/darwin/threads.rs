@@ -54,7 +54,7 @@ macro_rules! adopting {
         mod ours {
             use super::*;
 
-            $(pub(super) unsafe extern "C" fn $name($first: *mut $type $(, $argument: $other)*) -> c_int {
+            $(pub(in super::super) unsafe extern "C" fn $name($first: *mut $type $(, $argument: $other)*) -> c_int {
                 // SAFETY: the caller's object and other arguments.
                 unsafe {
                     adopt($first.cast());
@@ -94,7 +94,13 @@ adopting! {
     pthread_once(once: c_int, function: unsafe extern "C" fn());
 }
 
-unsafe extern "C" fn wait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int {
+pub(super) use ours::{
+    pthread_cond_broadcast as broadcast, pthread_cond_destroy as destroy_condition,
+    pthread_cond_signal as signal, pthread_mutex_destroy as destroy_mutex, pthread_mutex_lock as lock,
+    pthread_mutex_trylock as trylock, pthread_mutex_unlock as unlock,
+};
+
+pub(super) unsafe extern "C" fn wait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's objects.
     unsafe {
         adopt(condition.cast());
@@ -103,7 +109,7 @@ unsafe extern "C" fn wait(condition: *mut pthread_cond_t, mutex: *mut pthread_mu
     }
 }
 
-unsafe extern "C" fn timedwait(
+pub(super) unsafe extern "C" fn timedwait(
     condition: *mut pthread_cond_t,
     mutex: *mut pthread_mutex_t,
     until: *const timespec,
