@@ -169,7 +169,10 @@ impl Load {
     fn phase(&self, crash: &Crash) -> String {
         let last = self.last_phase();
         let library = crash.pc.and_then(|pc| self.library_at(pc));
-        let relocated = |path: &str| self.steps("relocate").any(|step| step["library"] == *path);
+        let relocated = |path: &str| {
+            let mut steps = self.steps("relocate").chain(self.steps("fixups"));
+            steps.any(|step| step["library"] == *path)
+        };
         match (last, library) {
             ("call" | "construct" | "bind" | "close", _) => last.to_owned(),
             (_, Some((path, _))) if relocated(path) => "construct".to_owned(),
