@@ -65,6 +65,8 @@ enum Part {
     Stubs(stubs::Arguments),
     /// The dynamic linker, with glibc and the peers beside it
     Linker(linker::bench::Arguments),
+    /// Mach-O images: binding at the first call, at once, and by glibc
+    Macho(linker::macho_bench::Arguments),
 }
 
 /// Where things are.
@@ -79,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     match &arguments.part {
         Some(Part::Stubs(arguments)) => return stubs::run(arguments),
         Some(Part::Linker(arguments)) => return linker::bench::run(arguments),
+        Some(Part::Macho(arguments)) => return linker::macho_bench::run(arguments),
         None => {}
     }
     let machine = report::machine();

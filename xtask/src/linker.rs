@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod differential;
+pub(crate) mod macho_bench;
 pub(crate) mod mutants;
 
 use crate::run::{Result, cargo, output, step};
