@@ -19,6 +19,7 @@ mod start;
 mod stubs;
 
 use crate::linker;
+use crate::macho;
 use crate::report;
 use crate::run::{Result, cargo_livepatch, output, target};
 use contender::{Contender, PlainCargo};
@@ -66,7 +67,7 @@ enum Part {
     /// The dynamic linker, with glibc and the peers beside it
     Linker(linker::bench::Arguments),
     /// Mach-O images: binding at the first call, at once, and by glibc
-    Macho(linker::macho_bench::Arguments),
+    Macho(macho::bench::Arguments),
 }
 
 /// Where things are.
@@ -81,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     match &arguments.part {
         Some(Part::Stubs(arguments)) => return stubs::run(arguments),
         Some(Part::Linker(arguments)) => return linker::bench::run(arguments),
-        Some(Part::Macho(arguments)) => return linker::macho_bench::run(arguments),
+        Some(Part::Macho(arguments)) => return macho::bench::run(arguments),
         None => {}
     }
     let machine = report::machine();

@@ -24,7 +24,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("arm-linux-gnueabihf-ld", "binutils-arm-linux-gnueabihf"),
     ("riscv64-linux-gnu-ld", "binutils-riscv64-linux-gnu"),
-    ("ld.lld", "lld"),
+    ("llvm-objdump-19", "llvm-19"),
+    ("ld64.lld-19", "lld-19"),
     ("javac", "default-jdk-headless"),
 ];
 

@@ -7,7 +7,7 @@ use seeds::{Seed, plant};
 use std::process::Command;
 
 /// The targets in `fuzz/`, and what they start from.
-const TARGETS: [(&str, Seed); 11] = [
+const TARGETS: [(&str, Seed); 12] = [
     ("relocatable", Seed::Objects),
     ("layout", Seed::DebugInformation),
     ("host", Seed::Programs),
@@ -19,6 +19,7 @@ const TARGETS: [(&str, Seed); 11] = [
     ("stubs", Seed::Needs),
     ("loadable", Seed::Libraries),
     ("android", Seed::Libraries),
+    ("macho", Seed::Images),
 ];
 
 /// Runs each target, or only one, for `seconds`; a finding is an error.

@@ -2,10 +2,9 @@
 
 pub(crate) mod bench;
 pub(crate) mod differential;
-pub(crate) mod macho_bench;
 pub(crate) mod mutants;
 
-use crate::run::{Result, cargo, output, step};
+use crate::run::Result;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -14,15 +13,7 @@ const CASE: &str = "LIVEPATCH_LINKER_TEST_CASE";
 
 /// The program of the linker's tests, built.
 fn test_program() -> Result<PathBuf> {
-    let arguments = ["test", "--package", "livepatch-linker", "--test", "loader", "--no-run"];
-    step("build the linker's tests", cargo().args(arguments).arg("--quiet"))?;
-    let text = output(cargo().args(arguments).args(["--message-format", "json"]))?;
-    let is_it = |line: &str| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_test = message["target"]["name"] == "loader";
-        is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
-    };
-    text.lines().find_map(is_it).ok_or_else(|| "cargo names no test program".to_owned())
+    crate::run::test_program("livepatch-linker", "loader")
 }
 
 /// How a case ended: well, skipped with a reason, or not well.

@@ -13,7 +13,7 @@ mod http;
 mod jar;
 mod linker;
 mod live;
-mod macho_packages;
+mod macho;
 mod memory;
 mod realworld;
 mod report;
@@ -63,6 +63,8 @@ enum Chore {
         /// Only these
         sets: Vec<fixtures::Set>,
     },
+    /// Read every real Mach-O image, and compare each record with llvm-objdump's; writes benches/results
+    MachoDifferential,
     /// Load real Android libraries and have each do something; writes benches/results
     AndroidLibraries,
     /// Load real macOS packages on Linux and have each do something; writes benches/results
@@ -89,8 +91,9 @@ fn main() -> ExitCode {
         Chore::LinkerDifferential(arguments) => linker::differential::run(&arguments),
         Chore::LinkerMutants(arguments) => linker::mutants::run(&arguments),
         Chore::Fixtures { sets } => fixtures::run(&sets),
+        Chore::MachoDifferential => macho::differential::run(),
         Chore::AndroidLibraries => android_libraries::run(),
-        Chore::MachoPackages => macho_packages::run(),
+        Chore::MachoPackages => macho::packages::run(),
         Chore::Jar => jar::run(),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),

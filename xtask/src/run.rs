@@ -72,6 +72,19 @@ pub(crate) fn cargo_livepatch() -> Result<PathBuf> {
     Ok(target()?.join("release/cargo-livepatch"))
 }
 
+/// Builds a package's test program of that name, and returns its path.
+pub(crate) fn test_program(package: &str, test: &str) -> Result<PathBuf> {
+    let arguments = ["test", "--package", package, "--test", test, "--no-run"];
+    step(&format!("build the tests of {package}"), cargo().args(arguments).arg("--quiet"))?;
+    let text = output(cargo().args(arguments).args(["--message-format", "json"]))?;
+    let is_it = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_test = message["target"]["name"] == test;
+        is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    };
+    text.lines().find_map(is_it).ok_or_else(|| "cargo names no test program".to_owned())
+}
+
 /// Writes a file and the folders above it, in place: one write, one close.
 pub(crate) fn write(path: &Path, contents: &str) -> Result {
     let fail = |error: std::io::Error| format!("{}: {error}", path.display());

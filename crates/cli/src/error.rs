@@ -48,6 +48,15 @@ pub enum Failure {
         /// What to do about it.
         hint: String,
     },
+    /// A file that is no image, or a damaged one.
+    #[error("{} cannot be read as a Mach-O image", .path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: livepatch_object::macho::Problem,
+    },
     /// The records do not give the program that was built.
     #[error("cannot put the captured build together")]
     Capture(#[source] livepatch_build::capture::ProgramError),

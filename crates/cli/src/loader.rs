@@ -1,9 +1,11 @@
-//! `livepatch`: shared objects. Whether Android would load one, and loading one here with every step shown.
+//! `livepatch`: shared objects. How one of macOS calls what it imports, whether Android would load one, and loading one
+//! here with every step shown.
 
 mod apart;
 pub mod arguments;
 mod call;
 pub mod check;
+pub mod explain;
 mod here;
 mod load;
 mod message;
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match Cli::parse_from(command_line).command {
         Command::Check(check) => check::run(&check),
+        Command::Explain(explain) => explain::run(&explain),
         Command::Load(load) => load::run(&load),
         Command::Trace(trace) => trace::run(&trace),
         Command::LoadHere(here) => here::run(&here),

@@ -13,6 +13,8 @@ pub(super) enum Seed {
     Archives,
     /// Shared objects, with tables in each of their forms.
     Libraries,
+    /// Mach-O images, with and without chained fixups.
+    Images,
     /// Two objects: before and after an edit.
     Edits,
     /// The same behind a library that is linked from the first.
@@ -65,6 +67,11 @@ const EDIT: [(&str, &str); 6] = [
 const NEEDS: &str = "extern int f(int), host_data; extern _Thread_local int t; int *words[] = {&host_data};
 extern int none __attribute__((weak)); int run(void) { return f(host_data++) + t + (&none != 0); }";
 
+/// Functions that are called through stubs, one of which may be missing.
+const STRINGS: &str = "unsigned long strlen(const char *); int puts(const char *);
+int perhaps(void) __attribute__((weak_import));
+int say(const char *s) { return puts(s) + (int)strlen(s) + (perhaps ? perhaps() : 0); }";
+
 /// The same in C.
 const C_EDIT: [(&str, &str); 2] = [
     ("return x + n++;", "static int m = 5; return g(x) + m++;"),
@@ -108,6 +115,7 @@ pub(super) fn plant(seed: Seed, corpus: &Path) -> Result {
                 gcc(&options, &source, &corpus.join(format!("{index}.so")))
             })
         }
+        Seed::Images => images(corpus, &source),
         Seed::Archives => {
             let object = beside(corpus, "o");
             gcc(&SECTIONS, &source, &object)?;
@@ -140,6 +148,45 @@ pub(super) fn plant(seed: Seed, corpus: &Path) -> Result {
         }
         Seed::Nothing => Ok(()),
     }
+}
+
+/// Dylibs for macOS. One that this machine's tools cannot make is left out.
+fn images(corpus: &Path, source: &Path) -> Result {
+    // Only those know both flags.
+    let mut linkers = (15..=22).rev().map(|version| format!("ld64.lld-{version}"));
+    let works = |name: &String| output(Command::new(name).arg("--version")).is_ok();
+    let linker = linkers.find(works).ok_or("there is no ld64.lld")?;
+    let needs = beside(corpus, "needs.c");
+    write(&needs, &format!("{NEEDS}\n{STRINGS}"))?;
+    for architecture in ["x86_64", "arm64"] {
+        let objects = [(source, "o"), (&needs, "needs.o")].map(|(source, extension)| {
+            let object = beside(corpus, extension);
+            let target = format!("--target={architecture}-apple-macos11");
+            let mut compile = Command::new("clang");
+            let compiled = output(compile.args(["-c", "-O1", &target]).arg(source).arg("-o").arg(&object));
+            compiled.map(|_| object)
+        });
+        let [Ok(first), Ok(second)] = objects else { continue };
+        for (name, fixups) in [("classic", "-no_fixup_chains"), ("chained", "-fixup_chains")] {
+            let mut link = Command::new(&linker);
+            link.args([
+                "-arch",
+                architecture,
+                "-platform_version",
+                "macos",
+                "11.0",
+                "11.0",
+                "-dylib",
+                fixups,
+            ]);
+            link.args(["-undefined", "dynamic_lookup", "-o"]);
+            let image = corpus.join(format!("{architecture}-{name}"));
+            if let Err(why) = output(link.arg(image).args([&first, &second])) {
+                eprintln!("{why}");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Objects before and after an edit, under a name for the two.

@@ -2,9 +2,10 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use livepatch_object::android::{ApiLevel, PageSizes};
+use livepatch_object::macho::Architecture;
 use std::path::PathBuf;
 
-/// Shared objects: would Android load this one, and what happens when it is loaded.
+/// Shared objects: would Android load this one, what happens when it is loaded, and how does one of macOS call others.
 #[derive(Parser, Debug)]
 #[command(name = "livepatch", version)]
 pub struct Cli {
@@ -19,6 +20,9 @@ pub enum Command {
     /// Would Android load it, and if not, which phase stops it and why?
     #[command(after_help = CHECK_EXIT_CODES)]
     Check(CheckArgs),
+    /// How does this Mach-O image call what it imports: through which stubs, pointers and helpers, from which library?
+    #[command(after_help = EXPLAIN_EXIT_CODES)]
+    Explain(ExplainArgs),
     /// Load it here with all that it needs, as Android's linker does (or, a Mach-O image, as dyld did), and call a
     /// function of it.
     #[command(after_help = LOAD_EXIT_CODES)]
@@ -46,6 +50,26 @@ pub struct CheckArgs {
     /// Which page sizes devices have. Default: 4 KiB, and from API level 35 on 16 KiB too.
     #[arg(long, value_name = "SIZE")]
     pub pages: Option<Pages>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const EXPLAIN_EXIT_CODES: &str = "\
+Exit codes: 0 it was explained; 1 it is no image that can be read, or has no such slice or symbol; 2 wrong usage, or the \
+file cannot be read.";
+
+/// `livepatch explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// An executable, a dylib or a bundle of macOS or iOS; of a file for several machines one slice.
+    pub path: PathBuf,
+    /// Only this symbol, step by step: stub, pointer, helper, binder.
+    #[arg(long, value_name = "SYMBOL")]
+    pub symbol: Option<String>,
+    /// Which slice: x86_64, x86_64h, arm64, arm64e. Default: x86_64, or the first that can be read.
+    #[arg(long, value_name = "ARCHITECTURE", value_parser = architecture)]
+    pub arch: Option<Architecture>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -154,6 +178,11 @@ impl CheckArgs {
             Some(Pages::With16Kib) => PageSizes::With16Kib,
         }
     }
+}
+
+fn architecture(text: &str) -> Result<Architecture, String> {
+    let known = || Architecture::NAMED.map(|known| known.to_string()).join(", ");
+    Architecture::named(text).ok_or_else(|| format!("known are {}", known()))
 }
 
 fn level(text: &str) -> Result<ApiLevel, String> {

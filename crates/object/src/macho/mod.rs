@@ -16,6 +16,7 @@
 //! | [`relocation`] | … as images that are older than both have it |
 //! | [`export`] | where is this name, or in which other library? |
 //! | [`stub`] | which code jumps through which pointer, and where does it lead at first? |
+//! | [`path`] | which way does a call of this symbol take? |
 //! | [`initializer`] | what runs first and last, and what does a thread get? |
 //! | [`hazard`] | which names mean something else on Linux? |
 //!
@@ -33,6 +34,7 @@ pub mod header;
 pub mod image;
 pub mod initializer;
 pub mod opcodes;
+pub mod path;
 mod problem;
 pub mod relocation;
 pub mod segment;

@@ -105,7 +105,7 @@ exports:
 ";
 
 /// Something of everything that has to be written into an image: see the comments.
-const SOURCE: &str = "
+pub(crate) const SOURCE: &str = "
 extern int puts(const char *); extern unsigned long strlen(const char *); extern int printf(const char *, ...);
 extern int getpid(void); extern long sysconf(int); extern void *__stderrp;
 extern int absent(void) __attribute__((weak_import));             /* a weak import */
@@ -117,8 +117,8 @@ struct { void *p; long gap; } spaced[] = {{puts, 1}, {puts, 2}, {puts, 3}, {puts
 __attribute__((weak)) int weakling(void) { return 1; }             /* coalesced */
 __attribute__((weak)) void *weak_data[2] = { (void *)weakling, 0 };
 int shared(void);
-__attribute__((constructor)) static void init(void) { counter++; }
-static void fini(void) { counter--; }
+__attribute__((constructor)) static void init(void) { counter += getpid(); }
+static void fini(void) { counter -= getpid(); }
 __attribute__((section(\"__DATA,__mod_term_func,mod_term_funcs\"), used)) static void (*last)(void) = fini;
 int mo_len(const char *s) { return (int)strlen(s); }
 int mo_puts(const char *s) { return puts(s) + zeroed; }

@@ -1,7 +1,6 @@
 //! Every record of an image, as it is read here and as llvm-objdump reads it.
 
-use crate::build::{Folder, Way, link, read, tools};
-use crate::objdump;
+use crate::{lief, objdump};
 use bytes::Bytes;
 use livepatch_object::macho::{Architecture, Image, slices};
 use std::path::Path;
@@ -19,26 +18,6 @@ pub(crate) fn compare(program: &str, file: &Path, image: &Image, architecture: A
     theirs.counts()
 }
 
-#[test]
-fn every_way_of_linking_is_read_as_llvm_reads_it() {
-    let tools = tools!();
-    let program = match objdump::program() {
-        Ok(program) => program,
-        Err(why) => return println!("skipped: {why}"),
-    };
-    let folder = Folder::new();
-    for way in Way::all() {
-        if way.chained && !tools.chains {
-            println!("skipped: {} cannot write chained fixups", tools.linker);
-            continue;
-        }
-        let file = link(&folder, &tools, way);
-        let image = read(&file, None);
-        let counts = compare(&program, &file, &image, image.header.architecture);
-        println!("{way:?}: {counts}");
-    }
-}
-
 /// For `cargo xtask macho-differential`.
 #[test]
 fn a_given_file() {
@@ -54,5 +33,9 @@ fn a_given_file() {
         let image = Image::read(&slice).unwrap_or_else(|problem| panic!("{}: {problem}", file.display()));
         let counts = compare(&program, file, &image, slice.architecture);
         println!("{}: {counts}", slice.architecture);
+        match lief::is_there() {
+            true => println!("LIEF of {}: {}", slice.architecture, lief::compare(file, &image)),
+            false => println!("LIEF of {}: skipped: Python has no LIEF", slice.architecture),
+        }
     }
 }

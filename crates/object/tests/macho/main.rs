@@ -4,9 +4,12 @@
 
 mod build;
 mod differential;
+mod lief;
 mod malformed;
 mod matrix;
 mod objdump;
 mod older;
 mod pointers;
+mod signed;
 mod stubs;
+mod zig;

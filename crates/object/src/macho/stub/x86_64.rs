@@ -36,7 +36,6 @@ pub(super) fn evaluate(address: LinkAddress, bytes: &[u8]) -> Option<Code> {
             (Mnemonic::Jmp, OpKind::NearBranch64) => {
                 code.to = Some(LinkAddress(instruction.near_branch_target()));
             }
-            (Mnemonic::Nop, _) => {}
             _ => return None,
         }
         code.length += instruction.len() as u64;
