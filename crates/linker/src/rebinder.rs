@@ -24,10 +24,11 @@ use livepatch_object::address::RuntimeAddress;
 
 /// Finds slots of all images of this process, whoever has loaded them.
 pub fn rebinder() -> Rebinder {
-    let all = Rebinder::process().with(loaded::Libraries);
+    let elf = Rebinder::process().with(loaded::Libraries);
     #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
-    let all = all.with(crate::macho::Images);
-    all
+    return elf.with(crate::macho::Images);
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
+    return elf;
 }
 
 /// A slot at an address, if it is aligned.

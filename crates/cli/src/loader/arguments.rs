@@ -67,6 +67,10 @@ pub struct ExplainArgs {
     /// Only this symbol, step by step: stub, pointer, helper, binder.
     #[arg(long, value_name = "SYMBOL")]
     pub symbol: Option<String>,
+    /// Load the image in a process of its own as well, have the symbol bound there, and show the addresses. Its
+    /// initializers run.
+    #[arg(long, requires = "symbol")]
+    pub run: bool,
     /// Which slice: x86_64, x86_64h, arm64, arm64e. Default: x86_64, or the first that can be read.
     #[arg(long, value_name = "ARCHITECTURE", value_parser = architecture)]
     pub arch: Option<Architecture>,
@@ -132,6 +136,9 @@ pub struct HereArgs {
     /// Whether symbols that are bound are steps.
     #[arg(long)]
     pub bindings: bool,
+    /// A symbol of a Mach-O image that is to be bound without a call.
+    #[arg(long)]
+    pub bind: Option<String>,
 }
 
 /// What a function returns.

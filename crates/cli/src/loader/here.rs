@@ -52,6 +52,12 @@ pub(super) fn run(arguments: &HereArgs) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::FAILURE);
         }
     };
+    if let Some(symbol) = &arguments.bind
+        && let Err(error) = library.bind(symbol)
+    {
+        report.send(&Message::Failed { error });
+        return Ok(ExitCode::FAILURE);
+    }
     report.send(&Message::Loaded { path: library.path(), nanoseconds: nanoseconds(began) });
     let code = match &arguments.load.call {
         Some(symbol) => call(&library, symbol, arguments.load.returns, &report),

@@ -28,7 +28,7 @@ struct Ended<'a> {
 /// Runs the command: standard output has the steps as they happen.
 pub(super) fn run(arguments: &TraceArgs) -> Result<ExitCode, Failure> {
     let json = arguments.json;
-    let load = apart::load(&arguments.load, arguments.bindings, move |message| show(message, json))?;
+    let load = apart::load(&arguments.load, arguments.bindings, None, move |message| show(message, json))?;
     let trouble = load.trouble();
     if json {
         let signal = match &load.end {

@@ -55,6 +55,6 @@ fn unload(linker: &Linker, id: LibraryId, trace: Option<&Trace>) {
     if let Some(trace) = trace {
         let reservation = image.mapped.reservation();
         let (start, size) = (reservation.start().0, reservation.size());
-        trace.record(Phase::Close, Event::Unload { library: image.path.clone(), start, size });
+        trace.record(Phase::Close, Event::Unload { library: image.path.to_string(), start, size });
     }
 }

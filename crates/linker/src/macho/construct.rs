@@ -53,7 +53,7 @@ fn functions(image: &Loaded, kind: &'static str, pointers: &[CodePointer]) -> Re
             || registry::at(at).is_some_and(|other| other.is_code(at))
             || host::initial().iter().any(|module| module.is_code(at));
         if !is_code {
-            return Err(Error::NotCode { path: image.path.clone(), kind, address: at });
+            return Err(Error::NotCode { path: image.path.to_string(), kind, address: at });
         }
         functions.push(Function { kind, at });
     }
@@ -119,7 +119,7 @@ pub(super) fn call_all(image: &Loaded, functions: &[Function], phase: Phase, tra
             trace.record(
                 phase,
                 Event::Call {
-                    library: image.path.clone(),
+                    library: image.path.to_string(),
                     kind: function.kind,
                     address: function.at.0,
                     symbol: image.symbol_at(function.at).map(|(name, _)| name),

@@ -67,7 +67,7 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn note(&self, task: &Task<'_>, outcome: Outcome) {
         if let Some(trace) = &self.state.trace {
-            let by = task.chain.first().map(|image| image.path.clone());
+            let by = task.chain.first().map(|image| image.path.to_string());
             let (name, namespace) = (task.name.to_owned(), "(default)".to_owned());
             trace.record(Phase::Find, Event::Search { name, by, namespace, outcome });
         }
@@ -87,7 +87,7 @@ impl Finder<'_> {
         }
         let named = self.known().find(|image| image.install_name() == Some(task.name));
         if let Some(image) = named.cloned() {
-            self.note(task, Outcome::Loaded { library: image.path.clone() });
+            self.note(task, Outcome::Loaded { library: image.path.to_string() });
             return Ok(Module::Image(image.id, Arc::downgrade(&image)));
         }
         let candidates = candidates(task, &self.state.search_paths);
@@ -102,7 +102,7 @@ impl Finder<'_> {
         }
         Err(Error::NotFound {
             name: task.name.to_owned(),
-            by: task.chain.first().map(|image| image.path.clone()),
+            by: task.chain.first().map(|image| image.path.to_string()),
             tried: candidates.iter().map(|path| path.display().to_string()).collect(),
         })
     }
@@ -112,11 +112,17 @@ impl Finder<'_> {
         let opened = read::Opened::new(text, file)?;
         let same = self.known().find(|image| image.identity == opened.identity());
         if let Some(image) = same.cloned() {
-            self.note(task, Outcome::Loaded { library: image.path.clone() });
+            self.note(task, Outcome::Loaded { library: image.path.to_string() });
             return Ok(Module::Image(image.id, Arc::downgrade(&image)));
         }
         self.note(task, Outcome::File { path: opened.path().to_owned() });
-        let image = read::load(opened, LibraryId::next(), self.linker, self.state.trace.as_ref())?;
+        let image = read::load(
+            opened,
+            LibraryId::next(),
+            self.linker,
+            &self.state.providers,
+            self.state.trace.as_ref(),
+        )?;
         let image = Arc::new(image);
         let module = Module::Image(image.id, Arc::downgrade(&image));
         self.new.push(image);
@@ -159,7 +165,7 @@ fn candidates(task: &Task<'_>, search: &[PathBuf]) -> Vec<PathBuf> {
 /// A path with what stands for the folders of an image and of the first one of all.
 fn expanded(path: &str, loader: Option<&Arc<Loaded>>, executable: Option<&Arc<Loaded>>) -> PathBuf {
     let folder = |image: Option<&Arc<Loaded>>| {
-        let path = image.map(|image| Path::new(&image.path));
+        let path = image.map(|image| Path::new(&*image.path));
         path.and_then(Path::parent).unwrap_or(Path::new(".")).to_owned()
     };
     let rest = |prefix: &str| {

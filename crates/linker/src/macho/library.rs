@@ -1,13 +1,14 @@
 //! A handle of an image: as long as there is one, the image stays loaded.
 
 use super::error::Error;
+use super::link::lazy;
 use super::linker::Linker;
 use super::loaded::Loaded;
 use crate::call;
 use crate::loaded::LibraryId;
 use livepatch_object::address::RuntimeAddress;
 use livepatch_object::macho::commands::Entry;
-use livepatch_object::macho::{Exports, ImageKind};
+use livepatch_object::macho::{Exports, ImageKind, Table};
 use std::ffi::CString;
 use std::fmt;
 use std::sync::Arc;
@@ -69,7 +70,23 @@ impl Library {
                 return Ok(found);
             }
         }
-        Err(Error::UndefinedSymbol { path: self.loaded.path.clone(), symbol: name.to_owned() })
+        Err(Error::UndefinedSymbol { path: self.loaded.path.to_string(), symbol: name.to_owned() })
+    }
+
+    /// Does what the binder does at the first call of an imported function, without a call: decodes, looks up, stores to
+    /// the slot. Where the slot leads then; none if it was bound when the image was loaded.
+    pub fn bind(&self, symbol: &str) -> Result<Option<RuntimeAddress>, Error> {
+        let fixups = self.loaded.image.fixups().map_err(|problem| self.loaded.wrong(problem))?;
+        let underscored = format!("_{symbol}");
+        let is_it = |name: &[u8]| name == symbol.as_bytes() || name == underscored.as_bytes();
+        let entry = fixups.records.iter().find_map(|record| match record.table {
+            Table::LazyBind { entry } if is_it(&fixups.import_of(record)?.symbol) => Some(entry),
+            _ => None,
+        });
+        // Nobody has called: there is nothing to return to.
+        let bound = entry.filter(|entry| self.loaded.lazy.get().is_some_and(|lazy| lazy.contains_key(entry)));
+        let bound = bound.map(|entry| lazy::bind_entry(&self.loaded, entry.into(), 0)).transpose()?;
+        Ok(bound.map(RuntimeAddress))
     }
 
     /// Calls the main function of an executable with these arguments, the program's name among them; what it returns.
@@ -78,7 +95,7 @@ impl Library {
     /// It does what it does to this process, which may be to end it.
     pub unsafe fn run_main(&self, arguments: &[&str]) -> Result<i32, Error> {
         let image = &self.loaded.image;
-        let no_main = || Error::NoMain(self.loaded.path.clone());
+        let no_main = || Error::NoMain(self.loaded.path.to_string());
         let is_main = matches!(image.entry, Some(Entry::Main { .. }));
         let entry = image.entry_point().filter(|_| is_main && image.header.kind == ImageKind::Executable);
         let at = entry.and_then(|entry| self.loaded.runtime(entry)).ok_or_else(no_main)?;

@@ -79,7 +79,7 @@ impl<'a> Linker<'a> {
         };
         if fixups.records.iter().find(signs).is_some() {
             let what = "its pointers are signed (arm64e)".to_owned();
-            return Err(Error::Unsupported { path: image.path.clone(), what });
+            return Err(Error::Unsupported { path: image.path.to_string(), what });
         }
         Ok(Self {
             image,
@@ -97,7 +97,7 @@ impl<'a> Linker<'a> {
 
     fn store(&mut self, place: LinkAddress, value: u64) -> Result<(), Error> {
         let stored = self.places.store64(place, value);
-        let outside = || Error::NotWritable { path: self.image.path.clone(), address: place.0 };
+        let outside = || Error::NotWritable { path: self.image.path.to_string(), address: place.0 };
         stored.then_some(()).ok_or_else(outside)
     }
 
@@ -153,7 +153,7 @@ impl<'a> Linker<'a> {
                 Format::Chained(_) => "LC_DYLD_CHAINED_FIXUPS",
                 Format::Relocations => "relocation entries",
             };
-            let (library, counts) = (self.image.path.clone(), self.counts);
+            let (library, counts) = (self.image.path.to_string(), self.counts);
             trace.record(Phase::Link, Event::Fixups { library, format, counts });
         }
         Ok(())
@@ -191,7 +191,7 @@ impl<'a> Linker<'a> {
             trace.record(
                 Phase::Link,
                 Event::Bind {
-                    library: self.image.path.clone(),
+                    library: self.image.path.to_string(),
                     symbol: text(&import.symbol),
                     version: None,
                     place,
@@ -209,11 +209,11 @@ impl<'a> Linker<'a> {
         let (Some(locals), Some(module)) = (locals, &self.image.tls) else { return Ok(()) };
         if !locals.initializers.is_empty() {
             let what = "its thread-local variables have initializers that run in each thread".to_owned();
-            return Err(Error::Unsupported { path: self.image.path.clone(), what });
+            return Err(Error::Unsupported { path: self.image.path.to_string(), what });
         }
         debug_assert_eq!(DESCRIPTOR, 24);
         for descriptor in &locals.descriptors {
-            let outside = || Error::NotWritable { path: self.image.path.clone(), address: descriptor.0 };
+            let outside = || Error::NotWritable { path: self.image.path.to_string(), address: descriptor.0 };
             let key = descriptor.checked_add(8).ok_or_else(outside)?;
             self.store(*descriptor, lazy::thread_local_entry())?;
             self.store(key, module.id())?;
@@ -228,7 +228,7 @@ fn publish_thread_locals(image: &Loaded) -> Result<(), Error> {
     let locals = image.image.thread_locals().map_err(|problem| image.wrong(problem))?;
     let (Some(locals), Some(module)) = (locals, &image.tls) else { return Ok(()) };
     let (start, end) = (locals.template.start.0, locals.template.end.0);
-    let unsupported = |what: &str| Error::Unsupported { path: image.path.clone(), what: what.to_owned() };
+    let unsupported = |what: &str| Error::Unsupported { path: image.path.to_string(), what: what.to_owned() };
     if start < end {
         let initial = image.mapped.copy(start..end);
         let initial = initial.ok_or_else(|| unsupported("its thread-local variables are in no segment"))?;
@@ -244,11 +244,14 @@ fn protect(image: &Loaded, trace: Option<&Trace>) -> Result<(), Error> {
         let span = page::floor(segment.address.0)..page::ceil(segment.end().0);
         let Some(part) = image.mapped.part(span) else { continue };
         let reservation = image.mapped.reservation();
-        let failed = |source| Error::Memory { action: "protect", path: image.path.clone(), source };
+        let failed = |source| Error::Memory { action: "protect", path: image.path.to_string(), source };
         reservation.protect(part.clone(), protection).map_err(failed)?;
         if let Some(trace) = trace {
             let (start, size) = (reservation.start().0 + part.start, part.end - part.start);
-            trace.record(Phase::Link, Event::Protect { library: image.path.clone(), start, size, shared: 0 });
+            trace.record(
+                Phase::Link,
+                Event::Protect { library: image.path.to_string(), start, size, shared: 0 },
+            );
         }
     }
     Ok(())

@@ -237,6 +237,6 @@ impl Linker {
 
     /// Every image that is loaded, in the order in which they were loaded, by its path.
     pub fn images(&self) -> Vec<String> {
-        self.state().images().map(|image| image.path.clone()).collect()
+        self.state().images().map(|image| image.path.to_string()).collect()
     }
 }

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::linker::Shared;
 use crate::loaded::{Identity, LibraryId};
 use crate::memory::Mapped;
-use crate::provider::SymbolProvider;
+use crate::provider::{Provider, SymbolProvider};
 use crate::tls;
 use crate::trace::Trace;
 use bytes::Bytes;
@@ -19,13 +19,15 @@ use std::sync::{Arc, OnceLock, Weak};
 /// An image in memory.
 pub(crate) struct Loaded {
     pub(crate) id: LibraryId,
-    pub(super) path: String,
+    pub(super) path: Arc<str>,
     pub(super) identity: Identity,
     pub(super) image: Image,
     pub(super) exports: Exports,
     pub(super) mapped: Mapped,
     pub(super) tls: Option<tls::Module>,
     pub(super) linker: Weak<Shared>,
+    /// Those of its linker: the binder asks them without waiting for anybody.
+    pub(super) providers: Arc<[Provider]>,
     pub(super) trace: Option<Trace>,
     /// By ordinal less 1.
     pub(super) dependencies: OnceLock<Vec<Dependency>>,
@@ -68,11 +70,31 @@ pub(super) enum Module {
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) address: u64,
-    /// Who defines it: an image's path, or a provider's name.
-    pub(super) definer: String,
+    pub(super) definer: Definer,
     /// The image, if it is one.
     pub(super) image: Option<LibraryId>,
     pub(super) is_weak: bool,
+}
+
+/// Who defines something.
+#[derive(Clone, Debug)]
+pub(super) enum Definer {
+    /// The image of this path.
+    Image(Arc<str>),
+    /// A provider of this name.
+    Provider(String),
+    /// Something else.
+    Other(&'static str),
+}
+
+impl fmt::Display for Definer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image(path) => path,
+            Self::Provider(name) => name,
+            Self::Other(what) => what,
+        })
+    }
 }
 
 /// Re-exports go from library to library: no longer way is followed.
@@ -85,7 +107,7 @@ impl Loaded {
     }
 
     pub(super) fn wrong(&self, source: Problem) -> Error {
-        Error::Image { path: self.path.clone(), source }
+        Error::Image { path: self.path.to_string(), source }
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -167,7 +189,7 @@ impl Loaded {
         };
         Ok(address.map(|address| Found {
             address,
-            definer: self.path.clone(),
+            definer: Definer::Image(Arc::clone(&self.path)),
             image: Some(self.id),
             is_weak: export.weak,
         }))
@@ -195,7 +217,8 @@ impl Dependency {
 /// A provider's definition of a name.
 pub(super) fn provided(provider: &dyn SymbolProvider, name: &[u8]) -> Option<Found> {
     let address = provider.find(std::str::from_utf8(name).ok()?, None)?;
-    Some(Found { address: address.0, definer: provider.name().to_owned(), image: None, is_weak: false })
+    let definer = Definer::Provider(provider.name().to_owned());
+    Some(Found { address: address.0, definer, image: None, is_weak: false })
 }
 
 /// A name for people.

@@ -6,6 +6,7 @@ use super::loaded::Loaded;
 use crate::loaded::{Identity, LibraryId};
 use crate::memory::{self, Mapped, Protection, Reservation};
 use crate::page;
+use crate::provider::Provider;
 use crate::tls;
 use crate::trace::{Event, Phase, Trace};
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// A file that was opened.
 pub(super) struct Opened {
@@ -57,6 +58,7 @@ pub(super) fn load(
     opened: Opened,
     id: LibraryId,
     linker: &Weak<Shared>,
+    providers: &Arc<[Provider]>,
     trace: Option<&Trace>,
 ) -> Result<Loaded, Error> {
     let path = opened.path.clone();
@@ -99,13 +101,14 @@ pub(super) fn load(
     }
     Ok(Loaded {
         id,
-        path,
+        path: path.into(),
         identity: opened.identity,
         image,
         exports,
         mapped,
         tls,
         linker: linker.clone(),
+        providers: Arc::clone(providers),
         trace: trace.cloned(),
         dependencies: OnceLock::new(),
         lazy: OnceLock::new(),

@@ -61,7 +61,7 @@ fn slot(image: &Arc<Loaded>, fixups: &Fixups, record: &Fixup) -> Option<ImportSl
         _ => (true, Some(holds.wrapping_add_signed(-(addend as isize))).filter(|&there| there != 0)),
     };
     Some(ImportSlot {
-        image: image.path.as_str().into(),
+        image: Arc::clone(&image.path),
         symbol: text(&import.symbol),
         version: None,
         kind,

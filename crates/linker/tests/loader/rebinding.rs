@@ -191,7 +191,7 @@ fn taken_back_while_threads_call() {
                 })
             })
             .collect();
-        for _ in 0..300 {
+        for _ in 0..60 {
             let rebinding = rebind(rebinder().find("one"));
             assert_eq!(call(get), 102);
             assert_eq!(rebinding.undo().unwrap(), 0);
@@ -209,7 +209,7 @@ fn taken_back_while_threads_call() {
 fn a_thread_that_binds_at_the_same_time() {
     let folder = Folder::new();
     let path = build(&folder, LAZY);
-    for _ in 0..200 {
+    for _ in 0..60 {
         let library = by_linker(&path);
         let get = library.symbol("get").unwrap();
         let barrier = std::sync::Barrier::new(3);
@@ -236,7 +236,7 @@ fn threads_that_rebind_in_one_page() {
     std::thread::scope(|scope| {
         for name in ["one", "two"] {
             scope.spawn(move || {
-                for _ in 0..500 {
+                for _ in 0..150 {
                     // SAFETY: as in `rebind`; nobody calls.
                     let rebinding = unsafe { rebinder().find(name).rebind(hook as *const ()) }.unwrap();
                     assert_eq!(rebinding.slots().len(), 1);

@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = cases![
     images::zero_fill,
     images::opened_twice_is_one,
     images::closed_is_unmapped,
+    images::linked_by_zig,
 ];
 
 /// Prints as the C library does, calls, reads its own data and its own pointers.
@@ -322,4 +323,31 @@ fn closed_is_unmapped() {
         _ => false,
     });
     assert!(unloaded, "{trace}");
+}
+
+/// Zig's own linker, which lays out stubs and helpers in another way; it is one of the packages of `cargo xtask fixtures`.
+fn linked_by_zig() -> Outcome {
+    // This program is in <target>/<profile>/deps.
+    let own = std::env::current_exe().unwrap();
+    let fixtures = own.ancestors().nth(3).unwrap().join("fixtures");
+    let folders = std::fs::read_dir(fixtures).into_iter().flatten().flatten();
+    let mut zigs = folders.map(|folder| folder.path().join("ziglang/zig"));
+    let Some(zig) = zigs.find(|zig| zig.exists()) else {
+        return Outcome::Skipped(
+            "ziglang is not fetched; `cargo xtask fixtures macho` fetches it".to_owned(),
+        );
+    };
+    let folder = Folder::new();
+    let (source, path) = (folder.file("a.c"), folder.file("liba.dylib"));
+    std::fs::write(&source, SOURCE).unwrap();
+    let mut cc = Command::new(zig);
+    cc.args(["cc", "-target", "x86_64-macos", "-shared", "-O1", "-w", "-o"]).arg(&path).arg(&source);
+    cc.env("ZIG_GLOBAL_CACHE_DIR", folder.file("cache")).env("ZIG_LOCAL_CACHE_DIR", folder.file("cache"));
+    done(&mut cc);
+    for mode in [Mode::Lazy, Mode::Now, Mode::PreboundCheck] {
+        let (library, trace) = load(&path, mode);
+        demo(&library);
+        assert_eq!(library.binder_calls() > 0, mode != Mode::Now, "{trace}");
+    }
+    Outcome::Passed
 }

@@ -146,7 +146,7 @@ fn every_section_and_segment() {
 fn a_thread_that_binds_at_the_same_time() {
     let folder = Folder::new();
     let path = build(&folder);
-    for _ in 0..200 {
+    for _ in 0..60 {
         let (library, _) = load(&path, Mode::Lazy);
         let get = library.symbol("get").unwrap();
         let barrier = std::sync::Barrier::new(3);
@@ -178,7 +178,7 @@ fn taken_back_while_threads_call() {
                 }
             });
         }
-        for _ in 0..300 {
+        for _ in 0..60 {
             let rebinding = rebind(rebinder().find("one"));
             assert_eq!(call(get), 102);
             assert_eq!(rebinding.undo().unwrap(), 0);

@@ -32,6 +32,18 @@ impl Image {
         }
     }
 
+    /// Has a symbol bound as its first call would; nothing where it is bound already.
+    pub(super) fn bind(&self, symbol: &str) -> Result<(), String> {
+        match self {
+            Self::Elf(_) => {
+                let _ = symbol;
+                Ok(())
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+            Self::Macho(library) => library.bind(symbol).map(|_| ()).map_err(|error| error.to_string()),
+        }
+    }
+
     /// Runs an executable, if it is one and its main function was asked for; what that returned.
     pub(super) fn run_main(&self, name: &str) -> Option<i32> {
         match self {

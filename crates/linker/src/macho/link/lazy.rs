@@ -4,7 +4,7 @@ use super::super::error::Error;
 use super::super::linker::Linker;
 use super::super::loaded::{LazySlot, Loaded, text};
 use super::super::registry;
-use super::resolve::{Resolver, Target};
+use super::resolve::{Resolver, Target, two_level};
 use crate::rebinder::word;
 use crate::resolver;
 use crate::trace::{Event, Phase};
@@ -48,41 +48,42 @@ pub(crate) unsafe extern "C" fn bind(cache: u64, entry: u64, from: u64) -> u64 {
     }
 }
 
-fn bind_entry(image: &Arc<Loaded>, entry: u64, from: u64) -> Result<u64, Error> {
+pub(in crate::macho) fn bind_entry(image: &Arc<Loaded>, entry: u64, from: u64) -> Result<u64, Error> {
     image.binder_calls.fetch_add(1, Ordering::Relaxed);
     // Helpers push a word, of which 32 bits are the offset.
     let entry = entry as u32;
-    let record = |event| {
+    // Nothing is made for a trace that nobody wants.
+    let record = |event: &dyn Fn() -> Event| {
         if let Some(trace) = &image.trace {
-            trace.record(Phase::Bind, event);
+            trace.record(Phase::Bind, event());
         }
     };
-    let library = || image.path.clone();
-    record(Event::StubHit { library: library(), entry: entry.into(), caller: from });
+    let library = || image.path.to_string();
+    record(&|| Event::StubHit { library: library(), entry: entry.into(), caller: from });
     let decoded = image.image.lazy_bind_at(entry).map_err(|problem| image.wrong(problem))?;
-    record(decode_event(image, entry, &decoded));
+    record(&|| decode_event(image, entry, &decoded));
     let target = resolve(image, &decoded)?;
     let address = target.address();
-    let definer = target.definer();
-    record(Event::Resolve {
-        library: library(),
-        symbol: text(&decoded.import.symbol),
-        target: address,
-        definer,
+    let symbol = || text(&decoded.import.symbol);
+    record(&|| {
+        let definer = target.definer();
+        Event::Resolve { library: library(), symbol: symbol(), target: address, definer }
     });
     let known = image.lazy.get().and_then(|lazy| lazy.get(&entry)).copied();
     let Some(slot) = known else { return Ok(address) };
     check(image, &decoded, slot, address);
     let (old, new) = store(image, slot, address);
-    let place = image.runtime(slot.place).map_or(0, |place| place.0);
-    record(Event::Store { library: library(), place, old, new });
+    record(&|| {
+        let place = image.runtime(slot.place).map_or(0, |place| place.0);
+        Event::Store { library: library(), place, old, new }
+    });
     Ok(new)
 }
 
 fn decode_event(image: &Loaded, entry: u32, decoded: &LazyEntry) -> Event {
     let import = &decoded.import;
     Event::Decode {
-        library: image.path.clone(),
+        library: image.path.to_string(),
         entry: entry.into(),
         symbol: text(&import.symbol),
         ordinal: import.ordinal.number(),
@@ -93,6 +94,10 @@ fn decode_event(image: &Loaded, entry: u32, decoded: &LazyEntry) -> Event {
 
 /// What a lazy entry is bound to.
 pub(in crate::macho) fn resolve(image: &Arc<Loaded>, decoded: &LazyEntry) -> Result<Target, Error> {
+    // Most imports name a library, which stays loaded as long as the image does.
+    if let Some(target) = two_level(image, &decoded.import)? {
+        return Ok(target);
+    }
     let Some(shared) = image.linker.upgrade() else {
         // Code of an image whose linker is gone; that keeps what it has loaded from being unloaded.
         return Err(Error::InvalidHandle);
@@ -107,7 +112,7 @@ pub(in crate::macho) fn resolve(image: &Arc<Loaded>, decoded: &LazyEntry) -> Res
             // A weak import may be 0, but nobody can call that.
             return Err(Error::SymbolNotFound {
                 symbol: text(&decoded.import.symbol),
-                by: image.path.clone(),
+                by: image.path.to_string(),
                 expected: "a library that is needed weakly".to_owned(),
             });
         }
@@ -137,6 +142,6 @@ fn check(image: &Loaded, decoded: &LazyEntry, slot: LazySlot, address: u64) {
         let symbol = text(&decoded.import.symbol);
         let expected = slot.expected.unwrap_or_default();
         let text = format!("{symbol} is bound to {address:#x}, and was found at {expected:#x} before");
-        trace.record(Phase::Bind, Event::Warning { library: image.path.clone(), text });
+        trace.record(Phase::Bind, Event::Warning { library: image.path.to_string(), text });
     }
 }

@@ -1,7 +1,7 @@
 //! From an import to a definition: whose symbol is meant, and where it is.
 
 use super::super::error::Error;
-use super::super::loaded::{Found, Loaded, Module, provided, text};
+use super::super::loaded::{Definer, Found, Loaded, Module, provided, text};
 use super::super::state::State;
 use super::lazy;
 use crate::loaded::LibraryId;
@@ -30,7 +30,7 @@ impl Target {
 
     pub(in crate::macho) fn definer(&self) -> Option<String> {
         match self {
-            Self::Found(found) => Some(found.definer.clone()),
+            Self::Found(found) => Some(found.definer.to_string()),
             Self::Nothing => None,
         }
     }
@@ -42,6 +42,42 @@ impl Target {
             Self::Nothing => None,
         }
     }
+}
+
+/// Whether an import names the one place where it is looked for: a library, or the image itself.
+fn is_two_level(from: &Loaded, import: &Import) -> bool {
+    let header = &from.image.header;
+    let is_named = matches!(import.ordinal, Ordinal::Library(_) | Ordinal::ThisImage);
+    is_named && header.is_two_level() && !header.forces_flat()
+}
+
+/// The definition of an import that names where it is, without a look at any other image; none if that takes more.
+pub(in crate::macho) fn two_level(from: &Loaded, import: &Import) -> Result<Option<Target>, Error> {
+    if !is_two_level(from, import) {
+        return Ok(None);
+    }
+    let name = &*import.symbol;
+    let first = || ask(&from.providers, Precedence::First, name);
+    if let Some(found) = special(name).or_else(first) {
+        return Ok(Some(Target::Found(found)));
+    }
+    let found = look_up(from, import).map_err(|problem| from.wrong(problem))?;
+    Ok(found.map(Target::Found))
+}
+
+/// Looks an import up where it says.
+fn look_up(from: &Loaded, import: &Import) -> Result<Option<Found>, Problem> {
+    let Ordinal::Library(number) = import.ordinal else { return from.find(&import.symbol) };
+    let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    match index.and_then(|index| from.dependencies().get(index)) {
+        Some(dependency) => dependency.find(&import.symbol),
+        None => Ok(None),
+    }
+}
+
+fn ask(providers: &[Provider], precedence: Precedence, name: &[u8]) -> Option<Found> {
+    let mut asked = providers.iter().filter(|provider| provider.precedence == precedence);
+    asked.find_map(|provider| provided(&*provider.symbols, name))
 }
 
 /// Looks imports up.
@@ -65,7 +101,7 @@ impl<'a> Resolver<'a> {
     /// Whose symbol an image's import means.
     pub(in crate::macho) fn resolve(&self, from: &Loaded, import: &Import) -> Result<Target, Error> {
         let name = &*import.symbol;
-        if let Some(found) = special(name).or_else(|| self.ask(Precedence::First, name)) {
+        if let Some(found) = special(name).or_else(|| ask(self.providers, Precedence::First, name)) {
             return Ok(Target::Found(found));
         }
         let found = self.look_up(from, import).map_err(|problem| from.wrong(problem))?;
@@ -75,18 +111,18 @@ impl<'a> Resolver<'a> {
         if import.weak_import || import.ordinal == Ordinal::WeakLookup || is_missing(from, import) {
             return Ok(Target::Nothing);
         }
-        if let Some(found) = self.ask(Precedence::Last, name) {
+        if let Some(found) = ask(self.providers, Precedence::Last, name) {
             return Ok(Target::Found(found));
         }
         let expected = match import.ordinal {
             Ordinal::Library(_) => from.image.library(import.ordinal).map(|library| library.name.clone()),
-            Ordinal::ThisImage => Some(from.path.clone()),
+            Ordinal::ThisImage => Some(from.path.to_string()),
             Ordinal::MainExecutable => Some("the main executable".to_owned()),
             Ordinal::FlatLookup | Ordinal::WeakLookup => Some("flat namespace".to_owned()),
         };
         Err(Error::SymbolNotFound {
             symbol: text(&import.symbol),
-            by: from.path.clone(),
+            by: from.path.to_string(),
             expected: expected.unwrap_or_default(),
         })
     }
@@ -98,14 +134,7 @@ impl<'a> Resolver<'a> {
         match import.ordinal {
             Ordinal::WeakLookup => self.coalesced(name),
             _ if is_flat => self.flat(name),
-            Ordinal::Library(number) => {
-                let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-                match index.and_then(|index| from.dependencies().get(index)) {
-                    Some(dependency) => dependency.find(name),
-                    None => Ok(None),
-                }
-            }
-            Ordinal::ThisImage => from.find(name),
+            Ordinal::Library(_) | Ordinal::ThisImage => look_up(from, import),
             Ordinal::MainExecutable => match &self.executable {
                 Some(executable) => executable.find(name),
                 None => Ok(self.of_host(name)),
@@ -149,12 +178,12 @@ impl<'a> Resolver<'a> {
     fn of_host(&self, name: &[u8]) -> Option<Found> {
         let name = name.strip_prefix(b"_").filter(|_| self.uses_host)?;
         let address = process::default_symbol(name, None)?;
-        Some(Found { address: address.0, definer: "the program".to_owned(), image: None, is_weak: false })
-    }
-
-    fn ask(&self, precedence: Precedence, name: &[u8]) -> Option<Found> {
-        let mut asked = self.providers.iter().filter(|provider| provider.precedence == precedence);
-        asked.find_map(|provider| provided(&*provider.symbols, name))
+        Some(Found {
+            address: address.0,
+            definer: Definer::Other("the program"),
+            image: None,
+            is_weak: false,
+        })
     }
 }
 
@@ -174,5 +203,5 @@ fn special(name: &[u8]) -> Option<Found> {
         _ => return None,
     };
     let at = RuntimeAddress(at).0;
-    Some(Found { address: at, definer: "the linker".to_owned(), image: None, is_weak: false })
+    Some(Found { address: at, definer: Definer::Other("the linker"), image: None, is_weak: false })
 }
