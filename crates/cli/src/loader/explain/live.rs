@@ -57,7 +57,10 @@ fn live(load: &Load, library: &str, path: &SymbolPath, symbol: &str) -> Live {
     }
     let number = |step: &Value, key: &str| step[key].as_u64().unwrap_or(0);
     let text = |step: &Value, key: &str| step[key].as_str().unwrap_or("nobody").to_owned();
-    let own = |step: &&Value| step["library"] == *library;
+    let is_slot = |step: &&Value| {
+        let mut slots = path.slots.iter().map(|slot| slot.slot.address.0.wrapping_add(slide));
+        step["library"] == *library && slots.any(|slot| step["place"] == slot)
+    };
     let of_symbol = |step: &&Value| step["library"] == *library && step["symbol"] == *symbol;
     for bound in load.steps("bind").filter(of_symbol) {
         let what = format!(
@@ -67,7 +70,7 @@ fn live(load: &Load, library: &str, path: &SymbolPath, symbol: &str) -> Live {
         );
         add("slot", number(bound, "place"), what);
     }
-    for stored in load.steps("store").filter(own) {
+    for stored in load.steps("store").filter(is_slot) {
         let (old, new) = (number(stored, "old"), number(stored, "new"));
         let helper = format!("held {old:#x} ({:#x} + slide)", old.wrapping_sub(slide));
         add("slot", number(stored, "place"), format!("{helper} until it was bound, holds {new:#x} since"));
