@@ -47,6 +47,11 @@ impl Answer {
     pub fn path_of(&self, symbol: &str) -> Result<SymbolPath, Failure> {
         walk::find(self, symbol)
     }
+
+    /// The same as text for people.
+    pub fn walk_text(&self, symbol: &str) -> Result<String, Failure> {
+        self.path_of(symbol).map(|path| walk::text(self, &path))
+    }
 }
 
 /// Reads a file, and looks for what the image imports on this machine.

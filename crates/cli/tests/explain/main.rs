@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+use cargo_livepatch::loader::explain::answer;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -158,6 +159,68 @@ fn tools_get_the_same() {
     let stubs = answer["stubs"].as_array().unwrap();
     let symbols: Vec<&str> = stubs.iter().filter_map(|stub| stub["symbol"].as_str()).collect();
     assert_eq!(symbols.len(), 5, "{symbols:?}");
+}
+
+#[test]
+fn libraries_that_re_export_are_followed() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let Some(helper) = dylib(folder, "x86_64", "libhelper.dylib", HELPER, &[]) else { return };
+    let outer = ["-reexport_library", &helper, "-rpath", "@loader_path/."];
+    let outer = dylib(folder, "x86_64", "libouter.dylib", "int outer(void) { return 1; }", &outer).unwrap();
+    let source = "int helps(void); int outer(void); int absent(void); int demo(void) { return helps() + outer() + absent(); }";
+    let stub = dylib(folder, "x86_64", "libabsent.dylib", "int absent(void) { return 1; }", &[]).unwrap();
+    let link = [outer.as_str(), &stub, "-rpath", "@loader_path"];
+    let demo = dylib(folder, "x86_64", "libdemo.dylib", source, &link).unwrap();
+    std::fs::remove_file(stub).unwrap();
+    let ran = explain(&[&demo, "--json"]);
+    let answer: Value = serde_json::from_str(&ran.out).unwrap();
+    let supplied = |name: &str| {
+        let imports = answer["imports"].as_array().unwrap();
+        imports
+            .iter()
+            .find(|import| import["symbol"] == name)
+            .map(|import| import["supplied_by"].clone())
+            .unwrap()
+    };
+    assert_eq!(["_helps", "_outer", "_absent"].map(supplied), ["file", "file", "absent"]);
+    // It is not named by the one that uses it.
+    assert!(!answer["libraries"].to_string().contains("libhelper"), "{}", answer["libraries"]);
+    let walk = explain(&[&demo, "--symbol", "_helps"]);
+    assert!(walk.out.contains("libhelper.dylib has it"), "{}", walk.out);
+}
+
+/// Whatever is in a file, there is an answer: text, or an error.
+#[test]
+fn mutants_are_explained_or_refused() {
+    let folder = TempDir::new().unwrap();
+    let mut random = fastrand::Rng::with_seed(0x6d61_6368);
+    let (mut explained, mut refused) = (0, 0);
+    for architecture in ["x86_64", "arm64"] {
+        let Some(path) = demo(&folder, architecture) else { return };
+        let original = std::fs::read(&path).unwrap();
+        let mutant = folder.path().join("mutant.dylib");
+        for _ in 0..300 {
+            let mut bytes = original.clone();
+            for _ in 0..random.usize(1..4) {
+                // Headers, and the tables at the end.
+                let tables = bytes.len().saturating_sub(1500)..bytes.len();
+                let place = if random.bool() { random.usize(..1500) } else { random.usize(tables) };
+                bytes[place] = random.choice([0, 1, 0x7f, 0x80, 0xff, bytes[place] ^ 4]).unwrap();
+            }
+            std::fs::write(&mutant, bytes).unwrap();
+            let rendered = answer(&mutant, None)
+                .and_then(|answer| Ok((answer.text()?, answer.json()?, answer.walk_text("strlen")?)));
+            match rendered {
+                Ok(_) => explained += 1,
+                Err(error) => {
+                    assert!(error.render().starts_with("error: "));
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(explained > 20 && refused > 20, "{explained} explained, {refused} refused");
 }
 
 #[test]

@@ -260,6 +260,8 @@ pub(super) struct Builder<'a> {
     pub(super) strong_definitions: Vec<Bytes>,
     records: Vec<Fixup>,
     known: HashMap<Import, ImportId, FxBuildHasher>,
+    /// How many records there can be: for each pointer that can be written to, one of each table.
+    room: u64,
     /// Where the search for a slot's section begins: slots mostly follow each other.
     section: Option<SectionId>,
 }
@@ -284,12 +286,16 @@ impl At {
 /// A pointer has so many bytes.
 const POINTER: u64 = 8;
 /// A slot can have as many records as there are tables which name slots.
-const TABLES: usize = 4;
+const TABLES: u64 = 4;
 
 impl<'a> Builder<'a> {
     pub(super) fn new(image: &'a Image) -> Self {
+        let writable = image.segments.iter().filter(|segment| segment.initial.write());
+        // Segments are in the file, each at most once as far as an honest one goes.
+        let bytes = writable.fold(0_u64, |sum, segment| sum.saturating_add(segment.file_size));
         Self {
             image,
+            room: bytes.min(image.bytes().len() as u64) / POINTER * TABLES,
             imports: Vec::new(),
             strong_definitions: Vec::new(),
             records: Vec::new(),
@@ -306,6 +312,9 @@ impl<'a> Builder<'a> {
         let end = offset.checked_add(POINTER).ok_or(outside.clone())?;
         if end > segment.file_size {
             return Err(outside);
+        }
+        if !segment.initial.write() {
+            return Err(at.bad("its place is in a segment that is not written to"));
         }
         let address = segment.address.checked_add(offset).ok_or(outside.clone())?;
         let offset = segment.offset.checked_add(offset).ok_or(outside)?;
@@ -348,7 +357,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn push(&mut self, record: Fixup) -> Result<(), Problem> {
-        if self.records.len() > self.image.bytes().len() / POINTER as usize * TABLES {
+        if self.records.len() as u64 > self.room {
             return Err(Problem::TooMany { what: "fixups" });
         }
         self.records.push(record);

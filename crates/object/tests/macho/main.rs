@@ -4,6 +4,9 @@
 
 mod build;
 mod differential;
+mod exports;
+mod hazards;
+mod heads;
 mod lief;
 mod malformed;
 mod matrix;

@@ -69,6 +69,15 @@ struct Binding {
     ordinal: i64,
     addend: i64,
     weak_import: bool,
+    /// Of arm64e.
+    signed: Option<Signed>,
+}
+
+#[derive(Serialize)]
+struct Signed {
+    key: &'static str,
+    diversity: u16,
+    with_address: bool,
 }
 
 #[derive(Serialize)]
@@ -168,7 +177,7 @@ fn stub(paths: &Paths<'_>, stub: &Stub) -> StubAt {
 }
 
 fn binding(answer: &Answer, record: &Fixup) -> Option<Binding> {
-    let Action::Bind { addend, .. } = record.action else { return None };
+    let Action::Bind { addend, auth, .. } = record.action else { return None };
     let import = answer.fixups.import_of(record)?;
     Some(Binding {
         table: record.table.name(),
@@ -180,6 +189,11 @@ fn binding(answer: &Answer, record: &Fixup) -> Option<Binding> {
         ordinal: import.ordinal.number(),
         addend,
         weak_import: import.weak_import,
+        signed: auth.map(|auth| Signed {
+            key: auth.key_name(),
+            diversity: auth.diversity,
+            with_address: auth.with_address,
+        }),
     })
 }
 

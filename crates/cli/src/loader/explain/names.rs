@@ -3,6 +3,7 @@
 use livepatch_object::android::Siblings;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// What programs on Linux have as a matter of course, and libraries that Darwin has, too, with the same interface.
 const LIBRARIES: [&str; 12] = [
@@ -24,8 +25,13 @@ const LIBRARIES: [&str; 12] = [
 pub(super) struct Names(HashMap<Vec<u8>, &'static str>);
 
 impl Names {
-    /// Of those libraries that are beside this machine's C library.
-    pub(super) fn here() -> Self {
+    /// Of those libraries that are beside this machine's C library; read once.
+    pub(super) fn here() -> &'static Self {
+        static HERE: OnceLock<Names> = OnceLock::new();
+        HERE.get_or_init(Self::read)
+    }
+
+    fn read() -> Self {
         let mut names = HashMap::new();
         let folder = folder().unwrap_or_default();
         for library in LIBRARIES {

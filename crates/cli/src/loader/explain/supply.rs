@@ -2,10 +2,14 @@
 
 use super::names::Names;
 use super::subject;
+use livepatch_object::macho::commands::{Library, LibraryKind};
 use livepatch_object::macho::hazard::{Hazard, hazard, plain_name};
-use livepatch_object::macho::{self, Architecture, Exports, Fixups, Image, Import, Ordinal};
+use livepatch_object::macho::{
+    self, Architecture, Export, ExportTarget, Exports, Fixups, Image, Import, Ordinal,
+};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Who has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,12 +75,22 @@ pub(super) fn imports(path: &Path, image: &Image, fixups: &Fixups) -> Vec<Import
     all
 }
 
+/// A library's file that was found, and what it says.
+struct Found {
+    file: PathBuf,
+    image: Image,
+    exports: Exports,
+}
+
+/// Libraries that re-export each other are followed so far.
+const DEEPEST: u32 = 8;
+
 struct Search<'a> {
     path: &'a Path,
     image: &'a Image,
-    names: Names,
-    /// Libraries that were looked for, and what those export that are here.
-    files: HashMap<u32, Option<(PathBuf, Exports)>>,
+    names: &'static Names,
+    /// Files that were looked into; none for those that are no images.
+    files: HashMap<PathBuf, Option<Rc<Found>>>,
 }
 
 impl Search<'_> {
@@ -94,9 +108,16 @@ impl Search<'_> {
         match import.ordinal {
             Ordinal::ThisImage | Ordinal::WeakLookup if self.exports_itself(import) => Supply::Itself,
             Ordinal::ThisImage => Supply::Nobody,
-            Ordinal::Library(number) => self.of_library(number, import),
+            Ordinal::Library(_) => {
+                let (path, image) = (self.path, self.image);
+                let library = image.library(import.ordinal);
+                library
+                    .map_or(Supply::Nobody, |library| self.of(path, image, &library.name, &import.symbol, 0))
+            }
             Ordinal::MainExecutable => Supply::Program,
-            Ordinal::FlatLookup | Ordinal::WeakLookup => self.of_machine(import).unwrap_or(Supply::Program),
+            Ordinal::FlatLookup | Ordinal::WeakLookup => {
+                self.of_machine(&import.symbol).unwrap_or(Supply::Program)
+            }
         }
     }
 
@@ -105,25 +126,41 @@ impl Search<'_> {
         found.is_ok_and(|found| found.is_some())
     }
 
-    fn of_machine(&self, import: &Import) -> Option<Supply> {
-        plain_name(&import.symbol).and_then(|name| self.names.library(name)).map(Supply::Machine)
+    fn of_machine(&self, symbol: &[u8]) -> Option<Supply> {
+        plain_name(symbol).and_then(|name| self.names.library(name)).map(Supply::Machine)
     }
 
-    fn of_library(&mut self, number: u32, import: &Import) -> Supply {
-        let Some(library) = self.image.library(Ordinal::Library(number)) else { return Supply::Nobody };
-        if is_of_system(&library.name) {
-            return self.of_machine(import).unwrap_or(Supply::Nobody);
+    /// Who has a symbol of a library that an image names: the library, or one that it re-exports.
+    fn of(&mut self, path: &Path, image: &Image, name: &str, symbol: &[u8], depth: u32) -> Supply {
+        if is_of_system(name) {
+            return self.of_machine(symbol).unwrap_or(Supply::Nobody);
         }
-        let name = library.name.clone();
-        let (path, image) = (self.path, self.image);
-        let found = self.files.entry(number).or_insert_with(|| find(path, image, &name));
-        match found {
-            None => Supply::Absent,
-            Some((file, exports)) => match exports.find(&import.symbol) {
-                Ok(Some(_)) => Supply::File(file.clone()),
-                _ => Supply::Nobody,
-            },
+        let files = candidates(path, image, name);
+        let Some(found) = files.into_iter().find_map(|file| self.read(file)) else { return Supply::Absent };
+        let next = |search: &mut Self, library: &Library, symbol: &[u8]| match depth < DEEPEST {
+            true => search.of(&found.file, &found.image, &library.name, symbol, depth + 1),
+            false => Supply::Nobody,
+        };
+        match found.exports.find(symbol) {
+            Ok(Some(Export { target: ExportTarget::Reexport { ordinal, name }, .. })) => {
+                let library = found.image.library(Ordinal::Library(ordinal));
+                library.map_or(Supply::Nobody, |library| next(self, library, &name))
+            }
+            Ok(Some(_)) => Supply::File(found.file.clone()),
+            _ => {
+                let reexported =
+                    found.image.libraries.iter().filter(|library| library.kind == LibraryKind::Reexport);
+                let mut all = reexported.map(|library| next(self, library, symbol));
+                all.find(|supply| !matches!(supply, Supply::Nobody | Supply::Absent))
+                    .unwrap_or(Supply::Nobody)
+            }
         }
+    }
+
+    fn read(&mut self, file: PathBuf) -> Option<Rc<Found>> {
+        let architecture = self.image.header.architecture;
+        let known = self.files.entry(file.clone());
+        known.or_insert_with(|| found(file, architecture).map(Rc::new)).clone()
     }
 }
 
@@ -132,8 +169,8 @@ fn is_of_system(name: &str) -> bool {
     name.starts_with("/usr/lib/") || name.starts_with("/System/")
 }
 
-/// The file of a library, as a loader looks for it, or in the image's own folder.
-fn find(path: &Path, image: &Image, name: &str) -> Option<(PathBuf, Exports)> {
+/// Where a loader looks for a library that an image names, and the image's own folder.
+fn candidates(path: &Path, image: &Image, name: &str) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let relative = |name: &str| {
         let parts = ["@loader_path/", "@executable_path/"];
@@ -147,14 +184,13 @@ fn find(path: &Path, image: &Image, name: &str) -> Option<(PathBuf, Exports)> {
         None => vec![relative(name).unwrap_or(PathBuf::from(name))],
     };
     candidates.extend(Path::new(name).file_name().map(|file| folder.join(file)));
-    candidates.into_iter().find_map(|file| {
-        let exports = exports(&file, image.header.architecture)?;
-        Some((file, exports))
-    })
+    candidates
 }
 
-fn exports(file: &Path, architecture: Architecture) -> Option<Exports> {
-    let bytes = subject::file(file).ok()?;
+fn found(file: PathBuf, architecture: Architecture) -> Option<Found> {
+    let bytes = subject::file(&file).ok()?;
     let slices = macho::slices(&bytes).ok()?;
-    Image::read(macho::choose(&slices, architecture)?).ok()?.exports().ok()
+    let image = Image::read(macho::choose(&slices, architecture)?).ok()?;
+    let exports = image.exports().ok()?;
+    Some(Found { file, image, exports })
 }

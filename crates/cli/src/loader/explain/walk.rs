@@ -218,7 +218,7 @@ fn chained(answer: &Answer, slot: &SlotPath, record: &Fixup, name: &str) -> Stri
     let (pointer, next) = format.decode(slot.holds);
     let next = match next {
         0 => "the last of its page".to_owned(),
-        next => format!("next at {:#x}", slot.slot.address.0 + next),
+        next => format!("next at {:#x}", slot.slot.address.0.wrapping_add(next)),
     };
     match pointer {
         Pointer::Bind { import, addend, .. } => {

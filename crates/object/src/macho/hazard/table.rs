@@ -235,7 +235,6 @@ pub static HAZARDS: &[Hazard] = &[
     row("signal", Constants, SIGNALS),
     row("sigpending", Layout, SIGNAL_SETS),
     row("sigprocmask", Layout, "sigset_t has 4 bytes; Linux writes or reads 128; SIG_BLOCK is 1, not 0"),
-    row("sigsetjmp", Layout, JUMPS),
     row("sigsuspend", Layout, SIGNAL_SETS),
     row("sigwait", Layout, SIGNAL_SETS),
     row("socket", Constants, INET6),
