@@ -37,7 +37,7 @@
 //! * A thread that is inside the C library's own lazy binding of the very slot while it is rebound stores the
 //!   function over the hook when it is done. [`Rebinding::renew`] finds and mends such slots.
 //! * Calls that go through no slot are not reached: within a module, and where a compiler has inlined.
-//! * Words at addresses that are not a multiple of their size, and packed relocations of Android.
+//! * Words at addresses that are not a multiple of their size are left out.
 
 mod elf;
 mod pages;

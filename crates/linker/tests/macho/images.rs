@@ -17,6 +17,8 @@ pub(crate) const CASES: &[Case] = cases![
     images::a_fat_file,
     images::other_machines_only,
     images::without_opcodes,
+    images::chained_as_published,
+    images::older_than_opcodes,
     images::initializers_and_terminators_in_order,
     images::what_was_registered_runs_at_the_end,
     images::thread_locals,
@@ -170,6 +172,67 @@ fn without_opcodes() -> Outcome {
     assert_eq!(format, Some("LC_DYLD_CHAINED_FIXUPS"));
     assert_eq!(library.binder_calls(), 0);
     Outcome::Passed
+}
+
+/// The folder of `cargo xtask fixtures` with a package whose name begins so; this program is in <target>/<profile>/deps.
+fn fixture(package: &str) -> Result<std::path::PathBuf, Outcome> {
+    let own = std::env::current_exe().unwrap();
+    let fixtures = own.ancestors().nth(3).unwrap().join("fixtures");
+    let folders = std::fs::read_dir(fixtures).into_iter().flatten().flatten();
+    let found = folders.map(|folder| folder.path()).find(|folder| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with(package) && folder.join("complete").exists()
+    });
+    let why = format!("{package} is not fetched; `cargo xtask fixtures macho` fetches it");
+    found.ok_or(Outcome::Skipped(why))
+}
+
+/// Apple's linker has linked it.
+fn chained_as_published() -> Outcome {
+    let folder = match fixture("sqlite-vec-darwin-x64") {
+        Ok(folder) => folder,
+        Err(skipped) => return skipped,
+    };
+    let (library, trace) = load(&folder.join("vec0.dylib"), Mode::Lazy);
+    let format = trace.records().into_iter().find_map(|record| match record.event {
+        Event::Fixups { format, counts, .. } => Some((format, counts.lazy, counts.relative > 0)),
+        _ => None,
+    });
+    assert_eq!(format, Some(("LC_DYLD_CHAINED_FIXUPS", 0, true)));
+    assert!(library.symbol("sqlite3_vec_init").is_ok());
+    Outcome::Passed
+}
+
+/// Without a load command that names opcodes, the indirect symbol table says what slots are for, and the symbol table
+/// what is exported.
+fn older_than_opcodes() {
+    let folder = Folder::new();
+    let source =
+        "extern int getppid(void); extern int getpid(void); long both(void) { return getppid() + getpid(); }";
+    let path = folder.dylib("liba.dylib", source, &[]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (mut at, count) = (32, word(16));
+    let mut opcodes = None;
+    for _ in 0..count {
+        // LC_DYLD_INFO_ONLY
+        if word(at) == 0x8000_0022 {
+            opcodes = Some(at);
+        }
+        at += word(at + 4) as usize;
+    }
+    // LC_NOTE, which loaders pass by.
+    bytes[opcodes.unwrap()..][..4].copy_from_slice(&0x31u32.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let (library, trace) = load(&path, Mode::Lazy);
+    let expected = i64::from(std::os::unix::process::parent_id()) + i64::from(std::process::id());
+    assert_eq!(call_named(&library, "both"), expected, "{trace}");
+    assert_eq!(library.binder_calls(), 0);
+    let format = trace.records().into_iter().find_map(|record| match record.event {
+        Event::Fixups { format, .. } => Some(format),
+        _ => None,
+    });
+    assert_eq!(format, Some("relocation entries"));
 }
 
 /// Each function appends its letter to a text of the library that all need.
@@ -327,15 +390,9 @@ fn closed_is_unmapped() {
 
 /// Zig's own linker, which lays out stubs and helpers in another way; it is one of the packages of `cargo xtask fixtures`.
 fn linked_by_zig() -> Outcome {
-    // This program is in <target>/<profile>/deps.
-    let own = std::env::current_exe().unwrap();
-    let fixtures = own.ancestors().nth(3).unwrap().join("fixtures");
-    let folders = std::fs::read_dir(fixtures).into_iter().flatten().flatten();
-    let mut zigs = folders.map(|folder| folder.path().join("ziglang/zig"));
-    let Some(zig) = zigs.find(|zig| zig.exists()) else {
-        return Outcome::Skipped(
-            "ziglang is not fetched; `cargo xtask fixtures macho` fetches it".to_owned(),
-        );
+    let zig = match fixture("ziglang") {
+        Ok(folder) => folder.join("ziglang/zig"),
+        Err(skipped) => return skipped,
     };
     let folder = Folder::new();
     let (source, path) = (folder.file("a.c"), folder.file("liba.dylib"));
