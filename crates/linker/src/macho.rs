@@ -30,6 +30,7 @@ mod read;
 mod registry;
 mod slots;
 mod state;
+mod unwind;
 
 pub use error::Error;
 pub use library::Library;
@@ -39,6 +40,7 @@ pub(crate) use link::lazy::bind;
 pub(crate) use loaded::Loaded;
 pub(crate) use registry::{all as images, caller};
 pub(crate) use slots::Images;
+pub(crate) use unwind::function as unwinder_function;
 
 /// When imported functions are bound.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

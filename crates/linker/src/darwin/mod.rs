@@ -129,6 +129,9 @@ impl SymbolProvider for System {
         if let Some(found) = own(name).or_else(|| own(plain(symbol)?)) {
             return Some(found);
         }
+        if name.starts_with("_Unwind_") {
+            return crate::macho::unwinder_function(name);
+        }
         if hazard::hazard(symbol.as_bytes()).is_some() && !SAME_ENOUGH.contains(&plain(symbol)?) {
             return None;
         }

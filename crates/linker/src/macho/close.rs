@@ -6,7 +6,7 @@ use super::registry;
 use crate::call;
 use crate::loaded::LibraryId;
 use crate::trace::{Event, Phase, Trace};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Unloads everything that nobody needs. To be called with the lock held. What terminators make superfluous goes as
 /// well.
@@ -52,6 +52,8 @@ fn unload(linker: &Linker, id: LibraryId, trace: Option<&Trace>) {
     let Some(record) = linker.state().records.remove(&id) else { return };
     let image = &record.loaded;
     registry::remove(image);
+    // Others may keep its memory for a while; nothing is unwound through it any more.
+    drop(image.unwinding.lock().unwrap_or_else(PoisonError::into_inner).take());
     if let Some(trace) = trace {
         let reservation = image.mapped.reservation();
         let (start, size) = (reservation.start().0, reservation.size());

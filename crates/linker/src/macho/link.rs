@@ -5,7 +5,7 @@ pub(super) mod resolve;
 
 use super::error::Error;
 use super::loaded::{LazySlot, Loaded, text};
-use super::{Mode, construct, read};
+use super::{Mode, construct, read, unwind};
 use crate::loaded::LibraryId;
 use crate::memory::{Places, Protection};
 use crate::page;
@@ -16,7 +16,7 @@ use livepatch_object::macho::initializer::DESCRIPTOR;
 use livepatch_object::macho::{Action, Fixup, Fixups, Format, ImportId, Table};
 use resolve::{Resolver, Target};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Links images that were mapped; which others each is bound to by flat and weak lookups.
 pub(super) fn link(
@@ -27,6 +27,7 @@ pub(super) fn link(
 ) -> Result<Vec<FxHashSet<LibraryId>>, Error> {
     // What others need was found later.
     let mut all = Vec::with_capacity(images.len());
+    let mut fixups_of = Vec::with_capacity(images.len());
     for image in images {
         let fixups = image.image.fixups().map_err(|problem| image.wrong(problem))?;
         let mut linker = Linker::new(image, &fixups, resolver, mode, trace)?;
@@ -34,10 +35,15 @@ pub(super) fn link(
         linker.bind()?;
         linker.thread_locals()?;
         all.push(linker.bound_to);
+        fixups_of.push(fixups);
     }
     for image in images {
         publish_thread_locals(image)?;
         protect(image, trace)?;
+    }
+    for (image, fixups) in images.iter().zip(&fixups_of) {
+        let registered = unwind::register(image, fixups);
+        *image.unwinding.lock().unwrap_or_else(PoisonError::into_inner) = registered;
     }
     // What is not code is refused before any of it runs.
     for image in images {

@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::linker::Shared;
+use super::unwind::Registered;
 use crate::loaded::{Identity, LibraryId};
 use crate::memory::Mapped;
 use crate::provider::{Provider, SymbolProvider};
@@ -14,7 +15,7 @@ use livepatch_object::macho::{Export, ExportTarget, Exports, Image, Problem};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// An image in memory.
 pub(crate) struct Loaded {
@@ -33,6 +34,8 @@ pub(crate) struct Loaded {
     pub(super) dependencies: OnceLock<Vec<Dependency>>,
     /// What each lazy slot holds until it is bound, by the entry that its helper pushes.
     pub(super) lazy: OnceLock<FxHashMap<u32, LazySlot>>,
+    /// What an unwinder knows of it, until it is unloaded.
+    pub(super) unwinding: Mutex<Option<Registered>>,
     /// How often the binder was called for it.
     pub(super) binder_calls: AtomicU64,
     /// Whether it stays loaded whatever happens.

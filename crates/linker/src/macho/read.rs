@@ -17,7 +17,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// A file that was opened.
 pub(super) struct Opened {
@@ -112,6 +112,7 @@ pub(super) fn load(
         trace: trace.cloned(),
         dependencies: OnceLock::new(),
         lazy: OnceLock::new(),
+        unwinding: Mutex::new(None),
         binder_calls: AtomicU64::new(0),
         is_kept: AtomicBool::new(false),
     })

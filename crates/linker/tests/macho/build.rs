@@ -23,7 +23,18 @@ exports:
                _pthread_cond_wait, _pthread_create, _pthread_join, _pthread_key_create, _pthread_getspecific,
                _pthread_setspecific, _pthread_mutex_lock, _pthread_mutex_trylock, _pthread_mutex_unlock,
                _pthread_once, _puts, _qsort_r, _raise, _read, _sigaction, _signal, _snprintf, _strlen, _strtol,
-               _sysconf, _sysctlbyname, _mach_absolute_time, _socket, _strlcpy, __NSConcreteStackBlock ]
+               _sysconf, _sysctlbyname, _mach_absolute_time, __Unwind_Resume, _socket, _strlcpy, __NSConcreteStackBlock ]
+...
+";
+
+const CXX: &str = "--- !tapi-tbd
+tbd-version:     4
+targets:         [ x86_64-macos ]
+install-name:    '/usr/lib/libc++abi.dylib'
+exports:
+  - targets: [ x86_64-macos ]
+    symbols: [ ___cxa_throw, ___cxa_rethrow, ___cxa_allocate_exception, ___cxa_begin_catch, ___cxa_end_catch,
+               ___gxx_personality_v0, __ZTIi, __ZTIl, __ZSt9terminatev, ___cxa_call_unexpected, ___clang_call_terminate ]
 ...
 ";
 
@@ -92,18 +103,45 @@ impl Folder {
         self.image(name, source, &all)
     }
 
+    /// Builds a dylib from C++ that needs nothing of a library but the C++ ABI.
+    pub(crate) fn dylib_cxx(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
+        std::fs::write(self.file("libc++abi.tbd"), CXX).expect("a text stub");
+        let id = format!("@rpath/{name}");
+        let mut all = vec!["-dylib", "-install_name", &id, "-rpath", "@loader_path", "-lc++abi"];
+        all.extend(arguments);
+        self.image_from(&["-x", "c++"], "x86_64", name, source, &all)
+    }
+
+    /// The same, with functions that have no base pointer.
+    pub(crate) fn frameless_cxx(&self, name: &str, source: &str) -> PathBuf {
+        let id = format!("@rpath/{name}");
+        let link = ["-dylib", "-install_name", &id, "-lc++abi"];
+        self.image_from(&["-x", "c++", "-fomit-frame-pointer"], "x86_64", name, source, &link)
+    }
+
     /// Builds an image of any kind.
     pub(crate) fn image(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
         self.image_for("x86_64", name, source, arguments)
     }
 
     pub(crate) fn image_for(&self, machine: &str, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
+        self.image_from(&[], machine, name, source, arguments)
+    }
+
+    fn image_from(
+        &self,
+        options: &[&str],
+        machine: &str,
+        name: &str,
+        source: &str,
+        arguments: &[&str],
+    ) -> PathBuf {
         let (file, object) = (self.file(&format!("{name}.c")), self.file(&format!("{name}.o")));
         let output = self.file(name);
         std::fs::write(&file, source).expect("a source file");
         let mut clang = Command::new("clang");
         clang.args(["-target", &format!("{machine}-apple-macos10.12"), "-O2", "-w", "-fPIC", "-c", "-o"]);
-        done(clang.arg(&object).arg(&file));
+        done(clang.arg(&object).args(options).arg(&file));
         let mut linker = Command::new(lld().expect("a linker"));
         linker.args(["-arch", machine, "-platform_version", "macos", "10.12", "10.12", "-o"]).arg(&output);
         linker.arg(&object).arg("-L").arg(self.path()).args(arguments).arg("-lSystem");

@@ -23,6 +23,8 @@ mod rebinding;
 mod shim;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod symbols;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod unwinding;
 
 /// Environment variable: what this program is run by, if this machine cannot run it.
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
@@ -30,9 +32,16 @@ const RUNNER: &str = "TEST_RUNNER";
 
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 fn main() -> std::process::ExitCode {
-    let all: Vec<cases::Case> =
-        [images::CASES, binding::CASES, symbols::CASES, rebinding::CASES, shim::CASES, malformed::CASES]
-            .concat();
+    let all: Vec<cases::Case> = [
+        images::CASES,
+        binding::CASES,
+        symbols::CASES,
+        rebinding::CASES,
+        shim::CASES,
+        unwinding::CASES,
+        malformed::CASES,
+    ]
+    .concat();
     let all = if build::missing_tools().is_some() { build::skipped(&all) } else { all };
     cases::main(&all)
 }
