@@ -1,4 +1,4 @@
-//! Loads shared objects into this process: ELF the way Android's linker does, with every step visible.
+//! Loads images into this process: ELF the way Android's linker does, Mach-O the way dyld did, with every step visible.
 //!
 //! ```no_run
 //! use livepatch_linker::{Flags, Linker, trace::{Detail, Trace}};
