@@ -114,6 +114,7 @@ impl Reservation {
     }
 
     /// `size` bytes at this address, a multiple of a page as well, if nothing is there.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
     pub(crate) fn at(start: u64, size: u64) -> io::Result<Self> {
         let length = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
