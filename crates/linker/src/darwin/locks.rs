@@ -106,7 +106,7 @@ unsafe extern "C" fn semaphore_wait(semaphore: *const Semaphore, until: u64) -> 
     let mut count = match until {
         u64::MAX => semaphore.raised.wait_while(count, is_none).unwrap_or_else(PoisonError::into_inner),
         until => {
-            let left = Duration::from_nanos(until.saturating_sub(super::system::absolute_time()));
+            let left = Duration::from_nanos(until.saturating_sub(super::clocks::absolute_time()));
             let waited = semaphore.raised.wait_timeout_while(count, left, is_none);
             waited.unwrap_or_else(PoisonError::into_inner).0
         }
@@ -134,7 +134,7 @@ unsafe extern "C" fn release(semaphore: *mut Semaphore) {
 }
 
 extern "C" fn time(when: u64, delta: i64) -> u64 {
-    let from = if when == 0 { super::system::absolute_time() } else { when };
+    let from = if when == 0 { super::clocks::absolute_time() } else { when };
     from.saturating_add_signed(delta)
 }
 

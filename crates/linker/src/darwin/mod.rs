@@ -20,7 +20,8 @@
 //! | `locks` | `os_unfair_lock`, `OSAtomic*`, `dispatch_once` |
 //! | `files` | flags of `open` and `fcntl`; `stat`, `dirent`, `flock`, `rlimit`, `utsname` |
 //! | `memory` | flags of `mmap`, `madvise`; `memset_s`, `memset_pattern*`; zones |
-//! | `system` | `sysconf`, `sysctl`, clocks, random bytes, the program |
+//! | `sysctl`, `clocks` | `sysconf`, `sysctl`; numbers of clocks, Mach's times |
+//! | `system` | random bytes, the program, what glibc has in its static part |
 //! | `signals` | numbers, sets, `sigaction` |
 //! | `text` | `_DefaultRuneLocale`, BSD's functions of texts |
 //! | `math` | names of `libm`'s own |
@@ -30,6 +31,7 @@
 //! Each of these functions is called by code that was compiled for Apple's headers: what they say of its arguments is
 //! what it promises.
 
+mod clocks;
 mod cxx;
 mod dynamic;
 mod errno;
@@ -38,6 +40,7 @@ mod locks;
 mod math;
 mod memory;
 mod signals;
+mod sysctl;
 mod system;
 mod text;
 mod threads;
@@ -66,6 +69,7 @@ pub fn add_to(builder: LinkerBuilder) -> LinkerBuilder {
 /// The functions and variables of this module, in decimal addresses: pointers are not to be shared between threads.
 static SYMBOLS: LazyLock<HashMap<&'static str, u64>> = LazyLock::new(|| {
     let all = [
+        clocks::symbols(),
         cxx::symbols(),
         dynamic::symbols(),
         errno::symbols(),
@@ -74,6 +78,7 @@ static SYMBOLS: LazyLock<HashMap<&'static str, u64>> = LazyLock::new(|| {
         math::symbols(),
         memory::symbols(),
         signals::symbols(),
+        sysctl::symbols(),
         system::symbols(),
         text::symbols(),
         threads::symbols(),
