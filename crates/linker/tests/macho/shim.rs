@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = cases![
     shim::sorting_with_a_context,
     shim::streams,
     shim::dlopen_and_dlsym,
+    shim::destructors_of_thread_locals,
     shim::refused_by_name,
 ];
 
@@ -177,6 +178,29 @@ fn dlopen_and_dlsym() {
     );
     let (library, trace) = load(&folder.dylib("liba.dylib", &source, &[]), Mode::Lazy);
     assert_eq!(call_named(&library, "run"), 111_042, "{trace}");
+}
+
+/// As C++ has them registered: they run at the thread's end, and their image stays for them.
+fn destructors_of_thread_locals() {
+    let folder = Folder::new();
+    let source = "void _tlv_atexit(void (*)(void *), void *); static long seen; static __thread long own;
+        static void end(void *x) { seen += *(long *)x; } long seen_so_far(void) { return seen; }
+        long run(void) { own = 7; _tlv_atexit(end, &own); return 0; }";
+    let (library, trace) = load(&folder.dylib("liba.dylib", source, &[]), Mode::Lazy);
+    let (run, seen) = (library.symbol("run").unwrap(), library.symbol("seen_so_far").unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert_eq!(crate::build::call(run), 0));
+        }
+    });
+    // A scope's end is that of its closures: threads may be at their own end still.
+    let began = std::time::Instant::now();
+    while crate::build::call(seen) != 21 && began.elapsed().as_secs() < 20 {
+        std::thread::yield_now();
+    }
+    assert_eq!(crate::build::call(seen), 21);
+    drop(library);
+    assert_eq!(crate::build::call(seen), 21, "{trace}");
 }
 
 /// What means something else and is not imitated is not passed on: it is missing, or trapped.
