@@ -36,7 +36,7 @@ const LINKER: Carried = Carried {
     package: "DEP_LIVEPATCH_LINKER_MANIFEST_DIR",
     feature: "c-abi",
     file: "liblivepatch_linker.so",
-    depends_on: &["crates/object"],
+    depends_on: &["crates/object", "crates/runtime", "crates/proto"],
     place: "LIVEPATCH_LINKER_FILE",
 };
 

@@ -19,6 +19,7 @@ mod start;
 mod stubs;
 
 use crate::linker;
+use crate::macho;
 use crate::report;
 use crate::run::{Result, cargo_livepatch, output, target};
 use contender::{Contender, PlainCargo};
@@ -65,6 +66,8 @@ enum Part {
     Stubs(stubs::Arguments),
     /// The dynamic linker, with glibc and the peers beside it
     Linker(linker::bench::Arguments),
+    /// Mach-O images: binding at the first call, at once, and by glibc
+    Macho(macho::bench::Arguments),
 }
 
 /// Where things are.
@@ -79,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     match &arguments.part {
         Some(Part::Stubs(arguments)) => return stubs::run(arguments),
         Some(Part::Linker(arguments)) => return linker::bench::run(arguments),
+        Some(Part::Macho(arguments)) => return macho::bench::run(arguments),
         None => {}
     }
     let machine = report::machine();

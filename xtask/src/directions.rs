@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("livepatch-proto", &[]),
     ("livepatch-object", &[]),
-    ("livepatch-linker", &["livepatch-object"]),
+    ("livepatch-linker", &["livepatch", "livepatch-object"]),
     ("livepatch-jni", &["livepatch-linker", "livepatch-object"]),
     ("livepatch", &["livepatch-proto"]),
     ("livepatch-build", &["livepatch-object", "livepatch-proto"]),

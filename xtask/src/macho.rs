@@ -1,6 +1,8 @@
 //! Chores around Mach-O images.
 
+pub(crate) mod bench;
 pub(crate) mod differential;
+pub(crate) mod packages;
 
 use crate::fixtures::{self, Set};
 use crate::run::Result;

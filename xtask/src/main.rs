@@ -67,6 +67,8 @@ enum Chore {
     MachoDifferential,
     /// Load real Android libraries and have each do something; writes benches/results
     AndroidLibraries,
+    /// Load real macOS packages on Linux and have each do something; writes benches/results
+    MachoPackages,
     /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part
     Jar,
     /// Set up and run all tests
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Chore::Fixtures { sets } => fixtures::run(&sets),
         Chore::MachoDifferential => macho::differential::run(),
         Chore::AndroidLibraries => android_libraries::run(),
+        Chore::MachoPackages => macho::packages::run(),
         Chore::Jar => jar::run(),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),

@@ -44,6 +44,69 @@ pub(crate) unsafe fn initialiser(at: RuntimeAddress) {
     }
 }
 
+/// Calls an initializer of a Mach-O image: it gets what dyld gives it.
+///
+/// # Safety
+/// As for [`initialiser`].
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub(crate) unsafe fn darwin_initialiser(at: RuntimeAddress) {
+    static NONE: [usize; 1] = [0];
+    type Initialiser = unsafe extern "C" fn(
+        c_int,
+        *const *const c_char,
+        *const *const c_char,
+        *const *const c_char,
+        *const [usize; 8],
+    );
+    /// `struct ProgramVars`: nothing is known of a main program of Darwin's.
+    static VARIABLES: [usize; 8] = [0; 8];
+    let none = NONE.as_ptr().cast::<*const c_char>();
+    let argv = ARGV.load(Ordering::Acquire).cast_const();
+    let argv = if argv.is_null() { none } else { argv };
+    // SAFETY: the caller's promise about the function; the program's own arguments and environment, and lists that are
+    // ended by a null.
+    unsafe {
+        let function: Initialiser = std::mem::transmute(at.0 as usize as *const ());
+        function(ARGC.load(Ordering::Relaxed), argv, environ, none, &raw const VARIABLES);
+    }
+}
+
+/// Calls what was registered with `__cxa_atexit` for a handle.
+///
+/// # Safety
+/// The functions that were registered are still there.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub(crate) unsafe fn registered_finalisers(handle: RuntimeAddress) {
+    unsafe extern "C" {
+        fn __cxa_finalize(handle: *const std::ffi::c_void);
+    }
+    // SAFETY: the caller's promise; a handle that is not null, which would mean all.
+    unsafe { __cxa_finalize(handle.0 as usize as *const std::ffi::c_void) };
+}
+
+/// Calls the main function of a Mach-O executable.
+///
+/// # Safety
+/// It must be the address of such a function, of an image that is bound.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub(crate) unsafe fn main(at: RuntimeAddress, arguments: &[std::ffi::CString]) -> c_int {
+    type Main = unsafe extern "C" fn(
+        c_int,
+        *const *const c_char,
+        *const *const c_char,
+        *const *const c_char,
+    ) -> c_int;
+    let mut argv: Vec<*const c_char> = arguments.iter().map(|argument| argument.as_ptr()).collect();
+    let count = c_int::try_from(argv.len()).unwrap_or(c_int::MAX);
+    argv.push(std::ptr::null());
+    let apple: [*const c_char; 1] = [std::ptr::null()];
+    // SAFETY: the caller's promise; lists that are ended by a null, and live as long as the call.
+    unsafe {
+        let function: Main = std::mem::transmute(at.0 as usize as *const ());
+        function(count, argv.as_ptr(), environ, apple.as_ptr())
+    }
+}
+
 /// Calls a function of `DT_FINI` or `DT_FINI_ARRAY`.
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! Loads shared objects into this process: ELF the way Android's linker does, with every step visible.
+//! Loads images into this process: ELF the way Android's linker does, Mach-O the way dyld did, with every step visible.
 //!
 //! ```no_run
 //! use livepatch_linker::{Flags, Linker, trace::{Detail, Trace}};
@@ -14,7 +14,7 @@
 //! Opening a library goes through phases, each a file: `find`, `read`, `prelink`, `link`, `construct`; and
 //! `close` undoes them. What can be decided from bytes is decided in `livepatch_object::loadable`. `unsafe` is
 //! in modules named for what can go wrong there: `c_abi`, `memory`, `rebinder`, `call`, `process`, `tls`, `resolver`,
-//! `interpose`, `unwind`, `debugger`, and under `bionic`.
+//! `interpose`, `unwind`, `debugger`, and under `bionic` and `darwin`.
 
 #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_os = "linux", target_env = "gnu"))]
 pub mod bionic;
@@ -23,6 +23,8 @@ pub mod c_abi;
 mod call;
 mod close;
 mod construct;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub mod darwin;
 mod debugger;
 mod error;
 mod ext_info;
@@ -35,6 +37,8 @@ mod link;
 mod linker;
 mod loaded;
 mod lock;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub mod macho;
 mod memory;
 mod module;
 mod namespace;
@@ -44,7 +48,7 @@ mod prelink;
 mod process;
 mod provider;
 mod read;
-mod rebinder;
+pub mod rebinder;
 mod registry;
 mod resolver;
 mod state;

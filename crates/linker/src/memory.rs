@@ -113,6 +113,22 @@ impl Reservation {
         Ok(Self { start: RuntimeAddress(start), size, owned: true })
     }
 
+    /// `size` bytes at this address, a multiple of a page as well, if nothing is there.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+    pub(crate) fn at(start: u64, size: u64) -> io::Result<Self> {
+        let length = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: a new mapping that touches nothing that is there.
+        let got = unsafe { libc::mmap(start as *mut libc::c_void, length, libc::PROT_NONE, flags, -1, 0) };
+        done(got != libc::MAP_FAILED)?;
+        if got as u64 != start {
+            // Kernels that do not know the flag take the address as a hint.
+            unmap(got as u64..got as u64 + size);
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        Ok(Self { start: RuntimeAddress(start), size, owned: true })
+    }
+
     /// `size` bytes, a multiple of a page, of which a file's bytes from `offset` on are the first; what follows
     /// those is to be mapped over, or protected.
     pub(crate) fn over_file(size: u64, protection: Protection, file: &File, offset: u64) -> io::Result<Self> {

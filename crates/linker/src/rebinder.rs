@@ -1,52 +1,41 @@
-//! Slots that machine code jumps or calls through, led somewhere else while it runs. Nothing here knows about a
-//! file format.
+//! Import slots led somewhere else while the program runs: those of the program's own modules, and those of images
+//! that linkers of this process have loaded, by one mechanism (`livepatch::import_slot`).
+//!
+//! ```no_run
+//! use livepatch_linker::rebinder::rebinder;
+//! unsafe extern "C" fn always_four() -> i32 {
+//!     4
+//! }
+//! let found = rebinder().find("getppid");
+//! println!("{} slots lead to {:?}", found.slots().len(), found.original());
+//! // SAFETY: it takes and returns what `getppid` does, and stays.
+//! let rebinding = unsafe { found.rebind(always_four as *const ()) }?;
+//! rebinding.undo()?;
+//! # Ok::<(), livepatch::import_slot::RebindError>(())
+//! ```
 
-use crate::memory::{Protection, protect};
-use crate::page;
+mod loaded;
+
+pub use livepatch::import_slot::{
+    Found, ImportSlot, Keep, RebindError, Rebinder, Rebinding, SlotKind, SlotSource, Word,
+};
+
 use livepatch_object::address::RuntimeAddress;
-use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A slot of machine code: an aligned word that it reads whole, at any time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Slot(RuntimeAddress);
-
-impl Slot {
-    /// A slot at this address, if it is aligned.
-    ///
-    /// # Safety
-    /// A word is mapped there and stays so while the slot is used, and it is writable whenever it is stored to.
-    pub(crate) unsafe fn new(at: RuntimeAddress) -> Option<Self> {
-        at.0.is_multiple_of(size_of::<usize>() as u64).then_some(Self(at))
-    }
-
-    pub(crate) fn address(self) -> RuntimeAddress {
-        self.0
-    }
-
-    /// Whoever reads the new value sees all that was written before.
-    pub(crate) fn store(self, value: u64) {
-        // SAFETY: aligned and mapped, as `new` was promised; all accesses are whole.
-        unsafe { AtomicUsize::from_ptr(self.0.0 as *mut usize) }.store(value as usize, Ordering::Release);
-    }
+/// Finds slots of all images of this process, whoever has loaded them.
+pub fn rebinder() -> Rebinder {
+    let elf = Rebinder::process().with(loaded::Libraries);
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+    return elf.with(crate::macho::Images);
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
+    return elf;
 }
 
-/// Leads a slot somewhere else whose page may be read-only: it is made writable for that, and, if it is to be
-/// read-only, made so again.
+/// A slot at an address, if it is aligned.
 ///
 /// # Safety
-/// As for [`Slot::new`], but for its being writable; nobody may rely on the page's being read-only meanwhile.
-pub(crate) unsafe fn rebind(at: RuntimeAddress, to: u64, is_read_only: bool) -> io::Result<()> {
-    let pages = page::floor(at.0)..page::floor(at.0) + page::size();
+/// As for [`Word::new`].
+pub(crate) unsafe fn word(at: RuntimeAddress) -> Option<Word> {
     // SAFETY: the caller's promise.
-    unsafe {
-        protect(pages.clone(), Protection::READ_WRITE)?;
-        if let Some(slot) = Slot::new(at) {
-            slot.store(to);
-        }
-        match is_read_only {
-            true => protect(pages, Protection::READ),
-            false => Ok(()),
-        }
-    }
+    usize::try_from(at.0).ok().and_then(|at| unsafe { Word::new(at) })
 }

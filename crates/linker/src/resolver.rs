@@ -9,7 +9,9 @@ mod x86_64;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{can_keep_registers, entry};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{SAVE_MASK, SAVE_SIZE, can_keep_registers, entry};
+pub(crate) use x86_64::{SAVE_MASK, SAVE_SIZE, can_keep_registers, entry, keeper, restore_state, save_state};
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub(crate) use x86_64::{macho_binder, macho_thread_local};
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod none {

@@ -182,6 +182,78 @@ pub enum Event {
         /// How long it ran.
         nanoseconds: u64,
     },
+    /// A Mach-O file was read, and one of its slices chosen.
+    Slice {
+        /// Which library.
+        library: String,
+        /// Whose instructions the slice has.
+        architecture: String,
+        /// `executable`, `dylib` or `bundle`.
+        kind: String,
+        /// Whose slices there are.
+        slices: Vec<String>,
+        /// Whether imports name the library that they are from.
+        two_level: bool,
+        /// The libraries that it names, in the order of their ordinals, from 1.
+        needed: Vec<String>,
+    },
+    /// All words of a Mach-O image were rebased, and those bound that are not left to the binder.
+    Fixups {
+        /// Which library.
+        library: String,
+        /// Which tables said so.
+        format: &'static str,
+        /// How many of which.
+        counts: Counts,
+    },
+    /// A call came to the binder, by way of a stub, its slot, and a stub helper.
+    StubHit {
+        /// Whose stub.
+        library: String,
+        /// What the helper has pushed: an offset into the lazy entries.
+        entry: u64,
+        /// Where the call returns to.
+        caller: u64,
+    },
+    /// A lazy entry was read.
+    Decode {
+        /// Which library.
+        library: String,
+        /// Its offset.
+        entry: u64,
+        /// The import.
+        symbol: String,
+        /// The library that has to define it: 1 for the first, 0 the image itself, −1 the main executable, −2 any,
+        /// −3 the one that all agree upon.
+        ordinal: i64,
+        /// That library's name.
+        expected: Option<String>,
+        /// The slot.
+        place: u64,
+    },
+    /// An import was looked up.
+    Resolve {
+        /// Who refers.
+        library: String,
+        /// To what.
+        symbol: String,
+        /// Where it is.
+        target: u64,
+        /// Who defines it: a library or a provider.
+        definer: Option<String>,
+    },
+    /// A slot was changed, and what it leads to now is jumped to. If something else had been stored there in the
+    /// meantime, that is what both values are.
+    Store {
+        /// Which library.
+        library: String,
+        /// The slot.
+        place: u64,
+        /// What it held.
+        old: u64,
+        /// What it holds.
+        new: u64,
+    },
     /// Something that is odd and not wrong.
     Warning {
         /// Which library.
@@ -415,6 +487,37 @@ impl fmt::Display for Event {
                 let symbol = symbol.as_deref().unwrap_or("?");
                 let milliseconds = *nanoseconds as f64 / 1e6;
                 write!(f, "{library}: {kind} {symbol} at {address:#x}, {milliseconds:.3} ms")
+            }
+            Self::Slice { library, architecture, kind, slices, two_level, needed } => {
+                let level = if *two_level { "two-level" } else { "flat" };
+                let of =
+                    if slices.len() > 1 { format!(" of [{}]", slices.join(", ")) } else { String::new() };
+                write!(f, "{library}: {architecture}{of} {kind}, {level}, needs [{}]", needed.join(", "))
+            }
+            Self::Fixups { library, format, counts } => write!(
+                f,
+                "{library}: {format}: {} rebased, {} bound, {} functions bound, {} left to the binder; {} lookups",
+                counts.relative, counts.symbolic, counts.plt, counts.lazy, counts.lookups
+            ),
+            Self::StubHit { library, entry, caller } => {
+                write!(
+                    f,
+                    "{library}: a call that returns to {caller:#x} came to the binder with entry {entry:#x}"
+                )
+            }
+            Self::Decode { library, entry, symbol, ordinal, expected, place } => {
+                let expected = expected.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+                write!(
+                    f,
+                    "{library}: entry {entry:#x} is {symbol} of library {ordinal}{expected}, slot {place:#x}"
+                )
+            }
+            Self::Resolve { library, symbol, target, definer } => {
+                let definer = definer.as_deref().unwrap_or("nobody");
+                write!(f, "{library}: {symbol} is at {target:#x} in {definer}")
+            }
+            Self::Store { library, place, old, new } => {
+                write!(f, "{library}: slot {place:#x}: {old:#x} → {new:#x}, and there")
             }
             Self::Warning { library, text } => write!(f, "{library}: warning: {text}"),
             Self::Unload { library, start, size } => {

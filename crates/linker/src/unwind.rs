@@ -1,13 +1,11 @@
 //! Unwinding through loaded code: the program's unwinder asks for it by address or by going through all
 //! modules, and its slots for these two functions are made to lead here.
 
-use crate::page;
 use crate::process::{self, Callback};
-use crate::rebinder::rebind;
+use crate::rebinder::{ImportSlot, Rebinder, SlotKind};
 use crate::registry;
 use crate::{host, interpose};
 use livepatch_object::address::RuntimeAddress;
-use livepatch_object::loadable::relocation::Formula;
 use object::elf;
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -36,47 +34,22 @@ pub(crate) fn install() {
         let find_object = crate::process::default_symbol(b"_dl_find_object", None);
         FIND_OBJECT.store(find_object.map_or(0, |at| at.0), Ordering::Release);
         let new = [("dl_iterate_phdr", iterate as *const ()), ("_dl_find_object", find_object_address())];
-        for module in host::initial() {
-            for (name, to) in new {
-                redirect(module, name, to as u64);
-            }
+        for (name, to) in new {
+            // Others may be unloaded, and are not kept for this.
+            let is_initial = |slot: &ImportSlot| {
+                slot.kind != SlotKind::Data
+                    && host::initial().iter().any(|module| *module.path == *slot.image)
+            };
+            let found = Rebinder::process().find_where(name, is_initial);
+            // SAFETY: functions that do what these do, of a module that the program began with, or one that is not
+            // unloaded while it has loaded anything. Where it fails, the slots are what they were.
+            let _ = unsafe { found.rebind(to) };
         }
     });
 }
 
 fn find_object_address() -> *const () {
     find_object as *const ()
-}
-
-/// Points a module's import slots of a name somewhere else.
-fn redirect(module: &host::HostModule, name: &str, to: u64) {
-    let Some(machine) = livepatch_object::loadable::machine::Machine::native() else { return };
-    let tables = &module.definitions.tables;
-    let relocations = &tables.relocations;
-    for entry in relocations.plain.iter().chain(&relocations.plt).flat_map(|table| table.iter()) {
-        let howto = livepatch_object::loadable::relocation::howto(machine, entry.kind);
-        let is_import =
-            howto.is_some_and(|howto| matches!(howto.formula, Formula::Import | Formula::LazyImport));
-        let Some(symbol) = tables.symbols.get(entry.symbol).filter(|_| is_import && entry.symbol != 0) else {
-            continue;
-        };
-        if symbol.is_defined() || !tables.symbols.is_named(&symbol, name.as_bytes()) {
-            continue;
-        }
-        let Some(place) = module.definitions.slide.runtime(entry.place) else { continue };
-        if module.headers.load_of(entry.place, 8).is_some_and(|segment| segment.writable()) {
-            store(module, place, to);
-        }
-    }
-}
-
-fn store(module: &host::HostModule, place: RuntimeAddress, to: u64) {
-    let relro = module.headers.first(elf::PT_GNU_RELRO).map(|segment| segment.span());
-    let link = module.definitions.slide.link(place).map_or(0, |link| link.0);
-    let is_read_only = relro.is_some_and(|span| span.start <= link && link < page::floor(span.end));
-    // SAFETY: a slot in a writable segment of a module that is never unloaded, of which the part that its loader
-    // made read-only after relocation is made so again. Where that fails, the slot is as it was, or writable.
-    let _ = unsafe { rebind(place, to, is_read_only) };
 }
 
 /// Which module an address is in, and how to unwind there: `_dl_find_object`, of libraries that were loaded

@@ -9,6 +9,7 @@
 //!   server of your own. Patches come as libraries that the dynamic linker loads, and reach callers that
 //!   ask a jump table: [`call`] and [`HotFn`].
 //! * [`apply`] and [`aslr_reference`], to do even that by oneself.
+//! * [`import_slot`], to have calls of other libraries' functions go somewhere else (Linux with glibc).
 //!
 //! With the feature `agent`, built as a `cdylib`, it is the agent itself: a library to be preloaded
 //! into a program (`LD_PRELOAD`). See the `agent` module.
@@ -20,6 +21,8 @@ mod build_id;
 mod callbacks;
 mod device;
 mod hot;
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod import_slot;
 mod jump_table;
 mod library;
 mod loaded;

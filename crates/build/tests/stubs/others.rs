@@ -110,12 +110,18 @@ pub(crate) fn missing_tools(platform: &Platform) -> Option<String> {
 }
 
 fn build(platform: &Platform) -> Built {
+    build_for(platform, |_| SLIDE)
+}
+
+/// The same for a process that has the host at the slide that a function says.
+fn build_for(platform: &Platform, slide: impl FnOnce(&Path) -> u64) -> Built {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let object = platform.compile("flat_host.c", at("host.o"), &[]);
     let host = platform.link(platform.host, &[&object], at("host"));
     let cache = HotpatchModuleCache::from_path(&host).expect("the host can be read");
     assert_eq!((cache.target(), cache.source()), (platform.target, SymbolSource::Symtab));
+    let slide = slide(&host);
     // Where the host has its symbols, by LLVM's word.
     let names = done(Command::new("llvm-nm").arg(&host));
     let address = |name: &str| {
@@ -124,7 +130,7 @@ fn build(platform: &Platform) -> Built {
             let (address, _, is) = (words.next()?, words.next()?, words.next()?);
             (is == platform.c(name)).then(|| u64::from_str_radix(address, 16).ok())?
         });
-        found.next().expect("the host has it") + SLIDE
+        found.next().expect("the host has it").wrapping_add(slide)
     };
     let (add, counter) = (address("host_add"), address("host_counter"));
     let reference = RuntimeAddress(address("__livepatch_aslr_anchor"));
@@ -241,15 +247,36 @@ fn a_host_with_exports_only_serves() {
     }
 }
 
+/// Host and library in this process, by the linker of Mach-O images: the library's code calls the host's, and reads its
+/// variable, where they are.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 #[test]
-#[ignore = "needs the Mach-O loader"]
 fn macho_x86_64_runs() {
+    use livepatch_linker::macho::{Linker, Mode};
     let platform = &PLATFORMS[0];
     if let Some(reason) = missing_tools(platform) {
         skip!("{reason}");
     }
-    let built = build(platform);
-    // To be done with the loader: map the host `SLIDE` away from where its file has it, load the library, and call
-    // `run`, which is host_add(host_counter, 1) + host_add(1, 2) = 44.
-    panic!("nothing loads {}", built.library.display());
+    let linker = Linker::builder().build();
+    let mut host = None;
+    let built = build_for(platform, |path| {
+        let loaded = linker.dlopen(path, Mode::Now).expect("the host is loaded");
+        host.insert(loaded).slide().bits()
+    });
+    let host = host.expect("the host");
+    assert_eq!(host.symbol("host_counter").map(|at| at.0).ok(), Some(built.counter));
+    let library = linker.dlopen(&built.library, Mode::Lazy).expect("the library is loaded");
+    let at =
+        |library: &livepatch_linker::macho::Library, name: &str| library.symbol(name).expect("it has it").0;
+    // SAFETY: functions and a variable of these types, of `flat_host.c` and `flat_patch.c`.
+    unsafe {
+        let run: unsafe extern "C" fn() -> i32 =
+            std::mem::transmute(at(&library, "run") as usize as *const ());
+        // host_add(host_counter, 1) + host_add(1, 2)
+        assert_eq!(run(), 44);
+        *(at(&host, "host_counter") as *mut i32) = 50;
+        assert_eq!(run(), 54);
+        // The host's own main function sees the same variable.
+        assert_eq!(host.run_main(&["host"]).expect("a main function"), 52);
+    }
 }

@@ -37,10 +37,11 @@ pub(super) struct Crash {
     pub(super) file: Option<String>,
 }
 
-/// Has a process load it; `each` is told what it says, as it says it.
+/// Has a process load it, and bind a symbol if one is named; `each` is told what it says, as it says it.
 pub(super) fn load(
     arguments: &LoadArgs,
     bindings: bool,
+    bind: Option<&str>,
     each: impl Fn(&Message) + Send + 'static,
 ) -> Result<Load, Failure> {
     let own = std::env::current_exe().map_err(Failure::system("cannot find this program"))?;
@@ -48,7 +49,8 @@ pub(super) fn load(
         .map_err(|error| Failure::system("cannot make a pipe")(std::io::Error::from(error)))?;
     let mut command = Command::new(own);
     command.arg("load-here").arg("--to").arg(format!("/proc/self/fd/{}", to.as_raw_fd()));
-    command.args(bindings.then_some("--bindings")).args(command_line(arguments));
+    command.args(bindings.then_some("--bindings"));
+    command.args(bind.map(|symbol| format!("--bind={symbol}"))).args(command_line(arguments));
     let child = command.spawn().map_err(Failure::system("cannot start a process to load it in"))?;
     drop(to);
     let reader = std::thread::spawn(move || {
@@ -169,7 +171,10 @@ impl Load {
     fn phase(&self, crash: &Crash) -> String {
         let last = self.last_phase();
         let library = crash.pc.and_then(|pc| self.library_at(pc));
-        let relocated = |path: &str| self.steps("relocate").any(|step| step["library"] == *path);
+        let relocated = |path: &str| {
+            let mut steps = self.steps("relocate").chain(self.steps("fixups"));
+            steps.any(|step| step["library"] == *path)
+        };
         match (last, library) {
             ("call" | "construct" | "bind" | "close", _) => last.to_owned(),
             (_, Some((path, _))) if relocated(path) => "construct".to_owned(),

@@ -23,7 +23,8 @@ pub enum Command {
     /// How does this Mach-O image call what it imports: through which stubs, pointers and helpers, from which library?
     #[command(after_help = EXPLAIN_EXIT_CODES)]
     Explain(ExplainArgs),
-    /// Load it here with all that it needs, as Android's linker does, and call a function of it.
+    /// Load it here with all that it needs, as Android's linker does (or, a Mach-O image, as dyld did), and call a
+    /// function of it.
     #[command(after_help = LOAD_EXIT_CODES)]
     Load(LoadArgs),
     /// Load it here, and show every step: phases, addresses, times.
@@ -66,6 +67,10 @@ pub struct ExplainArgs {
     /// Only this symbol, step by step: stub, pointer, helper, binder.
     #[arg(long, value_name = "SYMBOL")]
     pub symbol: Option<String>,
+    /// Load the image in a process of its own as well, have the symbol bound there, and show the addresses. Its
+    /// initializers run.
+    #[arg(long, requires = "symbol")]
+    pub run: bool,
     /// Which slice: x86_64, x86_64h, arm64, arm64e. Default: x86_64, or the first that can be read.
     #[arg(long, value_name = "ARCHITECTURE", value_parser = architecture)]
     pub arch: Option<Architecture>,
@@ -81,9 +86,10 @@ usage; 3 the process in which it was loaded has ended by itself; 128 + n the sig
 /// `livepatch load`.
 #[derive(Args, Clone, Debug)]
 pub struct LoadArgs {
-    /// A shared object, or an archive and an entry of it: `app.apk!/lib/x86_64/libx.so`.
+    /// A shared object, or an archive and an entry of it: `app.apk!/lib/x86_64/libx.so`; or a Mach-O image: a dylib, a
+    /// bundle or an executable.
     pub path: PathBuf,
-    /// Call this function, which takes nothing.
+    /// Call this function, which takes nothing; `main` of a Mach-O executable gets its path.
     #[arg(long, value_name = "SYMBOL")]
     pub call: Option<String>,
     /// What it returns.
@@ -130,6 +136,9 @@ pub struct HereArgs {
     /// Whether symbols that are bound are steps.
     #[arg(long)]
     pub bindings: bool,
+    /// A symbol of a Mach-O image that is to be bound without a call.
+    #[arg(long)]
+    pub bind: Option<String>,
 }
 
 /// What a function returns.

@@ -2,6 +2,7 @@
 //! decided in `livepatch_object::macho`.
 
 mod json;
+mod live;
 mod names;
 mod subject;
 mod supply;
@@ -75,8 +76,14 @@ pub fn run(arguments: &ExplainArgs) -> Result<ExitCode, Failure> {
     }
     let answer = answer(&arguments.path, arguments.arch)?;
     let rendered = match (&arguments.symbol, arguments.json) {
-        (Some(symbol), false) => walk::text(&answer, &answer.path_of(symbol)?),
-        (Some(symbol), true) => walk::json(&answer, &answer.path_of(symbol)?),
+        (Some(symbol), json) => {
+            let path = answer.path_of(symbol)?;
+            let live = arguments.run.then(|| live::run(&arguments.path, &path)).transpose()?;
+            match json {
+                true => walk::json(&answer, &path, live),
+                false => walk::text(&answer, &path) + &live.as_ref().map(live::text).unwrap_or_default(),
+            }
+        }
         (None, false) => answer.text()?,
         (None, true) => answer.json()?,
     };

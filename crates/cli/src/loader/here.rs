@@ -1,11 +1,14 @@
 //! The process in which a library is loaded: whatever it does to this process, the one that has started it can say.
 
+mod image;
+
 use super::arguments::{HereArgs, LoadArgs, Returns, When};
 use super::call;
 use super::message::Message;
 use crate::error::Failure;
+use image::Image;
 use livepatch_linker::trace::{Detail, Trace};
-use livepatch_linker::{Flags, Library, Linker, LinkerBuilder};
+use livepatch_linker::{Flags, Linker, LinkerBuilder};
 use livepatch_object::android::Siblings;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -32,8 +35,8 @@ impl Report {
 pub(super) fn run(arguments: &HereArgs) -> Result<ExitCode, Failure> {
     let to = OpenOptions::new().write(true).open(&arguments.to);
     let report = Report(Arc::new(Mutex::new(to.map_err(Failure::file("write to", &arguments.to))?)));
-    let builder = builder(&arguments.load);
     // What the command itself does before is not in the trace.
+    let prepared = Prepared::of(&arguments.load);
     let detail = if arguments.bindings { Detail::Bindings } else { Detail::Phases };
     let listener = report.clone();
     let trace = Trace::with_listener(detail, move |record| {
@@ -42,15 +45,19 @@ pub(super) fn run(arguments: &HereArgs) -> Result<ExitCode, Failure> {
         listener.send(&Message::Step { text, record });
     });
     let began = Instant::now();
-    let flags = if arguments.load.lazy { Flags::LAZY } else { Flags::NOW };
-    let result = builder.trace(&trace).build().dlopen(&arguments.load.path, flags);
-    let library = match result {
+    let library = match prepared.load(&arguments.load, &trace) {
         Ok(library) => library,
         Err(error) => {
-            report.send(&Message::Failed { error: error.to_string() });
+            report.send(&Message::Failed { error });
             return Ok(ExitCode::FAILURE);
         }
     };
+    if let Some(symbol) = &arguments.bind
+        && let Err(error) = library.bind(symbol)
+    {
+        report.send(&Message::Failed { error });
+        return Ok(ExitCode::FAILURE);
+    }
     report.send(&Message::Loaded { path: library.path(), nanoseconds: nanoseconds(began) });
     let code = match &arguments.load.call {
         Some(symbol) => call(&library, symbol, arguments.load.returns, &report),
@@ -59,6 +66,33 @@ pub(super) fn run(arguments: &HereArgs) -> Result<ExitCode, Failure> {
     // What it has started may run on: it is not unloaded under it.
     library.leak();
     Ok(code)
+}
+
+/// What loads the file: by its format.
+enum Prepared {
+    Elf(LinkerBuilder),
+    Macho,
+}
+
+impl Prepared {
+    fn of(arguments: &LoadArgs) -> Self {
+        match image::is_macho(&arguments.path) {
+            true => Self::Macho,
+            false => Self::Elf(builder(arguments)),
+        }
+    }
+
+    /// Loads it, or says why not.
+    fn load(self, arguments: &LoadArgs, trace: &Trace) -> Result<Image, String> {
+        match self {
+            Self::Elf(builder) => {
+                let flags = if arguments.lazy { Flags::LAZY } else { Flags::NOW };
+                let loaded = builder.trace(trace).build().dlopen(&arguments.path, flags);
+                loaded.map(Image::Elf).map_err(|error| error.to_string())
+            }
+            Self::Macho => image::load_macho(arguments, trace),
+        }
+    }
 }
 
 fn nanoseconds(since: Instant) -> u64 {
@@ -109,18 +143,21 @@ fn needs_libc_so(path: &Path) -> bool {
     subject.get(NAME).is_some_and(|tables| tables.needed().any(|needed| needed == "libc.so"))
 }
 
-fn call(library: &Library, symbol: &str, returns: Returns, report: &Report) -> ExitCode {
+fn call(library: &Image, symbol: &str, returns: Returns, report: &Report) -> ExitCode {
     let function = match library.symbol(symbol) {
         Ok(function) => function,
         Err(error) => {
-            report.send(&Message::Failed { error: error.to_string() });
+            report.send(&Message::Failed { error });
             return ExitCode::FAILURE;
         }
     };
     report.send(&Message::Calling { symbol: symbol.to_owned(), address: function.0 });
     let began = Instant::now();
-    // SAFETY: the user says that it is such a function; this process exists for this call only.
-    let number = unsafe { call::number(function) };
+    let number = match library.run_main(symbol) {
+        Some(code) => code.into(),
+        // SAFETY: the user says that it is such a function; this process exists for this call only.
+        None => unsafe { call::number(function) },
+    };
     let nanoseconds = nanoseconds(began);
     let text = match returns {
         // SAFETY: the user says that it returns a text.

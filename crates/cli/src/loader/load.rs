@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 /// Runs the command: standard output has what the library prints, and then what the function returned.
 pub(super) fn run(arguments: &LoadArgs) -> Result<ExitCode, Failure> {
-    let load = apart::load(arguments, false, |_| ())?;
+    let load = apart::load(arguments, false, None, |_| ())?;
     for message in &load.messages {
         match message {
             Message::Loaded { path, nanoseconds } => {

@@ -1,6 +1,7 @@
 //! A load as a page for a browser: when, where in memory, who needs whom, which relocations. Everything is in the one
 //! file: no scripts, nothing from elsewhere.
 
+mod binds;
 mod graph;
 mod map;
 mod model;
@@ -33,6 +34,7 @@ pub(super) fn render(subject: &str, load: &Load, trouble: Option<&str>) -> Strin
         ("Where in memory", map::draw(&model)),
         ("Who needs whom", graph::draw(&model)),
         ("Relocations", relocations(&model)),
+        ("Functions bound at their first call", binds::draw(load)),
         ("Every step", steps(load)),
     ];
     let mut page = format!(

@@ -12,6 +12,7 @@ use livepatch_object::loadable::header::Header;
 use livepatch_object::loadable::image::FileImage;
 use livepatch_object::loadable::program::ProgramHeaders;
 use livepatch_object::loadable::tables::Tables;
+use livepatch_object::macho;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ struct Ended<'a> {
 /// Runs the command: standard output has the steps as they happen.
 pub(super) fn run(arguments: &TraceArgs) -> Result<ExitCode, Failure> {
     let json = arguments.json;
-    let load = apart::load(&arguments.load, arguments.bindings, move |message| show(message, json))?;
+    let load = apart::load(&arguments.load, arguments.bindings, None, move |message| show(message, json))?;
     let trouble = load.trouble();
     if json {
         let signal = match &load.end {
@@ -93,6 +94,9 @@ fn library(path: &str) -> Option<Bytes> {
 /// The exported function of a file that an address is in, or behind.
 pub(super) fn symbol_at(path: &str, at: LinkAddress) -> Option<String> {
     let file = library(path)?;
+    if let Ok(slices) = macho::slices(&file) {
+        return symbol_of_macho(&slices, at);
+    }
     let header = Header::read(&file).ok()?;
     let headers = ProgramHeaders::read(&header, &file).ok()?;
     let tables =
@@ -106,6 +110,14 @@ pub(super) fn symbol_at(path: &str, at: LinkAddress) -> Option<String> {
         true => Some(format!("{name}+{offset:#x}")),
         false => Some(format!("behind {name}")),
     }
+}
+
+/// The symbol of the slice for this machine that an address is in, or behind: sizes are not known.
+fn symbol_of_macho(slices: &[macho::Slice], at: LinkAddress) -> Option<String> {
+    let image = macho::Image::read(macho::choose(slices, macho::Architecture::X86_64)?).ok()?;
+    let symbol = image.symbols.before(at)?;
+    let name = String::from_utf8_lossy(&image.symbols.name(&symbol)?).into_owned();
+    Some(format!("{name}+{:#x}", at.0 - symbol.value))
 }
 
 impl Load {

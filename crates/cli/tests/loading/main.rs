@@ -196,3 +196,100 @@ fn the_page_needs_nothing_else_and_has_readelfs_numbers() {
         assert!(row.contains(&format!("</div><td>{count}<td")), "{count} relocations: {row}");
     }
 }
+
+/// A Mach-O image that calls three functions of the system; none, and a word about it, where it cannot be linked.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn macho(folder: &TempDir) -> Option<String> {
+    let is_there = |tool: &&str| Command::new(tool).arg("--version").output().is_ok();
+    let linkers = ["ld64.lld", "ld64.lld-19", "ld64.lld-14"];
+    let (true, Some(linker)) = (is_there(&"clang"), linkers.into_iter().find(|linker| is_there(linker)))
+    else {
+        println!("skipped: there is no clang or no ld64.lld");
+        return None;
+    };
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let tbd = "--- !tapi-tbd\ntbd-version: 4\ntargets: [ x86_64-macos ]\ninstall-name: '/usr/lib/libSystem.B.dylib'\n\
+        exports:\n  - targets: [ x86_64-macos ]\n    symbols: [ dyld_stub_binder, _puts, _strlen, _getppid, _nowhere ]\n...\n";
+    let source = "int puts(const char *); unsigned long strlen(const char *); int getppid(void); void nowhere(void);
+        __attribute__((constructor)) static void begin(void) { puts(\"begins\"); }
+        long demo(void) { puts(\"calls\"); return strlen(\"hello\") + (getppid() > 0); } void lost(void) { nowhere(); }";
+    std::fs::write(file("libSystem.tbd"), tbd).unwrap();
+    std::fs::write(file("demo.c"), source).unwrap();
+    let done = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let compile = ["-target", "x86_64-apple-macos10.12", "-O2", "-fno-builtin", "-w", "-c", "-o"];
+    done(Command::new("clang").args(compile).args([file("demo.o"), file("demo.c")]));
+    let link = ["-arch", "x86_64", "-platform_version", "macos", "10.12", "10.12", "-dylib", "-o"];
+    done(Command::new(linker).args(link).args([
+        file("libdemo.dylib"),
+        file("demo.o"),
+        file("libSystem.tbd"),
+    ]));
+    Some(file("libdemo.dylib"))
+}
+
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[test]
+fn a_mach_o_image_is_loaded_and_traced() {
+    let folder = TempDir::new().unwrap();
+    let Some(path) = macho(&folder) else { return };
+    for lazy in [&["--lazy"][..], &[]] {
+        let ran = livepatch(&[&["load", &path, "--call", "demo"], lazy].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "begins\ncalls\n6\n"), "{}", ran.error);
+        assert!(ran.error.contains("nothing defines _nowhere") != lazy.contains(&"--lazy"), "{}", ran.error);
+    }
+    let lost = livepatch(&["load", &path, "--lazy", "--call", "lost"]);
+    assert_eq!(lost.code, Some(128 + 6));
+    assert!(lost.error.contains("`_nowhere` was called, which nothing defines"), "{}", lost.error);
+
+    let file = folder.path().join("load.html");
+    let ran =
+        livepatch(&["trace", &path, "--lazy", "--json", "--call", "demo", "--html", file.to_str().unwrap()]);
+    let steps: Vec<serde_json::Value> =
+        ran.out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let kinds = |wanted: &str| steps.iter().filter(|step| step["event"] == wanted).count();
+    // One call comes before the image is loaded, by its initializer, and two more by the function.
+    assert_eq!(["slice", "fixups", "stub_hit", "decode", "resolve", "store"].map(kinds), [1, 1, 3, 3, 3, 3]);
+    assert!(
+        steps.iter().all(|step| step["event"].is_null() || step["at"].is_u64() || step["event"] == "ended")
+    );
+    let page = std::fs::read_to_string(file).unwrap();
+    assert!(
+        page.contains("<h2>Functions bound at their first call</h2>") && page.contains("3 bound functions")
+    );
+    // The way of the first one, with the very addresses.
+    let store = steps.iter().find(|step| step["event"] == "store").unwrap();
+    for key in ["place", "old", "new"] {
+        assert!(page.contains(&format!("{:#x}", store[key].as_u64().unwrap())), "{key}");
+    }
+    for station in ["call", "stub", "slot", "stub helper", "dyld_stub_binder", "function"] {
+        assert!(page.contains(&format!("<b>{station}</b>")), "{station}");
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[test]
+fn a_symbol_is_explained_in_a_process() {
+    let folder = TempDir::new().unwrap();
+    let Some(path) = macho(&folder) else { return };
+    let ran = livepatch(&["explain", &path, "--symbol", "strlen", "--run"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.error);
+    let (_, live) = ran.out.split_once("in a process, slide ").expect(&ran.out);
+    for step in ["stub", "slot", "helper", "binder", "then"] {
+        assert!(live.lines().any(|line| line.trim_start().starts_with(step)), "{step}: {}", ran.out);
+    }
+    let ran = livepatch(&["explain", &path, "--symbol", "_strlen", "--run", "--json"]);
+    // What the image prints when it begins is not the command's own.
+    let json = ran.out.split_once('{').map(|(_, rest)| format!("{{{rest}")).unwrap();
+    let root: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let slide = root["live"]["slide"].as_u64().unwrap();
+    let address = |steps: &serde_json::Value, step: &str| {
+        let steps = steps.as_array().unwrap();
+        steps.iter().find(|known| known["step"] == step).unwrap()["address"].as_u64().unwrap()
+    };
+    for step in ["stub", "slot", "helper"] {
+        assert_eq!(address(&root["live"]["steps"], step), address(&root["steps"], step) + slide, "{step}");
+    }
+}

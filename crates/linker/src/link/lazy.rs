@@ -6,7 +6,7 @@ use crate::LinkerError;
 use crate::call;
 use crate::loaded::Loaded;
 use crate::module::Module;
-use crate::rebinder::Slot;
+use crate::rebinder::word;
 use crate::resolver;
 use crate::trace::{Phase, Trace};
 use livepatch_object::address::{LinkAddress, RuntimeAddress};
@@ -19,6 +19,8 @@ pub(crate) struct Context {
     library: Arc<Loaded>,
     scope: Scope,
     trace: Option<Trace>,
+    /// What each slot holds until it is bound.
+    unbound: Box<[u64]>,
 }
 
 /// Whether a library's functions can be bound lazily at all: it has a procedure linkage table that asks for
@@ -49,8 +51,10 @@ pub(crate) fn prepare(
     scope: &Scope,
     trace: Option<&Trace>,
 ) -> Result<Box<Context>, LinkerError> {
-    let context = Context { library: Arc::clone(library), scope: scope.clone(), trace: trace.cloned() };
-    let context = Box::new(context);
+    let table = library.definitions.tables.relocations.plt.iter().flat_map(|table| table.iter());
+    let unbound = table.map(|entry| library.mapped.load(entry.place, 8).unwrap_or_default()).collect();
+    let (own, scope, trace) = (Arc::clone(library), scope.clone(), trace.cloned());
+    let context = Box::new(Context { library: own, scope, trace, unbound });
     let got = library.definitions.tables.dynamic.plt_got.unwrap_or_default();
     let mut places = library.mapped.places();
     let mut store = |index: u64, value: u64| {
@@ -80,36 +84,62 @@ pub(crate) unsafe extern "C" fn bind(context: *const Context, index: u64) -> u64
     }
 }
 
+/// Whose function a reference means, and where it is.
+pub(crate) struct Resolved<'a> {
+    reference: Reference<'a>,
+    definition: Definition,
+    /// Where the function is.
+    pub(crate) address: RuntimeAddress,
+}
+
+/// Looks up the function of a symbol of a library's table.
+pub(crate) fn resolve<'a>(
+    library: &'a Arc<Loaded>,
+    scope: &Scope,
+    symbol: u32,
+) -> Result<Resolved<'a>, LinkerError> {
+    let reference = Reference::new(library, symbol).map_err(LinkerError::Load)?;
+    let own = Module::Library(Arc::clone(library));
+    let definition = reference.definition(scope, &Filters::none(), &own)?;
+    let address = match (definition.target(), &definition) {
+        (Target::Address(address), _) => address,
+        (Target::Indirect(resolver), Definition::Symbol(Module::Library(definer), _))
+            if definer.is_code(resolver) =>
+        {
+            // SAFETY: code of a library that is relocated, as all are when code of one runs, and the symbol says
+            // that it is such a function.
+            unsafe { call::resolver(resolver) }
+        }
+        (Target::Indirect(resolver), _) => resolver,
+    };
+    Ok(Resolved { reference, definition, address })
+}
+
 impl Context {
     fn bind(&self, index: u64) -> Result<RuntimeAddress, LinkerError> {
         let library = &self.library;
         let table = library.definitions.tables.relocations.plt.as_ref();
-        let entry = table.and_then(|table| table.get(usize::try_from(index).ok()?));
+        let position = usize::try_from(index).ok();
+        let entry = position.and_then(|index| table?.get(index));
         let entry =
             entry.ok_or_else(|| Problem::Invalid { what: "PLT index", value: index }.of(&library.path))?;
-        let reference = Reference::new(library, entry.symbol).map_err(LinkerError::Load)?;
-        let own = Module::Library(Arc::clone(library));
-        let definition = reference.definition(&self.scope, &Filters::none(), &own)?;
-        let address = match (definition.target(), &definition) {
-            (Target::Address(address), _) => address,
-            (Target::Indirect(resolver), Definition::Symbol(Module::Library(definer), _))
-                if definer.is_code(resolver) =>
-            {
-                // SAFETY: code of a library that is relocated, as all are when code of one runs, and the
-                // symbol says that it is such a function.
-                unsafe { call::resolver(resolver) }
+        let resolved = resolve(library, &self.scope, entry.symbol)?;
+        let address = RuntimeAddress(resolved.address.0.wrapping_add_signed(entry.addend));
+        // SAFETY: a place that `plt_lazily` saw to be mapped, in a library that is loaded.
+        let slot = library.runtime(entry.place).and_then(|place| unsafe { word(place) });
+        let unbound = position.and_then(|index| self.unbound.get(index));
+        let (Some(slot), Some(&unbound)) = (slot, unbound) else { return Ok(address) };
+        // SAFETY: `plt_lazily` saw that the slot is writable and stays so, and the function is what it stands for.
+        match unsafe { slot.exchange(unbound as usize, address.0 as usize) } {
+            Ok(()) => {
+                if let Some(trace) = &self.trace {
+                    let (at, reference) = (slot.address() as u64, &resolved.reference);
+                    relocate::record(trace, Phase::Bind, reference, at, &resolved.definition);
+                }
+                Ok(address)
             }
-            (Target::Indirect(resolver), _) => resolver,
-        };
-        let address = RuntimeAddress(address.0.wrapping_add_signed(entry.addend));
-        let place = library.runtime(entry.place);
-        // SAFETY: a place that `plt_lazily` saw to be writable and to stay so, in a library that is loaded.
-        if let Some(slot) = place.and_then(|place| unsafe { Slot::new(place) }) {
-            slot.store(address.0);
-            if let Some(trace) = &self.trace {
-                relocate::record(trace, Phase::Bind, &reference, slot.address().0, &definition);
-            }
+            // Another thread was first, or the slot was led somewhere else: which this call is for, too.
+            Err(now) => Ok(RuntimeAddress(now as u64)),
         }
-        Ok(address)
     }
 }

@@ -37,57 +37,157 @@ pub(crate) fn entry() -> u64 {
     resolve as *const () as u64
 }
 
-/// On the stack: what the second word of `DT_PLTGOT` holds, the number of the relocation, and where to return
-/// to. Nothing else may change before the function runs.
-#[unsafe(naked)]
-unsafe extern "C" fn resolve() {
-    naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "push rax",
-        "push rdi",
-        "push rsi",
-        "push rdx",
-        "push rcx",
-        "push r8",
-        "push r9",
-        "push r10",
-        "sub rsp, [rip + {size}]",
-        "and rsp, -64",
-        // The header of the save area must be zeros before XSAVE.
-        "xor eax, eax",
-        "mov [rsp + 512], rax",
-        "mov [rsp + 520], rax",
-        "mov [rsp + 528], rax",
-        "mov [rsp + 536], rax",
-        "mov [rsp + 544], rax",
-        "mov [rsp + 552], rax",
-        "mov [rsp + 560], rax",
-        "mov [rsp + 568], rax",
-        "mov eax, {mask}",
-        "xor edx, edx",
-        "xsave64 [rsp]",
-        "mov rdi, [rbp + 8]",
-        "mov rsi, [rbp + 16]",
-        "call {bind}",
-        "mov r11, rax",
-        "mov eax, {mask}",
-        "xor edx, edx",
-        "xrstor64 [rsp]",
-        "lea rsp, [rbp - 64]",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rcx",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
-        "pop rax",
-        "pop rbp",
-        "add rsp, 16",
-        "jmp r11",
-        size = sym SAVE_SIZE,
-        mask = const SAVE_MASK,
-        bind = sym crate::link::lazy::bind,
-    )
+/// Instructions that make room for the state and save it, at an aligned `rsp`; `rbp` leads back. They change `rax` and
+/// `rdx`, and take `size` and `mask`.
+macro_rules! save_state {
+    () => {
+        concat!(
+            "sub rsp, [rip + {size}]\n",
+            "and rsp, -64\n",
+            // The header of the save area must be zeros before XSAVE.
+            "xor eax, eax\n",
+            "mov [rsp + 512], rax\n",
+            "mov [rsp + 520], rax\n",
+            "mov [rsp + 528], rax\n",
+            "mov [rsp + 536], rax\n",
+            "mov [rsp + 544], rax\n",
+            "mov [rsp + 552], rax\n",
+            "mov [rsp + 560], rax\n",
+            "mov [rsp + 568], rax\n",
+            "mov eax, {mask}\n",
+            "xor edx, edx\n",
+            "xsave64 [rsp]",
+        )
+    };
+}
+
+/// The reverse, where `rsp` is what it was then.
+macro_rules! restore_state {
+    () => {
+        concat!("mov eax, {mask}\n", "xor edx, edx\n", "xrstor64 [rsp]")
+    };
+}
+
+/// A function without a convention of its own, which is jumped to with two words on the stack above where to return to:
+/// it passes them on, lowest first, with where the call returns to, and jumps to what it is told. All arguments are
+/// kept, `rax` with the count of vector registers among them; `r11` is not.
+macro_rules! binder {
+    ($(#[$meta:meta])* $name:ident, $bind:path) => {
+        $(#[$meta])*
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "push rax",
+                "push rdi",
+                "push rsi",
+                "push rdx",
+                "push rcx",
+                "push r8",
+                "push r9",
+                "push r10",
+                save_state!(),
+                "mov rdi, [rbp + 8]",
+                "mov rsi, [rbp + 16]",
+                "mov rdx, [rbp + 24]",
+                "call {bind}",
+                "mov r11, rax",
+                restore_state!(),
+                "lea rsp, [rbp - 64]",
+                "pop r10",
+                "pop r9",
+                "pop r8",
+                "pop rcx",
+                "pop rdx",
+                "pop rsi",
+                "pop rdi",
+                "pop rax",
+                "pop rbp",
+                "add rsp, 16",
+                "jmp r11",
+                size = sym SAVE_SIZE,
+                mask = const SAVE_MASK,
+                bind = sym $bind,
+            )
+        }
+    };
+}
+
+/// A function that changes no register but `rax`, where its result is, and flags. `$argument` puts what it passes on
+/// into `rdi`.
+macro_rules! keeper {
+    ($(#[$meta:meta])* $visibility:vis $name:ident, $argument:literal, $function:path) => {
+        $(#[$meta])*
+        #[unsafe(naked)]
+        $visibility unsafe extern "C" fn $name() {
+            ::std::arch::naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "push rdi",
+                "push rsi",
+                "push rdx",
+                "push rcx",
+                "push r8",
+                "push r9",
+                "push r10",
+                "push r11",
+                "push rbx",
+                $argument,
+                $crate::resolver::save_state!(),
+                "call {function}",
+                "mov rbx, rax",
+                $crate::resolver::restore_state!(),
+                "mov rax, rbx",
+                "lea rsp, [rbp - 72]",
+                "pop rbx",
+                "pop r11",
+                "pop r10",
+                "pop r9",
+                "pop r8",
+                "pop rcx",
+                "pop rdx",
+                "pop rsi",
+                "pop rdi",
+                "pop rbp",
+                "ret",
+                size = sym $crate::resolver::SAVE_SIZE,
+                mask = const $crate::resolver::SAVE_MASK,
+                function = sym $function,
+            )
+        }
+    };
+}
+
+pub(crate) use {keeper, restore_state, save_state};
+
+/// What `dyld_stub_binder` is.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn macho_binder() -> u64 {
+    stub_binder as *const () as u64
+}
+
+/// What a descriptor of a thread-local variable begins with.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn macho_thread_local() -> u64 {
+    thread_local as *const () as u64
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+binder! {
+    /// On the stack: an address of the image (`__dyld_private`), and the offset of a lazy entry, which a stub helper
+    /// has pushed.
+    stub_binder, crate::macho::bind
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+keeper! {
+    /// `rdi`: the descriptor, of which the second and third word are a module and an offset; the variable's address is
+    /// returned in `rax`.
+    thread_local, "lea rdi, [rdi + 8]", crate::tls::get_address
+}
+
+binder! {
+    /// On the stack: what the second word of `DT_PLTGOT` holds, and the number of the relocation.
+    resolve, crate::link::lazy::bind
 }

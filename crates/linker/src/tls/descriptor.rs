@@ -65,62 +65,9 @@ mod code {
         naked_asm!("mov rax, [rax + 8]", "sub rax, fs:0", "ret")
     }
 
-    /// Keeps every register that a call may change, vector registers by XSAVE.
-    #[unsafe(naked)]
-    pub(super) unsafe extern "C" fn dynamic() {
-        naked_asm!(
-            "push rbp",
-            "mov rbp, rsp",
-            "push rdi",
-            "push rsi",
-            "push rdx",
-            "push rcx",
-            "push r8",
-            "push r9",
-            "push r10",
-            "push r11",
-            "push rbx",
-            "mov rdi, [rax + 8]",
-            "mov rbx, rdi",
-            "mov rcx, [rip + {size}]",
-            "sub rsp, rcx",
-            "and rsp, -64",
-            // The header of the save area must be zeros before XSAVE.
-            "xor eax, eax",
-            "mov [rsp + 512], rax",
-            "mov [rsp + 520], rax",
-            "mov [rsp + 528], rax",
-            "mov [rsp + 536], rax",
-            "mov [rsp + 544], rax",
-            "mov [rsp + 552], rax",
-            "mov [rsp + 560], rax",
-            "mov [rsp + 568], rax",
-            "mov eax, {mask}",
-            "xor edx, edx",
-            "xsave64 [rsp]",
-            "mov rdi, rbx",
-            "call {offset}",
-            "mov rbx, rax",
-            "mov eax, {mask}",
-            "xor edx, edx",
-            "xrstor64 [rsp]",
-            "mov rax, rbx",
-            "lea rsp, [rbp - 72]",
-            "pop rbx",
-            "pop r11",
-            "pop r10",
-            "pop r9",
-            "pop r8",
-            "pop rcx",
-            "pop rdx",
-            "pop rsi",
-            "pop rdi",
-            "pop rbp",
-            "ret",
-            size = sym crate::resolver::SAVE_SIZE,
-            mask = const crate::resolver::SAVE_MASK,
-            offset = sym super::offset_of,
-        )
+    crate::resolver::keeper! {
+        /// Keeps every register that a call may change, vector registers by XSAVE.
+        pub(super) dynamic, "mov rdi, [rax + 8]", super::offset_of
     }
 }
 

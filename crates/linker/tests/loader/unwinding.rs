@@ -177,7 +177,7 @@ fn debugger_knows_loaded_functions() -> Outcome {
     let own = std::env::current_exe().unwrap();
     let mut gdb = Command::new("gdb");
     gdb.args(["-nx", "-batch", "-ex", "set debuginfod enabled off", "-ex", "run", "-ex", "backtrace"]);
-    gdb.arg(own).env(LIBRARY, path).env(crate::CASE, "unwinding::inferior");
+    gdb.arg(own).env(LIBRARY, path).env(crate::cases::CASE, "unwinding::inferior");
     let output = gdb.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     if said.contains("ptrace") && said.contains("not permitted") {

@@ -1,5 +1,6 @@
 //! One symbol: every step of a call, with each address as it comes about.
 
+use super::live::Live;
 use super::text::{import, ordinal, place};
 use super::{Answer, subject};
 use crate::error::Failure;
@@ -90,10 +91,12 @@ struct Root<'a> {
     symbol: String,
     lazy: bool,
     steps: Vec<Step>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<Live>,
 }
 
 /// For tools.
-pub(super) fn json(answer: &Answer, path: &SymbolPath) -> String {
+pub(super) fn json(answer: &Answer, path: &SymbolPath, live: Option<Live>) -> String {
     let root = Root {
         version: super::json::VERSION,
         path: &answer.path,
@@ -101,6 +104,7 @@ pub(super) fn json(answer: &Answer, path: &SymbolPath) -> String {
         symbol: String::from_utf8_lossy(&path.symbol).into_owned(),
         lazy: path.slots.iter().any(SlotPath::is_lazy),
         steps: steps(answer, path),
+        live,
     };
     super::json::print(&root)
 }

@@ -97,7 +97,7 @@ impl Model {
                 file_size: number("file_size"),
                 protection: record["protection"].as_str().unwrap_or_default().to_owned(),
             }),
-            "relocate" => {
+            "relocate" | "fixups" => {
                 let count = |sort: &str| record["counts"][sort].as_u64().unwrap_or(0);
                 library.counts = super::SORTS.map(|(sort, _)| count(sort));
                 library.lookups = count("lookups");
