@@ -9,6 +9,7 @@ use livepatch_object::relocatable::{Relocatable, SectionKind, SymbolKind};
 use livepatch_object::relocation::{Formula, howto};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 /// Every kind of reference that does not go through a cell.
 const SOURCE: &str = r#"
@@ -59,8 +60,13 @@ own:
     .skip 8
 "#;
 
-/// None where there is no linker for the architecture.
+/// Once for all tests: the files have fixed names. None where there is no linker for the architecture.
 fn build() -> Option<(Vec<u8>, Vec<u8>)> {
+    static BUILT: LazyLock<Option<(Vec<u8>, Vec<u8>)>> = LazyLock::new(build_files);
+    BUILT.clone()
+}
+
+fn build_files() -> Option<(Vec<u8>, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let [source, object, linked] = ["a64.s", "a64.o", "a64"].map(|name| folder.join(name));
     std::fs::write(&source, SOURCE).expect("writing");
