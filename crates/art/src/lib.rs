@@ -1,0 +1,11 @@
+//! Replaces Java methods of a running Android program, as `docs/art.md` describes.
+//!
+//! Every Java method has a record in the runtime (`ArtMethod`), and every caller goes through it. Where the record
+//! of a method gets what a fixed method's says, every caller arrives at the fixed body from then on.
+//!
+//! * what is decided over bytes: [`layout`], [`record`], [`flags`].
+
+pub mod flags;
+pub mod layout;
+pub mod record;
+pub mod release;
