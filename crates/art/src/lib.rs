@@ -5,7 +5,12 @@
 //!
 //! * what is decided over bytes: [`layout`], [`record`], [`flags`].
 
+pub mod archive;
+pub mod dex;
 pub mod flags;
+pub mod host;
+pub mod jni;
 pub mod layout;
 pub mod record;
 pub mod release;
+pub mod smali;
