@@ -7,10 +7,12 @@
 
 pub mod archive;
 pub mod dex;
+pub mod engine;
 pub mod flags;
 pub mod host;
 pub mod jni;
 pub mod layout;
+pub mod preflight;
 pub mod record;
 pub mod release;
 pub mod smali;

@@ -49,15 +49,17 @@ impl Package {
         self.release
     }
 
-    /// The libraries, in the order in which they are loaded: Debian 12's runtime names none of those before it.
+    /// The libraries, in the order in which they are loaded: Debian 12's runtime names none of those before it, and
+    /// what Debian 11's libraries name is found because it is loaded already.
     pub(super) fn libraries(&self) -> Vec<PathBuf> {
-        let mut names =
-            vec!["sigchain", "base", "ziparchive", "log", "backtrace", "nativebridge", "nativeloader"];
-        if self.release == Release::of_version(10).unwrap_or(Release::LAST) {
+        let mut names = vec!["base", "ziparchive", "log", "backtrace", "nativebridge", "nativeloader"];
+        if Some(self.release) == Release::of_version(10) {
+            names = vec!["log", "unwind", "base", "ziparchive", "backtrace", "nativebridge", "nativeloader"];
             names.push("nativehelper");
         }
-        let own = names.iter().map(|name| self.folder.join(format!("lib{name}.so.0")));
-        let others = [PathBuf::from("liblz4.so.1"), Path::new("/").join(SEVEN_ZIP)];
-        own.chain(others).chain([self.folder.join("libart.so.0")]).collect()
+        let sigchain = ["sigchain"].iter().chain(&names);
+        let own = sigchain.map(|name| self.folder.join(format!("lib{name}.so.0")));
+        let others = [Path::new("/").join(SEVEN_ZIP), PathBuf::from("liblz4.so.1")];
+        others.into_iter().chain(own).chain([self.folder.join("libart.so.0")]).collect()
     }
 }
