@@ -6,13 +6,19 @@ use super::{boot_classes, dynamic, stub};
 use crate::archive;
 use crate::dex;
 use crate::jni::{Environment, Thrown};
+use crate::release::Release;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// What the runtime loads of Android when it starts.
-const STUBS: [&str; 3] = ["libicu_jni.so", "libjavacore.so", "libopenjdk.so"];
+/// What the runtime loads of Android when it starts, and what that needs.
+const STUBS: [(&str, Option<&str>); 3] =
+    [("libicu_jni.so", None), ("libjavacore.so", None), ("libopenjdk.so", None)];
+/// What Debian 11's libraries ask for, under names that no package has: what they use of the first is in `7z.so`,
+/// which has no name at all.
+const OF_10: [(&str, Option<&str>); 2] =
+    [("lib7z.so", None), ("libnativehelper.so", Some("libnativehelper.so.0"))];
 /// The boot class path.
 const CORE: &str = "core.jar";
 
@@ -66,8 +72,8 @@ impl Setup {
             std::fs::write(&path, bytes).map_err(|source| BootError::Write { path, source })
         };
         write(CORE, &jar)?;
-        for name in STUBS {
-            write(name, &stub::library(name))?;
+        for (name, needs) in STUBS.into_iter().chain(OF_10) {
+            write(name, &stub::library(name, needs))?;
         }
         for name in ["dalvik-cache", "dalvik-cache/x86_64"] {
             let path = folder.join(name);
@@ -89,12 +95,18 @@ impl Setup {
 
     /// Starts the runtime in this process, which has none yet. This thread is its main thread.
     pub fn boot(&self) -> Result<Machine, BootError> {
+        let is_10 = Some(self.package.release()) == Release::of_version(10);
+        let of_10: &[(&str, _)] = if is_10 { &OF_10 } else { &[] };
+        if let Some((name, _)) = of_10.first() {
+            load(self.folder.join(name))?;
+        }
         for library in self.package.libraries() {
             load(library)?;
         }
+        let runtime = load(self.package.runtime())?;
         // They are asked for by name; what is loaded already has that name.
-        for stub in STUBS {
-            load(self.folder.join(stub))?;
+        for (name, _) in STUBS.iter().chain(of_10.iter().skip(1)) {
+            load(self.folder.join(name))?;
         }
         let core = self.folder.join(CORE);
         let mut options = Vec::new();
@@ -105,14 +117,14 @@ impl Setup {
             );
         }
         options.extend([c"-Ximage:/nonexistent/boot.art", c"-Xint", c"-Xusejit:false"].map(CString::from));
-        let env = dynamic::create(&options).map_err(BootError::Start)?;
+        let env = dynamic::create(&runtime, &options).map_err(BootError::Start)?;
         // SAFETY: the runtime gave it to this thread, and keeps it attached.
         let environment = unsafe { Environment::new(env) };
         Ok(Machine { environment })
     }
 }
 
-fn load(path: PathBuf) -> Result<(), BootError> {
+fn load(path: PathBuf) -> Result<dynamic::Library, BootError> {
     dynamic::load(&path).map_err(|said| BootError::Library { path, said })
 }
 

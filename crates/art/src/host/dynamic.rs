@@ -5,14 +5,17 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+/// A library that stays loaded.
+pub(super) struct Library(*mut c_void);
+
 /// Loads a library for good; its symbols serve those that are loaded later.
-pub(super) fn load(path: &Path) -> Result<(), String> {
+pub(super) fn load(path: &Path) -> Result<Library, String> {
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "a path with a NUL in it")?;
     // SAFETY: a text that ends with a NUL. What runs in it are initialisers of Debian's packages and of empty
     // libraries, which expect nothing but a process.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_GLOBAL) };
     match handle.is_null() {
-        false => Ok(()),
+        false => Ok(Library(handle)),
         true => Err(last_error()),
     }
 }
@@ -29,10 +32,11 @@ fn last_error() -> String {
 
 type Create = unsafe extern "system" fn(*mut *mut JavaVM, *mut *mut c_void, *mut c_void) -> jint;
 
-/// Starts the runtime that was loaded (Invocation API, `JNI_CreateJavaVM`): its environment for this thread.
-pub(super) fn create(options: &[CString]) -> Result<*mut jni_sys::JNIEnv, String> {
-    // SAFETY: a text that ends with a NUL.
-    let create = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"JNI_CreateJavaVM".as_ptr()) };
+/// Starts a runtime (Invocation API, `JNI_CreateJavaVM`): its environment for this thread. The function is the
+/// library's own: helpers that are loaded beside it have one of that name, too.
+pub(super) fn create(runtime: &Library, options: &[CString]) -> Result<*mut jni_sys::JNIEnv, String> {
+    // SAFETY: a library that stays loaded, and a text that ends with a NUL.
+    let create = unsafe { libc::dlsym(runtime.0, c"JNI_CreateJavaVM".as_ptr()) };
     if create.is_null() {
         return Err("the runtime has no JNI_CreateJavaVM".to_owned());
     }

@@ -49,7 +49,7 @@ impl Package {
         self.release
     }
 
-    /// The libraries, in the order in which they are loaded: Debian 12's runtime names none of those before it, and
+    /// The libraries before it, in the order in which they are loaded: Debian 12's runtime names none of those before it, and
     /// what Debian 11's libraries name is found because it is loaded already.
     pub(super) fn libraries(&self) -> Vec<PathBuf> {
         let mut names = vec!["base", "ziparchive", "log", "backtrace", "nativebridge", "nativeloader"];
@@ -60,6 +60,11 @@ impl Package {
         let sigchain = ["sigchain"].iter().chain(&names);
         let own = sigchain.map(|name| self.folder.join(format!("lib{name}.so.0")));
         let others = [Path::new("/").join(SEVEN_ZIP), PathBuf::from("liblz4.so.1")];
-        others.into_iter().chain(own).chain([self.folder.join("libart.so.0")]).collect()
+        others.into_iter().chain(own).collect()
+    }
+
+    /// The runtime itself.
+    pub(super) fn runtime(&self) -> PathBuf {
+        self.folder.join("libart.so.0")
     }
 }

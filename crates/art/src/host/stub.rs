@@ -12,21 +12,25 @@ const SEGMENT: u64 = 56;
 const SEGMENTS: u64 = 4;
 const SYMBOL_SIZE: u64 = 24;
 
-/// An ELF file for x86-64 (gABI, chapters 4 and 5) with a name (`DT_SONAME`).
-pub(super) fn library(name: &str) -> Vec<u8> {
-    let strings = format!("\0{SYMBOL}\0{name}\0");
+/// An ELF file for x86-64 (gABI, chapters 4 and 5) with a name (`DT_SONAME`), which needs another library or none.
+pub(super) fn library(name: &str, needs: Option<&str>) -> Vec<u8> {
+    let own_name = SYMBOL.len() as u64 + 2;
+    let needed = own_name + name.len() as u64 + 1;
+    let strings = format!("\0{SYMBOL}\0{name}\0{}\0", needs.unwrap_or_default());
     let code = HEADER + SEGMENTS * SEGMENT;
     let symbols = (code + CODE.len() as u64).next_multiple_of(8);
     let hash = symbols + 2 * SYMBOL_SIZE;
     let texts = hash + 6 * 4;
     let end = texts + strings.len() as u64;
     let dynamic = [
-        (14, SYMBOL.len() as u64 + 2), // DT_SONAME
-        (4, hash),                     // DT_HASH
-        (6, symbols),                  // DT_SYMTAB
-        (11, SYMBOL_SIZE),             // DT_SYMENT
-        (5, texts),                    // DT_STRTAB
-        (10, strings.len() as u64),    // DT_STRSZ
+        (14, own_name),             // DT_SONAME
+        (4, hash),                  // DT_HASH
+        (6, symbols),               // DT_SYMTAB
+        (11, SYMBOL_SIZE),          // DT_SYMENT
+        (5, texts),                 // DT_STRTAB
+        (10, strings.len() as u64), // DT_STRSZ
+        // DT_NEEDED, or the end
+        (u64::from(needs.is_some()), if needs.is_some() { needed } else { 0 }),
         (0, 0),
     ];
     let dynamic_size = dynamic.len() as u64 * 16;
@@ -78,7 +82,7 @@ mod tests {
     fn it_is_a_library() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("libempty.so");
-        std::fs::write(&path, library("libempty.so"))?;
+        std::fs::write(&path, library("libempty.so", None))?;
         let Ok(output) = std::process::Command::new("readelf").args(["-WdDs"]).arg(&path).output() else {
             println!("skipped: there is no readelf");
             return Ok(());
