@@ -6,6 +6,7 @@
 
 mod lookup;
 mod memory;
+mod stacks;
 mod state;
 mod suspension;
 
@@ -19,7 +20,9 @@ use crate::preflight::{self, Refusal};
 use crate::record::{Copy, Record};
 use crate::release::{Pointer, Release};
 use jni_sys::{jclass, jvalue};
+use stacks::Running;
 use state::{Body, Live};
+use std::time::{Duration, Instant};
 use suspension::Suspension;
 use thiserror::Error;
 
@@ -57,6 +60,15 @@ pub enum EngineError {
     /// The same method is there twice.
     #[error("{0} is there twice in one patch")]
     Twice(String),
+    /// A body that runs finds what it refers to through the record.
+    #[error("{0} is running, and a body that runs must keep its record")]
+    Running(String),
+    /// It cannot be told whether one of the methods is running.
+    #[error("a thread is busy with native code, and it cannot be told which methods it has called that from")]
+    Busy,
+    /// Other threads would see half a record.
+    #[error("this runtime does not say how other threads are held, and they would see half a record")]
+    NoSuspension,
     /// There is no such patch.
     #[error("there is no patch {0}")]
     NoPatch(u32),
@@ -69,7 +81,12 @@ pub struct Engine {
     suspension: Option<Suspension>,
     live: Vec<Live>,
     last: u32,
+    patience: Duration,
+    alone: bool,
 }
+
+/// How long to wait until no thread runs a method that is to be replaced.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A method and the one whose body it gets.
 #[derive(Clone, Debug)]
@@ -94,7 +111,14 @@ impl Engine {
             *record = lookup::record(env, probe, &name)?.as_usize();
         }
         check_size(&layout, records)?;
-        Ok(Self { layout, suspension: Suspension::find(), live: Vec::new(), last: 0 })
+        Ok(Self {
+            layout,
+            suspension: Suspension::find(),
+            live: Vec::new(),
+            last: 0,
+            patience: PATIENCE,
+            alone: false,
+        })
     }
 
     /// How records look.
@@ -107,9 +131,15 @@ impl Engine {
         self.suspension.is_some()
     }
 
-    /// Whether other threads are to be held; they cannot be where the runtime does not say how.
-    pub fn set_suspends(&mut self, suspends: bool) {
-        self.suspension = if suspends { Suspension::find() } else { None };
+    /// Takes the word of the caller that no other thread runs Java code while something is replaced: for runtimes
+    /// that do not say how to hold them.
+    pub fn assume_alone(&mut self) {
+        self.alone = true;
+    }
+
+    /// How long to wait until no thread runs a method that is to be replaced. Two seconds if nothing else is said.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Finds a method. Its class is initialised first, as it would be by its first call.
@@ -144,12 +174,30 @@ impl Engine {
             preflight::check(&name, &fix, change.target.in_interface, release).map_err(refused)?;
         }
         self.find_anchors(env, changes)?;
-        Ok(self.apply_unchecked(changes, copy))
+        let patch = self.note(changes, copy);
+        let records: Vec<RecordAddress> = changes.iter().map(|change| change.target.record).collect();
+        let written = self.not_in_this_thread(env, &records).and_then(|()| self.write_when_idle(&records));
+        if let Err(error) = written {
+            self.forget(patch.number);
+            return Err(error);
+        }
+        Ok(patch)
     }
 
     /// Replaces methods without asking whether that can go well. For those who want to see what goes wrong: such a
     /// patch may not be rolled back.
     pub fn apply_unchecked(&mut self, changes: &[Change], copy: Copy) -> Patch {
+        let patch = self.note(changes, copy);
+        let records: Vec<RecordAddress> = changes.iter().map(|change| change.target.record).collect();
+        match &self.suspension {
+            Some(suspension) => suspension.while_others_wait(|| self.write(&records)),
+            None => self.write(&records),
+        }
+        patch
+    }
+
+    /// Has a new patch in the state.
+    fn note(&mut self, changes: &[Change], copy: Copy) -> Patch {
         self.last += 1;
         let number = self.last;
         for change in changes {
@@ -164,13 +212,17 @@ impl Engine {
                 }
             }
         }
-        let records: Vec<RecordAddress> = changes.iter().map(|change| change.target.record).collect();
-        self.write(&records);
         Patch { number, methods: changes.iter().map(|change| change.target.to_string()).collect() }
     }
 
+    /// Has a patch in the state no more.
+    fn forget(&mut self, patch: u32) {
+        self.live.iter_mut().for_each(|live| live.bodies.retain(|body| body.patch != patch));
+        self.live.retain(|live| !live.bodies.is_empty());
+    }
+
     /// Takes a patch back: its methods get the body that they would have without it.
-    pub fn roll_back(&mut self, patch: u32) -> Result<(), EngineError> {
+    pub fn roll_back(&mut self, env: Environment, patch: u32) -> Result<(), EngineError> {
         let of_patch = |live: &Live| live.bodies.iter().any(|body| body.patch == patch);
         let records: Vec<_> =
             self.live.iter().filter(|live| of_patch(live)).map(|live| live.target.record).collect();
@@ -182,17 +234,29 @@ impl Engine {
                 return Err(EngineError::NoAnchor(live.target.to_string()));
             }
         }
-        self.live.iter_mut().for_each(|live| live.bodies.retain(|body| body.patch != patch));
-        self.write(&records);
+        self.not_in_this_thread(env, &records)?;
+        let mut removed = Vec::new();
+        for live in self.live.iter_mut().filter(|live| records.contains(&live.target.record)) {
+            let nth = live.bodies.iter().position(|body| body.patch == patch);
+            removed.extend(nth.map(|nth| (live.target.record, nth, live.bodies.remove(nth))));
+        }
+        if let Err(error) = self.write_when_idle(&records) {
+            for (record, nth, body) in removed {
+                if let Some(live) = self.live.iter_mut().find(|live| live.target.record == record) {
+                    live.bodies.insert(nth, body);
+                }
+            }
+            return Err(error);
+        }
         self.live.retain(|live| !live.bodies.is_empty());
         Ok(())
     }
 
     /// Takes all patches back.
-    pub fn roll_back_all(&mut self) -> Result<(), EngineError> {
+    pub fn roll_back_all(&mut self, env: Environment) -> Result<(), EngineError> {
         let numbers: std::collections::BTreeSet<u32> =
             self.live.iter().flat_map(|live| live.bodies.iter().map(|body| body.patch)).collect();
-        numbers.into_iter().rev().try_for_each(|number| self.roll_back(number))
+        numbers.into_iter().rev().try_for_each(|number| self.roll_back(env, number))
     }
 
     /// Every method that is replaced, by the patches that do, the newest last.
@@ -243,26 +307,68 @@ impl Engine {
         live.anchors.iter().copied().find(|anchor| !is_replaced(*anchor))
     }
 
-    /// Gives records what the state says, all at once.
-    fn write(&self, records: &[RecordAddress]) {
-        let all = || {
-            for live in self.live.iter().filter(|live| records.contains(&live.target.record)) {
-                let made = match live.bodies.last() {
-                    Some(body) => {
-                        // Composed from what it was at first: nothing of an earlier fix is left.
-                        live.original.with_body_of(&self.read(body.fix), body.copy)
-                    }
-                    None => match self.anchor(live) {
-                        Some(anchor) => live.original.with_class_of(&self.read(anchor)),
-                        None => continue,
-                    },
-                };
-                memory::write(live.target.record, &made);
-            }
+    /// Whether this thread is in none of the methods: it would go on in one of them afterwards.
+    fn not_in_this_thread(&self, env: Environment, records: &[RecordAddress]) -> Result<(), EngineError> {
+        let thrown = |thrown| EngineError::Thrown { what: "this thread's stack".to_owned(), thrown };
+        let own = lookup::own_stack(env).map_err(thrown)?;
+        let is_running = |live: &&Live| {
+            let (class, name) = (&live.target.class_name, &live.target.name.name);
+            records.contains(&live.target.record)
+                && own.iter().any(|frame| (&frame.0, &frame.1) == (class, name))
         };
-        match &self.suspension {
-            Some(suspension) => suspension.while_others_wait(all),
-            None => all(),
+        match self.live.iter().find(is_running) {
+            Some(live) => Err(EngineError::Running(live.target.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives records what the state says, all at once, at a moment at which no thread runs one of the methods.
+    fn write_when_idle(&self, records: &[RecordAddress]) -> Result<(), EngineError> {
+        let Some(suspension) = &self.suspension else {
+            return match self.alone {
+                true => {
+                    self.write(records);
+                    Ok(())
+                }
+                false => Err(EngineError::NoSuspension),
+            };
+        };
+        let until = Instant::now() + self.patience;
+        loop {
+            let found = suspension.while_others_wait(|| {
+                let found = stacks::running(records);
+                if found == Running::Nowhere {
+                    self.write(records);
+                }
+                found
+            });
+            let error = match found {
+                Running::Nowhere => return Ok(()),
+                Running::Unknown => EngineError::Busy,
+                Running::Somewhere(record) => {
+                    let live = self.live.iter().find(|live| live.target.record == record);
+                    EngineError::Running(live.map(|live| live.target.to_string()).unwrap_or_default())
+                }
+            };
+            if Instant::now() >= until {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// Gives records what the state says.
+    fn write(&self, records: &[RecordAddress]) {
+        for live in self.live.iter().filter(|live| records.contains(&live.target.record)) {
+            let made = match live.bodies.last() {
+                // Composed from what it was at first: nothing of an earlier fix is left.
+                Some(body) => live.original.with_body_of(&self.read(body.fix), body.copy),
+                None => match self.anchor(live) {
+                    Some(anchor) => live.original.with_class_of(&self.read(anchor)),
+                    None => continue,
+                },
+            };
+            memory::write(live.target.record, &made);
         }
     }
 }

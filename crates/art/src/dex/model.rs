@@ -61,6 +61,13 @@ impl Class {
         }
     }
 
+    /// Its name as Java has it: with dots.
+    pub fn name(&self) -> String {
+        let descriptor = self.descriptor.to_text();
+        let name = descriptor.strip_prefix('L').and_then(|name| name.strip_suffix(';'));
+        name.unwrap_or(&descriptor).replace('/', ".")
+    }
+
     /// All methods: direct ones first.
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         self.direct_methods.iter().chain(&self.virtual_methods)

@@ -156,3 +156,36 @@ fn is_interface(env: Environment, class: jclass) -> Result<bool, Thrown> {
         }
     }
 }
+
+/// The class and the name of every method that this thread is in.
+pub(super) fn own_stack(env: Environment) -> Result<Vec<(String, String)>, Thrown> {
+    let trace = "()[Ljava/lang/StackTraceElement;";
+    let thread = env.find_class("java/lang/Thread")?;
+    let all = match env.method(thread, "getStackTrace", trace, false) {
+        Ok(get) => {
+            let current = env.method(thread, "currentThread", "()Ljava/lang/Thread;", true)?;
+            let current = env.call_object(Receiver::Class(thread), current, &[])?;
+            env.call_object(Receiver::Object(current), get, &[])?
+        }
+        Err(_) => {
+            // What Android's `Throwable` calls itself.
+            let class = env.find_class("java/lang/Throwable")?;
+            let fill = env.method(class, "nativeFillInStackTrace", "()Ljava/lang/Object;", true)?;
+            let state = env.call_object(Receiver::Class(class), fill, &[])?;
+            let signature = "(Ljava/lang/Object;)[Ljava/lang/StackTraceElement;";
+            let get = env.method(class, "nativeGetStackTrace", signature, true)?;
+            env.call_object(Receiver::Class(class), get, &[jvalue { l: state }])?
+        }
+    };
+    let element = env.find_class("java/lang/StackTraceElement")?;
+    let [class, name] =
+        ["declaringClass", "methodName"].map(|field| env.field(element, field, "Ljava/lang/String;", false));
+    let (class, name) = (class?, name?);
+    let mut frames = Vec::new();
+    for frame in env.elements(all)? {
+        frames.push((env.text(env.object_field(frame, class)), env.text(env.object_field(frame, name))));
+        env.delete_local(frame);
+    }
+    env.delete_local(all);
+    Ok(frames)
+}

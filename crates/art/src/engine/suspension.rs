@@ -58,8 +58,9 @@ impl Suspension {
         Some(Self { current, collector: pair(COLLECTOR)?, threads: pair(THREADS)? })
     }
 
-    /// Does something while no other thread runs Java code, and no collection runs. It must not call the runtime.
-    pub(super) fn while_others_wait(&self, something: impl FnOnce()) {
+    /// Does something while no other thread runs Java code, and no collection runs. It must not call the runtime,
+    /// nor panic.
+    pub(super) fn while_others_wait<T>(&self, something: impl FnOnce() -> T) -> T {
         let (mut section, mut all) = (Room::new(), Room::new());
         // SAFETY: constructors and destructors of these mangled names have these parameters (Itanium C++ ABI), the
         // room is larger than the objects, each is destroyed once and in reverse order; this thread is attached, and
@@ -71,11 +72,12 @@ impl Suspension {
             enter(section.address(), thread, CAUSE, COLLECTOR_TYPE);
             suspend(all.address(), c"livepatch".as_ptr(), false);
         }
-        something();
+        let result = something();
         // SAFETY: as above.
         unsafe {
             std::mem::transmute::<*mut c_void, Leave>(self.threads[1])(all.address());
             std::mem::transmute::<*mut c_void, Leave>(self.collector[1])(section.address());
         }
+        result
     }
 }

@@ -4,19 +4,66 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on ends")]
 
-fn main() {
-    use livepatch_art::host::{Package, Setup};
-    let version = std::env::var("V").unwrap_or("11".into()).parse().expect("version");
-    let package = Package::of(version).expect("package");
-    let folder = std::path::PathBuf::from(format!("/tmp/art/boot{version}"));
-    std::fs::create_dir_all(&folder).expect("folder");
-    let setup = Setup::write(package, &folder).expect("setup");
-    if std::env::var_os("ANDROID_ROOT").is_none() {
-        let me = std::env::current_exe().expect("exe");
-        let s = std::process::Command::new(me).envs(setup.environment()).status().expect("run");
-        println!("{s}");
-        return;
+mod kinds;
+mod running;
+mod runtime;
+mod without;
+
+use libtest_mimic::{Arguments, Trial};
+use livepatch_art::host::{Package, Setup};
+use runtime::Runtime;
+use std::process::{Command, ExitCode};
+
+/// Which case a process runs, and with which version of Android.
+const CASE: &str = "LIVEPATCH_ART_CASE";
+const VERSION: &str = "LIVEPATCH_ART_VERSION";
+
+/// A case: it panics if something is not as it should be.
+type Case = (&'static str, fn(&mut Runtime));
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    kinds::ALL.iter().chain(running::ALL).chain(without::ALL)
+}
+
+fn main() -> ExitCode {
+    if let Ok(name) = std::env::var(CASE) {
+        return run_here(&name);
     }
-    let machine = setup.boot().expect("boot");
-    println!("{:?}", machine.environment().find_class("java/lang/String"));
+    let arguments = Arguments::from_args();
+    let trials = [11, 10].into_iter().flat_map(|version| {
+        all().map(move |(name, _)| Trial::test(format!("art{version}::{name}"), move || run(version, name)))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// Runs a case in a process of its own.
+fn run(version: u32, name: &str) -> Result<(), libtest_mimic::Failed> {
+    let package = match Package::of(version) {
+        Ok(package) => package,
+        Err(why) => {
+            println!("art{version}::{name} skipped: {why}");
+            return Ok(());
+        }
+    };
+    let folder = tempfile::tempdir()?;
+    let setup = Setup::write(package, folder.path())?;
+    let mut child = Command::new("timeout");
+    child.arg("120").arg(std::env::current_exe()?).env(CASE, name).env(VERSION, version.to_string());
+    let output = child.envs(setup.environment()).output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let (said, errors) = (&output.stdout, &output.stderr);
+            let text = [String::from_utf8_lossy(said), String::from_utf8_lossy(errors)].join("\n");
+            Err(format!("{}\n{text}", output.status).into())
+        }
+    }
+}
+
+fn run_here(name: &str) -> ExitCode {
+    let version = std::env::var(VERSION).expect("a version").parse().expect("a version");
+    let folder = std::env::var_os("ANDROID_ROOT").expect("a folder");
+    let (_, case) = all().find(|(other, _)| *other == name).expect("a case");
+    case(&mut Runtime::start(version, folder.as_ref()));
+    ExitCode::SUCCESS
 }
