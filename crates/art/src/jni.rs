@@ -268,6 +268,27 @@ impl Environment {
         call!(self.v1_2.DeleteLocalRef(object));
     }
 
+    /// Has a native method of a class call a function.
+    ///
+    /// # Safety
+    /// The function has the parameters that the signature says, after an environment and a class or an object.
+    pub unsafe fn register(
+        &self,
+        class: jclass,
+        name: &str,
+        signature: &str,
+        function: *mut std::ffi::c_void,
+    ) -> Result<(), Thrown> {
+        let (name, signature) = (c_string(name)?, c_string(signature)?);
+        let method = jni_sys::JNINativeMethod {
+            name: name.as_ptr().cast_mut(),
+            signature: signature.as_ptr().cast_mut(),
+            fnPtr: function,
+        };
+        call!(self.v1_2.RegisterNatives(class, &raw const method, 1));
+        self.check()
+    }
+
     /// Throws an exception once the native method returns.
     pub fn throw(&self, class: &str, message: &str) {
         let message = CString::new(message.replace('\0', " ")).unwrap_or_default();

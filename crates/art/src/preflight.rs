@@ -40,6 +40,9 @@ pub enum Refusal {
     /// One is found through a vtable, the other is not.
     #[error("one of them is private, and is called directly; the other is looked up in a vtable")]
     Direct,
+    /// It would be found by another name.
+    #[error("the fix is called `{0}`: who looks the method up by its name would not find it any more")]
+    Name(String),
     /// They take or return other things.
     #[error("they take or return different things: `{target}` and `{fix}`")]
     Signature {
@@ -106,6 +109,9 @@ pub fn check(
     if is_intrinsic(target.flags, release) {
         return Err(Refusal::Intrinsic);
     }
+    if target.name != fix.name {
+        return Err(Refusal::Name(fix.name.clone()));
+    }
     match target.signature == fix.signature {
         true => Ok(()),
         false => Err(Refusal::Signature { target: target.signature.clone(), fix: fix.signature.clone() }),
@@ -137,6 +143,7 @@ mod tests {
         assert_eq!(check(&method("f", 0x8000_0000), &plain), Err(Refusal::Intrinsic));
         let other = Described { signature: "()I".to_owned(), ..plain.clone() };
         assert!(matches!(check(&plain, &other), Err(Refusal::Signature { .. })));
+        assert_eq!(check(&plain, &method("g", 1)), Err(Refusal::Name("g".to_owned())));
         assert_eq!(super::check(&plain, &plain, true, release), Err(Refusal::DefaultMethod));
     }
 }

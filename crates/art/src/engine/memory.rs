@@ -15,7 +15,8 @@ impl RecordAddress {
         plausible.then_some(Self(address))
     }
 
-    pub(super) fn as_usize(self) -> usize {
+    /// As a number.
+    pub fn as_usize(self) -> usize {
         self.0
     }
 

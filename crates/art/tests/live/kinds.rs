@@ -141,7 +141,7 @@ fn many_at_once(runtime: &mut Runtime) {
 
 fn a_then_b_then_a(runtime: &mut Runtime) {
     let a = runtime.change("App", "div", "(II)I", true);
-    let b = runtime.change_to("App", "div", ("App_CF", "divAgain"), "(II)I", true);
+    let b = runtime.change_to("App", "div", ("App_CF2", "div"), "(II)I", true);
     let call = |runtime: &Runtime| runtime.int("App", "callDiv", &[7, 0]).unwrap_or(-1);
     let first = runtime.apply(a.clone());
     assert_eq!(call(runtime), 1234);

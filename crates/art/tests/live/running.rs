@@ -4,7 +4,7 @@ use crate::Case;
 use crate::runtime::Runtime;
 use jni_sys::{JNIEnv, JavaVM, jclass, jmethodID, jvalue};
 use livepatch_art::engine::EngineError;
-use livepatch_art::jni::{Environment, Receiver};
+use livepatch_art::jni::{Environment, Receiver, Thrown};
 use livepatch_art::layout::Field;
 use livepatch_art::record::Copy;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,7 +43,7 @@ fn after_collections(runtime: &mut Runtime) {
 
 /// What another thread needs. Both are global or for good.
 #[derive(Clone, Copy)]
-struct Shared {
+pub(crate) struct Shared {
     machine: *mut JavaVM,
     class: jclass,
     method: jmethodID,
@@ -53,14 +53,14 @@ struct Shared {
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn new(runtime: &Runtime, class: &str, name: &str, signature: &str) -> Self {
+    pub(crate) fn new(runtime: &Runtime, class: &str, name: &str, signature: &str) -> Self {
         let class = runtime.env.global(runtime.class(class)).expect("a reference");
         let method = runtime.env.method(class, name, signature, true).expect("a method");
         Self { machine: runtime.env.machine().expect("a machine"), class, method }
     }
 
     /// Does something in this thread, attached.
-    fn attached<T>(self, something: impl FnOnce(Environment, Self) -> T) -> T {
+    pub(crate) fn attached<T>(self, something: impl FnOnce(Environment, Self) -> T) -> T {
         let mut env: *mut JNIEnv = std::ptr::null_mut();
         // SAFETY: the machine's own table; the thread is attached until the end of this function.
         let environment = unsafe {
@@ -72,6 +72,13 @@ impl Shared {
         // SAFETY: as above.
         unsafe { ((**self.machine).v1_4.DetachCurrentThread)(self.machine) };
         result
+    }
+
+    /// Calls it without arguments: what it returned, or what was thrown.
+    pub(crate) fn try_int(self, env: Environment) -> Result<i32, Thrown> {
+        let value = env.call(Receiver::Class(self.class), self.method, 'I', &[])?;
+        // SAFETY: an `int` was returned, and this is where that is.
+        Ok(unsafe { value.i })
     }
 
     fn int(self, env: Environment, arguments: &[jvalue]) -> i32 {
@@ -124,7 +131,7 @@ fn under_three_threads(runtime: &mut Runtime) {
         });
     };
     let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(worker)).collect();
-    let change = runtime.change_to("App", "div", ("App_CF", "divAgain"), "(II)I", true);
+    let change = runtime.change_to("App", "div", ("App_CF2", "div"), "(II)I", true);
     for round in 0..500 {
         let patch = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), Copy::Fields);
         let patch = patch.expect("a patch");
@@ -154,7 +161,7 @@ fn class_not_used_yet(runtime: &mut Runtime) {
 /// Patches of one method: each can be taken back, in any order, and nothing adds up.
 fn hundreds_of_patches(runtime: &mut Runtime) {
     let a = runtime.change("App", "div", "(II)I", true);
-    let b = runtime.change_to("App", "div", ("App_CF", "divAgain"), "(II)I", true);
+    let b = runtime.change_to("App", "div", ("App_CF2", "div"), "(II)I", true);
     let before = runtime.engine.record(&a.target);
     let numbers: Vec<u32> =
         (0..400).map(|nth| runtime.apply(if nth % 2 == 0 { a.clone() } else { b.clone() })).collect();

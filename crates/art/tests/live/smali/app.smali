@@ -247,6 +247,24 @@
     const/4 v0, 1
     return v0
 .end method
+.method public getValue()I
+    .registers 2
+    iget v0, p0, LApp;->value:I
+    return v0
+.end method
+.method public getSecret()I
+    .registers 2
+    iget v0, p0, LApp;->secret:I
+    return v0
+.end method
+.method public static native pause()V
+.end method
+.method public static paused()I
+    .registers 1
+    invoke-static {}, LApp;->pause()V
+    sget v0, LApp;->count:I
+    return v0
+.end method
 .method public withHelpers()I
     .registers 2
     const/4 v0, 1

@@ -34,11 +34,6 @@
     div-int v0, p0, p1
     return v0
 .end method
-.method public static divAgain(II)I
-    .registers 3
-    const/16 v0, 77
-    return v0
-.end method
 .method public virt()I
     .registers 2
     check-cast p0, LApp;
@@ -47,11 +42,6 @@
     return v0
 .end method
 .method private priv()I
-    .registers 2
-    const/4 v0, 2
-    return v0
-.end method
-.method public pubPriv()I
     .registers 2
     const/4 v0, 2
     return v0
@@ -79,8 +69,6 @@
     .registers 1
     const/4 v0, 2
     return v0
-.end method
-.method public static native natFix()I
 .end method
 # 1 + 2 + 3 + 4 + 5 + 6 + 7.0 + 8.0 + (0 because null) + 3 elements
 .method public static all(ZBSCIJFDLjava/lang/Object;[I)J
@@ -211,18 +199,16 @@
     sget v0, LApp_CF;->own:I
     return v0
 .end method
-.method public longVirt()J
-    .registers 3
-    const-wide v0, 0x1234567812345678L
-    return-wide v0
-.end method
 # In the place of `hello` in the vtable, and of nothing else.
 .method public hello()I
     .registers 2
     const/16 v0, 30
     return v0
 .end method
-.method public static staticVirt()I
+
+.class public LPaused_CF;
+.super Ljava/lang/Object;
+.method public static paused()I
     .registers 1
     const/4 v0, 2
     return v0
@@ -270,6 +256,56 @@
 .end method
 .method public static only()I
     .registers 1
+    const/4 v0, 2
+    return v0
+.end method
+
+# Further fixes of the same methods, and some that do not fit.
+.class public LApp_CF2;
+.super LBase;
+.method public static div(II)I
+    .registers 3
+    const/16 v0, 77
+    return v0
+.end method
+.method public priv()I
+    .registers 2
+    const/4 v0, 2
+    return v0
+.end method
+.method public virt()J
+    .registers 3
+    const-wide v0, 0x1234567812345678L
+    return-wide v0
+.end method
+.method public static native running()I
+.end method
+.method public thrower(I)I
+    .registers 3
+    iget v0, p0, LBase;->value:I
+    return v0
+.end method
+# Before its method in the vtable are more than in the live class.
+.method public aaa()I
+    .registers 2
+    const/16 v0, 81
+    return v0
+.end method
+.method public bbb()I
+    .registers 2
+    const/16 v0, 82
+    return v0
+.end method
+
+.class public LMany_CF;
+.super LBase;
+.method public aaa()I
+    .registers 2
+    const/16 v0, 81
+    return v0
+.end method
+.method public virt()I
+    .registers 2
     const/4 v0, 2
     return v0
 .end method
