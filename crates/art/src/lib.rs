@@ -12,6 +12,7 @@ pub mod flags;
 pub mod host;
 pub mod jni;
 pub mod layout;
+pub mod patch;
 pub mod preflight;
 pub mod record;
 pub mod release;

@@ -51,12 +51,22 @@ impl Tools {
         let jars = std::fs::read_dir(JARS).into_iter().flatten().flatten();
         let jars = jars.map(|entry| entry.path()).filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            ["smali", "baksmali", "dexlib2", "guava", "jcommander", "antlr3-runtime", "stringtemplate", "util"]
-                .iter()
-                .any(|known| name.starts_with(known))
+            [
+                "smali",
+                "baksmali",
+                "dexlib2",
+                "guava",
+                "jcommander",
+                "antlr3-runtime",
+                "stringtemplate",
+                "util",
+            ]
+            .iter()
+            .any(|known| name.starts_with(known))
         });
         let own = Path::new(JARS).join(archive);
-        let all: Vec<String> = std::iter::once(own).chain(jars).map(|path| path.display().to_string()).collect();
+        let all: Vec<String> =
+            std::iter::once(own).chain(jars).map(|path| path.display().to_string()).collect();
         let mut java = Command::new("java");
         java.args(["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &all.join(":"), main]);
         java
