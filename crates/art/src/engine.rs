@@ -4,14 +4,17 @@
 //! code, if the runtime lets that be asked for. Nothing that the collector moves is kept: what a record says about
 //! its class is read from a live record at the moment at which it is written to another one.
 
+mod fields;
 mod lookup;
 mod memory;
+mod patching;
 mod stacks;
 mod state;
 mod suspension;
 
 pub use lookup::{Method, MethodName};
 pub use memory::RecordAddress;
+pub use patching::Classes;
 pub use state::{Patch, Replaced};
 
 use crate::jni::{Environment, Receiver, Thrown};

@@ -186,6 +186,16 @@ impl Environment {
         self.checked(call!(self.v1_2.ToReflectedMethod(class, method, is_static)))
     }
 
+    /// The reflected form of a field.
+    pub fn reflected_field(
+        &self,
+        class: jclass,
+        field: jfieldID,
+        is_static: bool,
+    ) -> Result<jobject, Thrown> {
+        self.checked(call!(self.v1_2.ToReflectedField(class, field, is_static)))
+    }
+
     /// The method of a reflected form.
     pub fn from_reflected(&self, method: jobject) -> jmethodID {
         call!(self.v1_2.FromReflectedMethod(method))

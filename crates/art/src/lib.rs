@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod dex;
+pub mod diff;
 pub mod engine;
 pub mod flags;
 pub mod host;

@@ -9,7 +9,8 @@ mod signature;
 
 pub use created::Created;
 pub use manifest::{Manifest, ManifestError, Section};
-pub use replacements::{ANNOTATION, ANNOTATIONS_KNOWN, Replacement, annotation, replacements};
+pub(crate) use replacements::opens;
+pub use replacements::{ANNOTATION, ANNOTATIONS_KNOWN, OPENS, Replacement, annotation, opened, replacements};
 pub use signature::{Certificate, Key, SignatureError, Strictness};
 
 use crate::archive::{self, Entry, ZipError};

@@ -206,6 +206,20 @@ pub struct FieldRef {
     pub kind: Text,
 }
 
+impl FieldRef {
+    /// Of its text: `Lclass;->name:I`; none if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (class, member) = text.split_once("->")?;
+        let (name, kind) = member.split_once(':')?;
+        let is_kind = |text: &str| descriptor_length(text.as_bytes()) == Some(text.len());
+        (is_kind(class) && is_kind(kind) && !name.is_empty()).then(|| Self {
+            class: class.into(),
+            name: name.into(),
+            kind: kind.into(),
+        })
+    }
+}
+
 impl fmt::Display for FieldRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}->{}:{}", self.class, self.name, self.kind)

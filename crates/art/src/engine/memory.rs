@@ -51,3 +51,33 @@ pub(super) fn write(address: RecordAddress, record: &Record) {
         }
     }
 }
+
+/// Where a field's record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct FieldAddress(usize);
+
+impl FieldAddress {
+    /// What the runtime says; none if no record can be there, as with ids that are opaque.
+    pub(super) fn new(address: usize) -> Option<Self> {
+        let plausible = address >= 0x1000 && address.is_multiple_of(align_of::<u32>());
+        plausible.then_some(Self(address))
+    }
+
+    /// Its four words: class, flags, index, offset.
+    fn words(self) -> &'static [AtomicU32; 4] {
+        let pointer = std::ptr::with_exposed_provenance::<[AtomicU32; 4]>(self.0);
+        // SAFETY: an even id is the address of the field's record, in runtimes of 6.0 and later; records have these
+        // four words and stay as long as their class, which whoever asks has a reference to.
+        unsafe { &*pointer }
+    }
+}
+
+/// A field's record.
+pub(super) fn read_field(address: FieldAddress) -> [u32; 4] {
+    [0, 1, 2, 3].map(|nth| address.words()[nth].load(Ordering::Acquire))
+}
+
+/// Sets the flags in a field's record.
+pub(super) fn write_field_flags(address: FieldAddress, flags: u32) {
+    address.words()[1].store(flags, Ordering::Release);
+}

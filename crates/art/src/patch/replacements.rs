@@ -1,6 +1,6 @@
 //! Which methods of a patch replace which.
 
-use crate::dex::{Annotation, AnnotationContent, Class, Dex, Text, Value};
+use crate::dex::{Annotation, AnnotationContent, Class, Dex, FieldRef, Text, Value};
 use crate::flags::STATIC;
 
 /// The annotation that says what a method replaces, as it is written.
@@ -56,4 +56,31 @@ fn of_class(class: &Class) -> impl Iterator<Item = Replacement> {
             is_static: method.access & STATIC != 0,
         })
     })
+}
+
+/// The annotation of a patch that says which private fields its bodies use.
+pub const OPENS: &str = "Llivepatch/art/Opens;";
+
+/// That annotation, of one of its classes.
+pub(crate) fn opens(fields: &[FieldRef]) -> Annotation {
+    let texts = fields.iter().map(|field| Value::Text(field.to_string().as_str().into())).collect();
+    let elements = vec![(Text::from("fields"), Value::Array(texts))];
+    Annotation { visibility: 1, content: AnnotationContent { kind: OPENS.into(), elements } }
+}
+
+/// All private fields that the bodies of a patch use.
+pub fn opened(dex: &Dex) -> Vec<FieldRef> {
+    let annotations = dex.classes.iter().flat_map(|class| &class.annotations);
+    let ours = annotations.filter(|annotation| annotation.content.kind.is(OPENS));
+    let values =
+        ours.flat_map(|annotation| &annotation.content.elements).filter_map(|(_, value)| match value {
+            Value::Array(values) => Some(values),
+            _ => None,
+        });
+    values
+        .flatten()
+        .filter_map(
+            |value| if let Value::Text(text) = value { FieldRef::parse(&text.to_text()) } else { None },
+        )
+        .collect()
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod kinds;
+mod patched;
 mod running;
 mod runtime;
 mod without;
@@ -22,7 +23,7 @@ const VERSION: &str = "LIVEPATCH_ART_VERSION";
 type Case = (&'static str, fn(&mut Runtime));
 
 fn all() -> impl Iterator<Item = &'static Case> {
-    kinds::ALL.iter().chain(running::ALL).chain(without::ALL)
+    kinds::ALL.iter().chain(running::ALL).chain(without::ALL).chain(patched::ALL)
 }
 
 fn main() -> ExitCode {

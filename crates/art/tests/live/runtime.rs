@@ -3,7 +3,7 @@
 use jni_sys::{jclass, jobject, jvalue};
 use livepatch_art::dex::{self, Class, Dex};
 use livepatch_art::engine::{Change, Engine, Method, MethodName};
-use livepatch_art::host::{Loader, Package, Setup};
+use livepatch_art::host::{Loader, Machine, Package, Setup};
 use livepatch_art::jni::{Environment, Receiver, Thrown};
 use livepatch_art::smali;
 use std::collections::HashMap;
@@ -28,6 +28,7 @@ pub(crate) fn write_dex(folder: &Path, name: &str, classes: Vec<Class>) -> PathB
 }
 
 pub(crate) struct Runtime {
+    machine: Machine,
     pub(crate) env: Environment,
     pub(crate) folder: PathBuf,
     pub(crate) app: Loader,
@@ -45,9 +46,15 @@ impl Runtime {
         let app = machine.loader(&write_dex(folder, "app.dex", classes(APP)), None).expect("a loader");
         let probe = app.class("livepatch.art.Probe", true).expect("the probe");
         let engine = Engine::start(env, release, probe).expect("an engine");
-        let mut runtime = Self { env, folder: folder.to_owned(), app, engine, fixes: HashMap::new() };
+        let mut runtime =
+            Self { machine, env, folder: folder.to_owned(), app, engine, fixes: HashMap::new() };
         runtime.define("fix.dex", classes(FIX));
         runtime
+    }
+
+    /// A class loader beside the program's.
+    pub(crate) fn loader(&self, dex: &Path) -> Loader {
+        self.machine.loader(dex, None).expect("a loader")
     }
 
     /// Defines classes of a patch.
