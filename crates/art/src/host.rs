@@ -3,12 +3,15 @@
 
 mod boot;
 mod classes;
+pub mod demo;
 mod dynamic;
 mod loader;
 mod package;
+mod probe;
 mod stub;
 
 pub use boot::{BootError, Machine, Setup};
 pub use classes::boot_classes;
 pub use loader::Loader;
 pub use package::Package;
+pub use probe::{PROBE, probe_class};

@@ -15,6 +15,7 @@ pub mod jni;
 pub mod layout;
 pub mod patch;
 pub mod preflight;
+pub mod program;
 pub mod record;
 pub mod release;
 pub mod smali;

@@ -86,6 +86,11 @@ impl Setup {
         Ok(Self { package, folder: folder.to_owned() })
     }
 
+    /// The release of the runtime.
+    pub fn release(&self) -> Release {
+        self.package.release()
+    }
+
     /// Variables that the process must have been started with.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         let names =

@@ -8,8 +8,8 @@ use livepatch_art::smali;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const OLD: &str = include_str!("../live/smali/old.smali");
-const NEW: &str = include_str!("../live/smali/new.smali");
+const OLD: &str = include_str!("../../data/demo-old.smali");
+const NEW: &str = include_str!("../../data/demo-new.smali");
 const EVERYTHING: &str = include_str!("../fixtures/everything.smali");
 
 fn program(text: &str) -> Result<Dex, smali::SmaliError> {

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 pub(crate) const ALL: &[Case] = &[("patched::two_versions", two_versions)];
 
-const OLD: &str = include_str!("smali/old.smali");
-const NEW: &str = include_str!("smali/new.smali");
+const OLD: &str = include_str!("../../data/demo-old.smali");
+const NEW: &str = include_str!("../../data/demo-new.smali");
 
 struct Program {
     loader: Loader,
