@@ -57,6 +57,11 @@ impl Environment {
         Self { env }
     }
 
+    /// As the virtual machine has given it.
+    pub fn raw(&self) -> *mut JNIEnv {
+        self.env
+    }
+
     /// The virtual machine.
     pub fn machine(&self) -> Result<*mut JavaVM, Thrown> {
         let mut machine = std::ptr::null_mut();
@@ -256,6 +261,41 @@ impl Environment {
     pub fn elements(&self, array: jobjectArray) -> Result<Vec<jobject>, Thrown> {
         let length = call!(self.v1_2.GetArrayLength(array));
         (0..length).map(|nth| self.checked(call!(self.v1_2.GetObjectArrayElement(array, nth)))).collect()
+    }
+
+    /// A new array of strings.
+    pub fn texts(&self, texts: &[String]) -> Result<jobjectArray, Thrown> {
+        let class = self.find_class("java/lang/String")?;
+        let length = jint::try_from(texts.len()).unwrap_or(0);
+        let array = self.array(length, class, std::ptr::null_mut())?;
+        for (nth, text) in (0..length).zip(texts) {
+            let string = self.string(text)?;
+            self.set_element(array, nth, string)?;
+            self.delete_local(string);
+        }
+        Ok(array)
+    }
+
+    /// Sets an element of an array of objects.
+    pub fn set_element(&self, array: jobjectArray, nth: jint, element: jobject) -> Result<(), Thrown> {
+        call!(self.v1_2.SetObjectArrayElement(array, nth, element));
+        self.check()
+    }
+
+    /// The bytes of an array.
+    pub fn bytes(&self, array: jni_sys::jbyteArray) -> Result<Vec<u8>, Thrown> {
+        let length = call!(self.v1_2.GetArrayLength(array));
+        let mut bytes = vec![0_u8; usize::try_from(length).unwrap_or(0)];
+        call!(self.v1_2.GetByteArrayRegion(array, 0, length, bytes.as_mut_ptr().cast()));
+        self.check()?;
+        Ok(bytes)
+    }
+
+    /// Sets the bytes of an array, from its first one on.
+    pub fn set_bytes(&self, array: jni_sys::jbyteArray, bytes: &[u8]) -> Result<(), Thrown> {
+        let length = jint::try_from(bytes.len()).unwrap_or(0);
+        call!(self.v1_2.SetByteArrayRegion(array, 0, length, bytes.as_ptr().cast()));
+        self.check()
     }
 
     /// A new array of bytes, all zero.

@@ -9,6 +9,7 @@ pub mod archive;
 pub mod dex;
 pub mod diff;
 pub mod engine;
+pub mod exported;
 pub mod flags;
 pub mod host;
 pub mod jni;

@@ -42,6 +42,9 @@ impl Room {
     }
 }
 
+// SAFETY: addresses of code, which is for all threads.
+unsafe impl Send for Suspension {}
+
 impl Suspension {
     /// Finds them, if the runtime exports them to this library.
     pub(super) fn find() -> Option<Self> {

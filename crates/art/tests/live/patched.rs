@@ -6,12 +6,16 @@ use jni_sys::{jclass, jvalue};
 use livepatch_art::dex::{self, Dex};
 use livepatch_art::diff::diff;
 use livepatch_art::engine::Classes;
+use livepatch_art::exported::*;
 use livepatch_art::host::Loader;
 use livepatch_art::jni::{Receiver, Thrown};
+use livepatch_art::patch::{self, About, Created, Key};
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::path::PathBuf;
 
-pub(crate) const ALL: &[Case] = &[("patched::two_versions", two_versions)];
+pub(crate) const ALL: &[Case] =
+    &[("patched::two_versions", two_versions), ("patched::through_the_exports", through_the_exports)];
 
 const OLD: &str = include_str!("../../data/demo-old.smali");
 const NEW: &str = include_str!("../../data/demo-new.smali");
@@ -82,4 +86,91 @@ fn two_versions(runtime: &mut Runtime) {
 
     runtime.engine.roll_back(env, number).expect("the way back");
     assert_eq!(all(), [8, -1, 2, -1]);
+}
+
+const KEY: &str = include_str!("../../data/demo-key.pem");
+const CERTIFICATE: &[u8] = include_bytes!("../../data/demo-certificate.pem");
+
+/// What `NativePatcher` calls, and what C programs do.
+fn through_the_exports(runtime: &mut Runtime) {
+    let env = runtime.env;
+    let raw = env.raw();
+    let old = Dex { version: 35, classes: classes(OLD) };
+    let difference = diff(std::slice::from_ref(&old), &[Dex { version: 35, classes: classes(NEW) }]);
+    let about = About {
+        name: "fix".to_owned(),
+        created: Created::from_seconds(7),
+        from: String::new(),
+        to: String::new(),
+        by: String::new(),
+        classes: difference.classes(),
+    };
+    let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
+    let archive =
+        patch::write(&about, &[bytes], &Key::read(KEY, CERTIFICATE).expect("a key")).expect("a patch");
+    let path = runtime.folder.join("fix.apatch");
+    std::fs::write(&path, archive).expect("a file");
+    let loader = runtime.loader(&write_dex(&runtime.folder, "old.dex", old.classes));
+    let text = |text: &str| env.string(text).expect("a string");
+    let error = || {
+        // SAFETY: a text that ends with a NUL, until the next call.
+        unsafe { CStr::from_ptr(livepatch_art_error()) }.to_string_lossy().into_owned()
+    };
+    let release = runtime.engine.layout().release();
+    let probe = runtime.class("livepatch.art.Probe");
+
+    // SAFETY: the environment is this thread's, and classes, strings and arrays are its.
+    unsafe {
+        assert_eq!(livepatch_art_roll_back(raw, 1), -1);
+        assert_eq!(error(), "the engine is not started");
+        // Records of 12 are smaller.
+        assert_eq!(livepatch_art_start(raw, 31, probe), -1);
+        assert!(error().contains("records are 40 bytes long, and not 32 as in Android 12"), "{}", error());
+        assert_eq!(livepatch_art_start(raw, 99, probe), -1);
+        Java_livepatch_art_NativePatcher_start(raw, probe, release.level() as i32, probe);
+
+        let certificate = env.byte_array(CERTIFICATE.len() as i32).expect("an array");
+        env.set_bytes(certificate, CERTIFICATE).expect("set");
+        let [patch_path, folder] = [&path, &runtime.folder].map(|path| text(&path.display().to_string()));
+        let said = Java_livepatch_art_NativePatcher_verify(raw, probe, patch_path, certificate, folder);
+        let said: Vec<String> =
+            env.elements(said).expect("strings").into_iter().map(|text| env.text(text)).collect();
+        let (names, dex) = (&said[3..], &said[2]);
+        assert_eq!((said[0].as_str(), said[1].as_str()), ("fix", "7"));
+        assert_eq!(names, ["Fees", "Account_CF"]);
+
+        let defined = loader.define(dex.as_ref(), names).expect("classes");
+        let class = env.find_class("java/lang/Class").expect("a class");
+        let array = env.array(2, class, defined[0]).expect("an array");
+        env.set_element(array, 1, defined[1]).expect("set");
+        let strings = env.texts(names).expect("strings");
+        let number =
+            Java_livepatch_art_NativePatcher_apply(raw, probe, loader.object(), array, strings, text(dex));
+        assert_eq!(number, 1);
+        let count = |expected: i32| {
+            let account = loader.class("Account", true).expect("a class");
+            let id = env.method(account, "count", "()I", true).expect("a method");
+            assert_eq!(env.call(Receiver::Class(account), id, 'I', &[]).expect("a call").i, expected);
+        };
+        count(0);
+        let mut buffer = [0; 256];
+        let length = livepatch_art_list(buffer.as_mut_ptr(), buffer.len());
+        let listed = CStr::from_ptr(buffer.as_ptr()).to_string_lossy().into_owned();
+        assert_eq!(listed.len() + 1, length);
+        assert_eq!(listed.lines().count(), 5);
+        assert_eq!(livepatch_art_list(buffer.as_mut_ptr(), 8), length);
+        assert_eq!(CStr::from_ptr(buffer.as_ptr()).to_bytes().len(), 7);
+
+        Java_livepatch_art_NativePatcher_rollBack(raw, probe, number);
+        count(-1);
+        assert_eq!(livepatch_art_roll_back(raw, 1), -1);
+        assert_eq!(error(), "there is no patch 1");
+
+        let (target, fix) = (runtime.class("App"), runtime.class("App_CF"));
+        let [name, signature] = [c"div", c"(II)I"].map(CStr::as_ptr);
+        assert_eq!(livepatch_art_replace(raw, target, fix, name, signature, true), 2);
+        assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+        assert_eq!(livepatch_art_roll_back_all(raw), 0);
+        assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
+    }
 }
