@@ -7,7 +7,7 @@ use seeds::{Seed, plant};
 use std::process::Command;
 
 /// The targets in `fuzz/`, and what they start from.
-const TARGETS: [(&str, Seed); 11] = [
+const TARGETS: [(&str, Seed); 13] = [
     ("relocatable", Seed::Objects),
     ("layout", Seed::DebugInformation),
     ("host", Seed::Programs),
@@ -19,6 +19,9 @@ const TARGETS: [(&str, Seed); 11] = [
     ("stubs", Seed::Needs),
     ("loadable", Seed::Libraries),
     ("android", Seed::Libraries),
+    // These two damage files of their own.
+    ("dex", Seed::Nothing),
+    ("apatch", Seed::Nothing),
 ];
 
 /// Runs each target, or only one, for `seconds`; a finding is an error.

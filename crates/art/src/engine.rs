@@ -383,6 +383,6 @@ pub fn initialised(env: Environment, name: &str, loader: jni_sys::jobject) -> Re
     // Android has `forName`; the boot classes of tests have only what it calls.
     let find = env.method(class, "forName", signature, true);
     let find = find.or_else(|_| env.method(class, "classForName", signature, true))?;
-    let arguments = [jvalue { l: env.string(name)? }, jvalue { z: true.into() }, jvalue { l: loader }];
+    let arguments = [jvalue { l: env.string(name)? }, jvalue { z: true }, jvalue { l: loader }];
     env.call_object(Receiver::Class(class), find, &arguments)
 }

@@ -2,6 +2,11 @@
 //!
 //! Everything unsafe about talking to a virtual machine is here. Functions that can throw return what was thrown.
 
+#![expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "classes, objects and ids are handles of the environment: `Environment::new` says what its callers promise"
+)]
+
 use jni_sys::{JNIEnv, JavaVM, jclass, jfieldID, jint, jmethodID, jobject, jobjectArray, jstring, jvalue};
 use std::ffi::CString;
 use std::fmt;

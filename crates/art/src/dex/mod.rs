@@ -11,7 +11,7 @@ mod write;
 pub use model::*;
 pub use read::{DexError, read};
 pub use text::Text;
-pub use write::{WriteError, write};
+pub use write::{WriteError, seal, write};
 
 /// The constant of `endian_tag`: values have their lowest byte first.
 const ENDIAN: u32 = 0x1234_5678;

@@ -60,6 +60,17 @@ pub fn write(dex: &Dex) -> Result<Vec<u8>, WriteError> {
     Ok(file.finish(dex.version))
 }
 
+/// Makes the signature and the checksum of a file right; of what is shorter than they are, nothing.
+pub fn seal(bytes: &mut [u8]) {
+    if bytes.len() < 32 {
+        return;
+    }
+    let signature = Sha1::digest(&bytes[32..]);
+    bytes[12..32].copy_from_slice(&signature);
+    let checksum = adler32(&bytes[12..]);
+    bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+}
+
 /// Classes in an order in which a runtime can define them: what a class extends or implements is before it.
 fn superclasses_first(classes: &[Class]) -> Result<Vec<&Class>, WriteError> {
     #[derive(Clone, Copy, PartialEq)]
@@ -209,10 +220,7 @@ impl<'p> File<'p> {
         word(&mut self.out, data);
         let mut bytes = self.out.into_bytes();
         bytes[..8].copy_from_slice(format!("dex\n{version:03}\0").as_bytes());
-        let signature = Sha1::digest(&bytes[32..]);
-        bytes[12..32].copy_from_slice(&signature);
-        let checksum = adler32(&bytes[12..]);
-        bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+        seal(&mut bytes);
         bytes
     }
 

@@ -124,8 +124,7 @@ pub(super) fn declared(env: Environment, class: jclass) -> Result<Vec<RecordAddr
         let found =
             getter.iter().find_map(|(name, signature)| env.method(of_class, name, signature, false).ok());
         let Some(id) = found else { continue };
-        let all =
-            env.call_object(Receiver::Object(class), id, &[jvalue { z: false.into() }]).map_err(thrown)?;
+        let all = env.call_object(Receiver::Object(class), id, &[jvalue { z: false }]).map_err(thrown)?;
         for reflected in env.elements(all).map_err(thrown)? {
             records.extend(RecordAddress::new(reflected_address(env, reflected).map_err(thrown)?));
             env.delete_local(reflected);

@@ -51,7 +51,7 @@ pub(super) fn create(runtime: &Library, options: &[CString]) -> Result<*mut jni_
         version: jni_sys::JNI_VERSION_1_6,
         nOptions: jint::try_from(options.len()).map_err(|_| "too many options")?,
         options: options.as_mut_ptr(),
-        ignoreUnrecognized: false.into(),
+        ignoreUnrecognized: false,
     };
     let (mut machine, mut env) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the function of this name has this type in every Java virtual machine; all pointers are to values that

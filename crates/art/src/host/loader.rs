@@ -61,7 +61,7 @@ impl Loader {
         let signature = "(Ljava/lang/String;ZLjava/lang/ClassLoader;)Ljava/lang/Class;";
         let find = env.method(class, "classForName", signature, true)?;
         let arguments =
-            [jvalue { l: env.string(name)? }, jvalue { z: initialise.into() }, jvalue { l: self.object }];
+            [jvalue { l: env.string(name)? }, jvalue { z: initialise }, jvalue { l: self.object }];
         env.call_object(Receiver::Class(class), find, &arguments)
     }
 

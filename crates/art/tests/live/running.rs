@@ -123,7 +123,7 @@ fn under_three_threads(runtime: &mut Runtime) {
         shared.attached(|env, shared| {
             while !STOP.load(Ordering::Relaxed) {
                 let sum = shared.int(env, &[jvalue { i: 20 }]);
-                assert!(sum == 100 || sum > 100, "{sum}");
+                assert!(sum >= 100, "{sum}");
                 CALLS.fetch_add(1, Ordering::Relaxed);
                 // Who does nothing else than call it is seldom out of it.
                 std::thread::sleep(Duration::from_micros(100));

@@ -102,11 +102,11 @@ impl File<'_> {
         let start = self.out.position();
         for annotation in classes.iter().flat_map(|class| all_sets(class)).flatten() {
             let bytes = encoded(self.pool, annotation)?;
-            if !sets.items.contains_key(&bytes) {
-                let position = self.out.position();
-                self.out.extend(&bytes);
-                sets.items.insert(bytes, position);
-            }
+            let position = self.out.position();
+            sets.items.entry(bytes).or_insert_with_key(|bytes| {
+                self.out.extend(bytes);
+                position
+            });
         }
         self.section(item::ANNOTATION, sets.items.len(), start)
     }
@@ -117,12 +117,12 @@ impl File<'_> {
         // A parameter without annotations has an empty set.
         for annotations in classes.iter().flat_map(|class| all_sets(class)) {
             let offsets = self.offsets(annotations, sets)?;
-            if !sets.sets.contains_key(&offsets) {
-                let position = self.out.position();
+            let position = self.out.position();
+            sets.sets.entry(offsets).or_insert_with_key(|offsets| {
                 self.out.u32(offsets.len() as u32);
                 offsets.iter().for_each(|offset| self.out.u32(*offset));
-                sets.sets.insert(offsets, position);
-            }
+                position
+            });
         }
         self.section(item::ANNOTATION_SET, sets.sets.len(), start)
     }

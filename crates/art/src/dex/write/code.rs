@@ -147,6 +147,9 @@ fn index(pool: &Pool, reference: &Reference) -> Result<u32, WriteError> {
     }
 }
 
+/// What is caught and where it goes on, and where it goes on after anything else.
+type Handlers<'a> = (&'a Vec<(Text, u32)>, &'a Option<u32>);
+
 /// `try_item`s and their handlers, each list once.
 fn write_tries(
     pool: &Pool,
@@ -154,7 +157,7 @@ fn write_tries(
     tries: &[Try],
     malformed: &dyn Fn(&'static str) -> WriteError,
 ) -> Result<(), WriteError> {
-    let mut lists: Vec<(&Vec<(Text, u32)>, &Option<u32>)> = Vec::new();
+    let mut lists: Vec<Handlers<'_>> = Vec::new();
     for part in tries {
         let list = (&part.catches, &part.catch_all);
         if !lists.contains(&list) {
