@@ -4,6 +4,7 @@
 //! edit, one after the other. So what disturbs the machine disturbs all of them, and ratios are taken
 //! round by round.
 
+mod art;
 mod calls;
 mod contender;
 mod floor;
@@ -65,6 +66,8 @@ enum Part {
     Stubs(stubs::Arguments),
     /// The dynamic linker, with glibc and the peers beside it
     Linker(linker::bench::Arguments),
+    /// Replacing Java methods, and comparing dex files
+    Art(art::Arguments),
 }
 
 /// Where things are.
@@ -79,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     match &arguments.part {
         Some(Part::Stubs(arguments)) => return stubs::run(arguments),
         Some(Part::Linker(arguments)) => return linker::bench::run(arguments),
+        Some(Part::Art(arguments)) => return art::run(arguments),
         None => {}
     }
     let machine = report::machine();

@@ -26,14 +26,18 @@ const TOOLS: &[(&str, &str)] = &[
     ("riscv64-linux-gnu-ld", "binutils-riscv64-linux-gnu"),
     ("ld.lld", "lld"),
     ("javac", "default-jdk-headless"),
+    ("dexdump", "dexdump"),
 ];
 
-/// C libraries of other machines, and their packages.
+/// Libraries and their packages: C libraries of other machines, Android's runtime, an assembler in Java.
 const LIBRARIES: &[(&str, &str)] = &[
     ("/usr/aarch64-linux-gnu/lib/Scrt1.o", "libc6-dev-arm64-cross"),
     ("/usr/arm-linux-gnueabihf/lib/Scrt1.o", "libc6-dev-armhf-cross"),
     ("/usr/riscv64-linux-gnu/lib/Scrt1.o", "libc6-dev-riscv64-cross"),
     ("/usr/i686-linux-gnu/lib/Scrt1.o", "libc6-dev-i386-cross"),
+    ("/usr/lib/x86_64-linux-gnu/android/libart.so.0", "android-libart"),
+    ("/usr/lib/p7zip/7z.so", "p7zip"),
+    ("/usr/share/java/smali.jar", "libsmali-java"),
 ];
 
 /// Installs what the tests need, where that is possible, and runs them all.

@@ -11,6 +11,7 @@ mod patching;
 mod stacks;
 mod state;
 mod suspension;
+mod symbols;
 
 pub use lookup::{Method, MethodName};
 pub use memory::RecordAddress;
@@ -132,6 +133,12 @@ impl Engine {
     /// Whether other threads are held while records are written.
     pub fn suspends(&self) -> bool {
         self.suspension.is_some()
+    }
+
+    /// Whether the functions that hold threads are found in the runtime's file as they are through the dynamic linker:
+    /// on devices there is no other way.
+    pub fn finds_suspension_in_file(&self) -> bool {
+        self.suspension.is_some() && self.suspension == Suspension::in_file()
     }
 
     /// Takes the word of the caller that no other thread runs Java code while something is replaced: for runtimes

@@ -16,6 +16,7 @@ pub(crate) const ALL: &[Case] = &[
     ("under_three_threads", under_three_threads),
     ("class_not_used_yet", class_not_used_yet),
     ("hundreds_of_patches", hundreds_of_patches),
+    ("threads_are_held_by_what_the_file_says", |runtime| assert!(runtime.engine.finds_suspension_in_file())),
 ];
 
 /// Fixed, and fixed still after a collection that moves classes; taken back after another one.
