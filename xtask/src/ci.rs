@@ -36,7 +36,7 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("/usr/riscv64-linux-gnu/lib/Scrt1.o", "libc6-dev-riscv64-cross"),
     ("/usr/i686-linux-gnu/lib/Scrt1.o", "libc6-dev-i386-cross"),
     ("/usr/lib/x86_64-linux-gnu/android/libart.so.0", "android-libart"),
-    ("/usr/lib/p7zip/7z.so", "p7zip"),
+    ("/usr/lib/p7zip/7z.so", "p7zip-full"),
     ("/usr/share/java/smali.jar", "libsmali-java"),
 ];
 

@@ -22,7 +22,7 @@ impl Package {
     pub fn of(version: u32) -> Result<Self, String> {
         let unpacked = std::env::var_os(FOLDER_OF_10).map(PathBuf::from);
         let (root, hint) = match (version, unpacked) {
-            (11, _) => (PathBuf::from("/"), "on Debian 12: apt install android-libart p7zip".to_owned()),
+            (11, _) => (PathBuf::from("/"), "on Debian 12: apt install android-libart p7zip-full".to_owned()),
             (10, Some(root)) => {
                 (root, format!("{FOLDER_OF_10} should name a folder with Debian 11's packages"))
             }
