@@ -287,7 +287,7 @@ impl Engine {
             if self.live.iter().any(is_known) {
                 continue;
             }
-            let methods = lookup::declared(env, change.target.class.0)?;
+            let methods = lookup::declared(env, change.target.class.class())?;
             let is_target = |record: &RecordAddress| {
                 changes.iter().any(|other| other.target.record == *record)
                     || self.live.iter().any(|live| live.target.record == *record)

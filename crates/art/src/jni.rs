@@ -34,6 +34,20 @@ pub struct Environment {
     env: *mut JNIEnv,
 }
 
+/// A class that is kept: a reference that stays, for all threads.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptClass(jclass);
+
+// SAFETY: global references can be used by all threads (JNI, "Global and Local References").
+unsafe impl Send for KeptClass {}
+
+impl KeptClass {
+    /// The class.
+    pub fn class(self) -> jclass {
+        self.0
+    }
+}
+
 /// What a method is called on.
 #[derive(Clone, Copy, Debug)]
 pub enum Receiver {
@@ -162,6 +176,32 @@ impl Environment {
         };
         self.check()?;
         Ok(value)
+    }
+
+    /// Calls a method that returns an `int`.
+    pub fn call_int(&self, on: Receiver, method: jmethodID, arguments: &[jvalue]) -> Result<i32, Thrown> {
+        let value = self.call(on, method, 'I', arguments)?;
+        // SAFETY: an `int` was returned, and this is where that is.
+        Ok(unsafe { value.i })
+    }
+
+    /// Calls a method that returns a `long`.
+    pub fn call_long(&self, on: Receiver, method: jmethodID, arguments: &[jvalue]) -> Result<i64, Thrown> {
+        let value = self.call(on, method, 'J', arguments)?;
+        // SAFETY: a `long` was returned, and this is where that is.
+        Ok(unsafe { value.j })
+    }
+
+    /// Calls a method that returns a `boolean`.
+    pub fn call_boolean(
+        &self,
+        on: Receiver,
+        method: jmethodID,
+        arguments: &[jvalue],
+    ) -> Result<bool, Thrown> {
+        let value = self.call(on, method, 'Z', arguments)?;
+        // SAFETY: a `boolean` was returned, and this is where that is.
+        Ok(unsafe { value.z })
     }
 
     /// Calls a method that returns an object.
@@ -316,6 +356,11 @@ impl Environment {
     /// A reference that stays when the native method returns, for all threads.
     pub fn global(&self, object: jobject) -> Result<jobject, Thrown> {
         self.checked(call!(self.v1_2.NewGlobalRef(object)))
+    }
+
+    /// A class, kept for good.
+    pub fn keep(&self, class: jclass) -> Result<KeptClass, Thrown> {
+        self.global(class).map(KeptClass)
     }
 
     /// Gives a local reference back before the native method returns.

@@ -2,7 +2,7 @@
 
 use super::EngineError;
 use super::memory::RecordAddress;
-use crate::jni::{Environment, Receiver, Thrown};
+use crate::jni::{Environment, KeptClass, Receiver, Thrown};
 use crate::preflight::Described;
 use crate::record::Record;
 use jni_sys::{jclass, jmethodID, jobject, jvalue};
@@ -25,13 +25,6 @@ impl fmt::Display for MethodName {
     }
 }
 
-/// A class that is kept: a global reference.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct KeptClass(pub(super) jclass);
-
-// SAFETY: global references can be used by all threads (JNI, "Global and Local References").
-unsafe impl Send for KeptClass {}
-
 /// A method whose record is known.
 #[derive(Clone, Debug)]
 pub struct Method {
@@ -47,7 +40,7 @@ impl Method {
     pub fn find(env: Environment, class: jclass, name: &MethodName) -> Result<Self, EngineError> {
         let thrown = |thrown| EngineError::Thrown { what: name.to_string(), thrown };
         let record = record(env, class, name)?;
-        let kept = KeptClass(env.global(class).map_err(thrown)?);
+        let kept = env.keep(class).map_err(thrown)?;
         let class_name = class_name(env, class).map_err(thrown)?;
         let in_interface = is_interface(env, class).map_err(thrown)?;
         Ok(Self { class: kept, class_name, name: name.clone(), record, in_interface })
@@ -144,11 +137,7 @@ fn class_name(env: Environment, class: jclass) -> Result<String, Thrown> {
 fn is_interface(env: Environment, class: jclass) -> Result<bool, Thrown> {
     let of_class = env.class_of(class);
     match env.method(of_class, "isInterface", "()Z", false) {
-        Ok(getter) => {
-            let answer = env.call(Receiver::Object(class), getter, 'Z', &[])?;
-            // SAFETY: a `boolean` was returned, and this is where that is.
-            Ok(unsafe { answer.z })
-        }
+        Ok(getter) => env.call_boolean(Receiver::Object(class), getter, &[]),
         Err(_) => {
             let field = env.field(of_class, "accessFlags", "I", false)?;
             Ok(env.int_field(class, field) & 0x0200 != 0)

@@ -122,9 +122,7 @@ impl Setup {
             );
         }
         options.extend([c"-Ximage:/nonexistent/boot.art", c"-Xint", c"-Xusejit:false"].map(CString::from));
-        let env = dynamic::create(&runtime, &options).map_err(BootError::Start)?;
-        // SAFETY: the runtime gave it to this thread, and keeps it attached.
-        let environment = unsafe { Environment::new(env) };
+        let environment = dynamic::create(&runtime, &options).map_err(BootError::Start)?;
         Ok(Machine { environment })
     }
 }

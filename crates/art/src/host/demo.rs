@@ -100,9 +100,7 @@ impl Running {
     fn withdraw(&self, account: jobject) -> Result<i32, Thrown> {
         let class = self.env.class_of(account);
         let id = self.env.method(class, "withdraw", "(I)I", false)?;
-        let value = self.env.call(Receiver::Object(account), id, 'I', &[jvalue { i: 20 }])?;
-        // SAFETY: an `int` was returned, and this is where that is.
-        Ok(unsafe { value.i })
+        self.env.call_int(Receiver::Object(account), id, &[jvalue { i: 20 }])
     }
 }
 

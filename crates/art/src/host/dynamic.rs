@@ -1,5 +1,6 @@
 //! Loading libraries into this process, with whatever their initialisers do.
 
+use crate::jni::Environment;
 use jni_sys::{JavaVM, JavaVMInitArgs, JavaVMOption, jint};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::unix::ffi::OsStrExt as _;
@@ -34,7 +35,7 @@ type Create = unsafe extern "system" fn(*mut *mut JavaVM, *mut *mut c_void, *mut
 
 /// Starts a runtime (Invocation API, `JNI_CreateJavaVM`): its environment for this thread. The function is the
 /// library's own: helpers that are loaded beside it have one of that name, too.
-pub(super) fn create(runtime: &Library, options: &[CString]) -> Result<*mut jni_sys::JNIEnv, String> {
+pub(super) fn create(runtime: &Library, options: &[CString]) -> Result<Environment, String> {
     // SAFETY: a library that stays loaded, and a text that ends with a NUL.
     let create = unsafe { libc::dlsym(runtime.0, c"JNI_CreateJavaVM".as_ptr()) };
     if create.is_null() {
@@ -61,7 +62,8 @@ pub(super) fn create(runtime: &Library, options: &[CString]) -> Result<*mut jni_
         create(&raw mut machine, &raw mut env, (&raw mut arguments).cast())
     };
     match code {
-        0 => Ok(env.cast()),
+        // SAFETY: the runtime gave it to this thread, and keeps it attached.
+        0 => Ok(unsafe { Environment::new(env.cast()) }),
         code => Err(format!("the runtime did not start (JNI_CreateJavaVM returned {code})")),
     }
 }

@@ -24,6 +24,7 @@ pub(crate) const ALL: &[Case] = &[
     ("many_at_once", many_at_once),
     ("a_then_b_then_a", a_then_b_then_a),
     ("whole_and_field_by_field", whole_and_field_by_field),
+    ("flags_of_callers_stay", flags_of_callers_stay),
     ("records_as_the_table_says", records_as_the_table_says),
     ("no_way_back", no_way_back),
 ];
@@ -179,6 +180,17 @@ fn whole_and_field_by_field(runtime: &mut Runtime) {
         let different: Vec<_> = before.compare(&back, false).map(|(field, _, _)| field).collect();
         // Calls are counted.
         assert!(different.iter().all(|field| *field == Field::Hotness), "{different:?}");
+    }
+}
+
+/// Whoever looks at the method sees what it was declared as, unless the whole record is copied: that makes a private
+/// method public, and so one that is looked up in a vtable, in which it is not.
+fn flags_of_callers_stay(runtime: &mut Runtime) {
+    const PRIVATE: u32 = 0x2;
+    let change = runtime.change_to("App", "priv", ("App_CF2", "priv"), "()I", false);
+    for (copy, is_private) in [(Copy::Fields, true), (Copy::Whole, false)] {
+        runtime.engine.apply_unchecked(std::slice::from_ref(&change), copy);
+        assert_eq!(runtime.engine.record(&change.target).flags() & PRIVATE != 0, is_private, "{copy:?}");
     }
 }
 

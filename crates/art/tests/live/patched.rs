@@ -61,15 +61,11 @@ fn two_versions(runtime: &mut Runtime) {
     let object = env.new_object(account, constructor, &[]).expect("an object");
     let of_object = |name: &str, argument: i32| {
         let id = env.method(account, name, "(I)I", false).expect("a method");
-        let value = env.call(Receiver::Object(object), id, 'I', &[jvalue { i: argument }]).expect("a call");
-        // SAFETY: an `int` was returned, and this is where that is.
-        unsafe { value.i }
+        env.call_int(Receiver::Object(object), id, &[jvalue { i: argument }]).expect("a call")
     };
     let count = || {
         let id = env.method(account, "count", "()I", true).expect("a method");
-        let value = env.call(Receiver::Class(account), id, 'I', &[]).expect("a call");
-        // SAFETY: as above.
-        unsafe { value.i }
+        env.call_int(Receiver::Class(account), id, &[]).expect("a call")
     };
     let all = || [of_object("withdraw", 20), of_object("risky", 0), of_object("kind", 2), count()];
     // 100 less 20, and a fee of 1 twice.

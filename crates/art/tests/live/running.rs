@@ -77,15 +77,11 @@ impl Shared {
 
     /// Calls it without arguments: what it returned, or what was thrown.
     pub(crate) fn try_int(self, env: Environment) -> Result<i32, Thrown> {
-        let value = env.call(Receiver::Class(self.class), self.method, 'I', &[])?;
-        // SAFETY: an `int` was returned, and this is where that is.
-        Ok(unsafe { value.i })
+        env.call_int(Receiver::Class(self.class), self.method, &[])
     }
 
     fn int(self, env: Environment, arguments: &[jvalue]) -> i32 {
-        let value = env.call(Receiver::Class(self.class), self.method, 'I', arguments).expect("a call");
-        // SAFETY: an `int` was returned, and this is where that is.
-        unsafe { value.i }
+        env.call_int(Receiver::Class(self.class), self.method, arguments).expect("a call")
     }
 }
 

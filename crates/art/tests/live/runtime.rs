@@ -110,17 +110,13 @@ impl Runtime {
         let arguments: Vec<jvalue> = arguments.iter().map(|i| jvalue { i: *i }).collect();
         let class = self.class(class);
         let id = self.env.method(class, name, &signature, true)?;
-        let value = self.env.call(Receiver::Class(class), id, 'I', &arguments)?;
-        // SAFETY: an `int` was returned, and this is where that is.
-        Ok(unsafe { value.i })
+        self.env.call_int(Receiver::Class(class), id, &arguments)
     }
 
     /// Calls a method of an object that takes nothing and returns an `int`.
     pub(crate) fn int_of(&self, object: jobject, name: &str) -> Result<i32, Thrown> {
         let id = self.env.method(self.env.class_of(object), name, "()I", false)?;
-        let value = self.env.call(Receiver::Object(object), id, 'I', &[])?;
-        // SAFETY: as above.
-        Ok(unsafe { value.i })
+        self.env.call_int(Receiver::Object(object), id, &[])
     }
 
     /// Calls a static method that takes an object and returns an `int`.
@@ -133,18 +129,14 @@ impl Runtime {
     ) -> Result<i32, Thrown> {
         let class = self.class(class);
         let id = self.env.method(class, name, signature, true)?;
-        let value = self.env.call(Receiver::Class(class), id, 'I', &[jvalue { l: with }])?;
-        // SAFETY: as above.
-        Ok(unsafe { value.i })
+        self.env.call_int(Receiver::Class(class), id, &[jvalue { l: with }])
     }
 
     /// Calls a static method that takes nothing and returns a `long`.
     pub(crate) fn long(&self, class: &str, name: &str) -> Result<i64, Thrown> {
         let class = self.class(class);
         let id = self.env.method(class, name, "()J", true)?;
-        let value = self.env.call(Receiver::Class(class), id, 'J', &[])?;
-        // SAFETY: a `long` was returned, and this is where that is.
-        Ok(unsafe { value.j })
+        self.env.call_long(Receiver::Class(class), id, &[])
     }
 
     /// 4,000 arrays of 64 KiB that nobody keeps, and a collection.
