@@ -107,3 +107,30 @@ fn superclasses_come_first() -> Outcome {
     assert!(dex::write(&Dex { version: 35, classes: twice }).is_err());
     Ok(())
 }
+
+/// Names dex files, separated by colons, that real compilers have written.
+const FILES: &str = "LIVEPATCH_DEX_FILES";
+
+/// Read and written, they disassemble to what they did, lines and variables included; they differ from themselves in
+/// nothing.
+#[test]
+fn files_of_real_compilers() -> Outcome {
+    let Some(files) = std::env::var_os(FILES) else {
+        println!("files_of_real_compilers skipped: {FILES} names no dex files");
+        return Ok(());
+    };
+    let Some(tools) = skipped("files_of_real_compilers", Tool::Smali) else { return Ok(()) };
+    for path in std::env::split_paths(&files) {
+        let theirs = std::fs::read(&path)?;
+        let read = dex::read(&theirs)?;
+        let ours = dex::write(&read)?;
+        let methods: usize = read.classes.iter().map(|class| class.methods().count()).sum();
+        println!("{}: {methods} methods, {} bytes, ours {}", path.display(), theirs.len(), ours.len());
+        assert!(tools.baksmali(&ours)? == tools.baksmali(&theirs)?, "{}", path.display());
+        let again = dex::read(&ours)?;
+        assert!(again == read, "{}", path.display());
+        let difference = livepatch_art::diff::diff(std::slice::from_ref(&read), &[again]);
+        assert_eq!((difference.changed, difference.refused), (vec![], vec![]));
+    }
+    Ok(())
+}
