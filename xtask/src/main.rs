@@ -61,7 +61,8 @@ enum Chore {
     Fixtures,
     /// Load real Android libraries and have each do something; writes benches/results
     AndroidLibraries,
-    /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part
+    /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part; and
+    /// livepatch.art, which patches Java programs on Android
     Jar,
     /// Set up and run all tests
     Test,

@@ -18,7 +18,7 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum WriteError {
     /// There are more than an index can say.
-    #[error("more than 65,536 {0} in one dex file")]
+    #[error("more {0} than one dex file can have")]
     TooMany(&'static str),
     /// The version is not one that is written.
     #[error("version {0} of the format is not known")]
@@ -57,7 +57,7 @@ pub fn write(dex: &Dex) -> Result<Vec<u8>, WriteError> {
     let mut file = File::new(&pool, &classes)?;
     file.write_tables()?;
     file.write_classes(&classes)?;
-    Ok(file.finish(dex.version))
+    file.finish(dex.version)
 }
 
 /// Makes the signature and the checksum of a file right; of what is shorter than they are, nothing.
@@ -179,7 +179,7 @@ impl<'p> File<'p> {
     }
 
     /// Writes the map and the header, which say where everything is.
-    fn finish(mut self, version: u32) -> Vec<u8> {
+    fn finish(mut self, version: u32) -> Result<Vec<u8>, WriteError> {
         self.out.align_to_4();
         let map = self.out.position();
         self.sections.push(Section { kind: item::MAP_LIST, count: 1, offset: map });
@@ -191,6 +191,9 @@ impl<'p> File<'p> {
             self.out.u32(section.offset);
         }
         let length = self.out.position();
+        if length == u32::MAX {
+            return Err(WriteError::TooMany("pieces"));
+        }
         let tables = [
             item::STRING_ID,
             item::TYPE_ID,
@@ -221,7 +224,7 @@ impl<'p> File<'p> {
         let mut bytes = self.out.into_bytes();
         bytes[..8].copy_from_slice(format!("dex\n{version:03}\0").as_bytes());
         seal(&mut bytes);
-        bytes
+        Ok(bytes)
     }
 
     /// What follows the tables is data.

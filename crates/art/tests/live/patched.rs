@@ -12,10 +12,14 @@ use livepatch_art::jni::{Receiver, Thrown};
 use livepatch_art::patch::{self, About, Created, Key};
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-pub(crate) const ALL: &[Case] =
-    &[("patched::two_versions", two_versions), ("patched::through_the_exports", through_the_exports)];
+pub(crate) const ALL: &[Case] = &[
+    ("patched::two_versions", two_versions),
+    ("patched::through_the_exports", through_the_exports),
+    ("patched::from_a_real_compiler", from_a_real_compiler),
+];
 
 const OLD: &str = include_str!("../../data/demo-old.smali");
 const NEW: &str = include_str!("../../data/demo-new.smali");
@@ -169,4 +173,68 @@ fn through_the_exports(runtime: &mut Runtime) {
         assert_eq!(livepatch_art_roll_back_all(raw), 0);
         assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
     }
+}
+
+/// Names the archive of `dx`, which Debian 11 packages as `dalvik-exchange`.
+const DX: &str = "LIVEPATCH_DX";
+
+/// What a real compiler makes of a source.
+fn compiled(folder: &Path, version: &str, dx: &Path) -> Dex {
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/java").join(version).join("Shop.java");
+    let (classes, out) = (folder.join(version), folder.join(format!("{version}.dex")));
+    let run = |command: &mut Command| {
+        let output = command.output().expect("a tool");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(Command::new("javac").args(["-nowarn", "--release", "8", "-d"]).arg(&classes).arg(&source));
+    let mut java = Command::new("java");
+    java.arg("-cp").arg(dx).args(["com.android.dx.command.Main", "--dex", "--min-sdk-version=26"]);
+    run(java.arg(format!("--output={}", out.display())).arg(&classes));
+    dex::read(&std::fs::read(&out).expect("a file")).expect("a dex file")
+}
+
+/// Switches, handlers, arrays, variable arguments, an anonymous class with an accessor, as a compiler writes them.
+fn from_a_real_compiler(runtime: &mut Runtime) {
+    let Some(dx) = std::env::var_os(DX).map(PathBuf::from) else {
+        println!("skipped: {DX} does not name the archive of dx");
+        return;
+    };
+    let [old, new] = ["old", "new"].map(|version| compiled(&runtime.folder, version, &dx));
+    let difference = diff(std::slice::from_ref(&old), &[new]);
+    assert_eq!(difference.refused, []);
+    assert_eq!(difference.added, ["Shop$1"]);
+    let names = ["cheapest()I", "checked(I)I", "price(I)I", "sell(I)I", "sold()I"];
+    let mut changed = difference.changed.clone();
+    changed.sort();
+    assert_eq!(changed, names.map(|name| format!("Shop.{name}")));
+    let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
+    let patch = runtime.folder.join("patch.dex");
+    std::fs::write(&patch, &bytes).expect("a file");
+    let loader = runtime.loader(&runtime.folder.join("old.dex"));
+    let mut program = Program { loader, patch, defined: HashMap::new() };
+
+    let env = runtime.env;
+    let shop = program.find("Shop").expect("a class");
+    let constructor = env.method(shop, "<init>", "()V", false).expect("a constructor");
+    let object = env.new_object(shop, constructor, &[]).expect("an object");
+    let with = |name: &str, argument: i32| {
+        let id = env.method(shop, name, "(I)I", false).expect("a method");
+        env.call_int(Receiver::Object(object), id, &[jvalue { i: argument }]).expect("a call")
+    };
+    let all = || {
+        let cheapest = env.method(shop, "cheapest", "()I", false).expect("a method");
+        let cheapest = env.call_int(Receiver::Object(object), cheapest, &[]).expect("a call");
+        let sold = env.method(shop, "sold", "()I", true).expect("a method");
+        let sold = env.call_int(Receiver::Class(shop), sold, &[]).expect("a call");
+        [with("sell", 1), cheapest, with("price", 7), with("price", 8), with("checked", 9), sold]
+    };
+    // 10 less 1, and one too many.
+    assert_eq!(all(), [8, 6, 5, -1, -1, 0]);
+    let read = dex::read(&bytes).expect("a dex file");
+    let number = runtime.engine.apply_patch(env, &read, &mut program).expect("a patch").number;
+    // 8 less 1; 3 + 5 + 8 times the stock before the sale of this round; what was sold before that.
+    assert_eq!(all(), [7, 16 * 8 / 20, 5, 8, 8, 1]);
+    runtime.engine.roll_back(env, number).expect("the way back");
+    assert_eq!(all(), [5, 6, 5, -1, -1, 0]);
 }

@@ -8,8 +8,8 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn position(&self) -> u32 {
-        // 2^32 bytes do not come from tables of 2^16 entries in any practice; a checked length would be 2^32 - 1.
-        self.bytes.len() as u32
+        // Whoever is done looks whether this was ever reached.
+        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
