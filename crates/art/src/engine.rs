@@ -26,6 +26,7 @@ use crate::release::{Pointer, Release};
 use jni_sys::{jclass, jvalue};
 use stacks::Running;
 use state::{Body, Live};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use suspension::Suspension;
 use thiserror::Error;
@@ -218,7 +219,7 @@ impl Engine {
                 None => {
                     let original = memory::read(change.target.record, self.layout);
                     let target = change.target.clone();
-                    self.live.push(Live { target, original, anchors: Vec::new(), bodies: vec![body] });
+                    self.live.push(Live { target, original, anchors: Arc::new([]), bodies: vec![body] });
                 }
             }
         }
@@ -281,25 +282,27 @@ impl Engine {
     /// Notes, for every target that is not replaced yet, which other methods its class has.
     fn find_anchors(&mut self, env: Environment, changes: &[Change]) -> Result<(), EngineError> {
         let mut found = Vec::new();
+        // A class is asked once, however many of its methods are replaced.
+        let mut classes: Vec<Arc<[RecordAddress]>> = Vec::new();
         for change in changes {
-            let is_known =
-                |live: &Live| live.target.record == change.target.record && !live.anchors.is_empty();
+            let record = change.target.record;
+            let is_known = |live: &Live| live.target.record == record && !live.anchors.is_empty();
             if self.live.iter().any(is_known) {
                 continue;
             }
-            let methods = lookup::declared(env, change.target.class.class())?;
-            let is_target = |record: &RecordAddress| {
-                changes.iter().any(|other| other.target.record == *record)
-                    || self.live.iter().any(|live| live.target.record == *record)
+            let known = classes.iter().find(|methods| methods.contains(&record)).cloned();
+            let methods = match known {
+                Some(methods) => methods,
+                None => {
+                    let methods = self.other_methods(env, change, changes)?;
+                    classes.push(Arc::clone(&methods));
+                    methods
+                }
             };
-            if methods.iter().all(is_target) {
-                return Err(EngineError::NoAnchor(change.target.to_string()));
-            }
             found.push((change.target.clone(), methods));
         }
         for (target, anchors) in found {
             let original = self.read(target.record);
-            let anchors = anchors.into_iter().filter(|anchor| *anchor != target.record).collect();
             match self.live.iter_mut().find(|live| live.target.record == target.record) {
                 Some(live) => live.anchors = anchors,
                 None => self.live.push(Live { target, original, anchors, bodies: Vec::new() }),
@@ -308,11 +311,31 @@ impl Engine {
         Ok(())
     }
 
+    /// All methods of a target's class, of which one at least is to stay as it is.
+    fn other_methods(
+        &self,
+        env: Environment,
+        change: &Change,
+        changes: &[Change],
+    ) -> Result<Arc<[RecordAddress]>, EngineError> {
+        let methods = lookup::declared(env, change.target.class.class())?;
+        let is_target = |record: &RecordAddress| {
+            changes.iter().any(|other| other.target.record == *record)
+                || self.live.iter().any(|live| live.target.record == *record)
+        };
+        match methods.iter().all(is_target) {
+            true => Err(EngineError::NoAnchor(change.target.to_string())),
+            false => Ok(methods.into()),
+        }
+    }
+
     /// A method of a target's class that is as it was.
     fn anchor(&self, live: &Live) -> Option<RecordAddress> {
         let is_replaced = |record| {
             let mut all = self.live.iter();
-            all.any(|other| other.target.record == record && !other.bodies.is_empty())
+            // Itself included, which is about to be as it was.
+            record == live.target.record
+                || all.any(|other| other.target.record == record && !other.bodies.is_empty())
         };
         live.anchors.iter().copied().find(|anchor| !is_replaced(*anchor))
     }

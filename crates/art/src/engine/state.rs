@@ -3,6 +3,7 @@
 use super::lookup::Method;
 use super::memory::RecordAddress;
 use crate::record::{Copy, Record};
+use std::sync::Arc;
 
 /// A method that is replaced, or is about to be.
 #[derive(Debug)]
@@ -10,8 +11,8 @@ pub(super) struct Live {
     pub(super) target: Method,
     /// Its record before the first patch. What it says about the class is never used.
     pub(super) original: Record,
-    /// Other methods of its class.
-    pub(super) anchors: Vec<RecordAddress>,
+    /// All methods of its class.
+    pub(super) anchors: Arc<[RecordAddress]>,
     /// The bodies that patches gave it; the last one is what callers get.
     pub(super) bodies: Vec<Body>,
 }
