@@ -19,6 +19,8 @@ const STUBS: [(&str, Option<&str>); 3] =
 /// which has no name at all.
 const OF_10: [(&str, Option<&str>); 2] =
     [("lib7z.so", None), ("libnativehelper.so", Some("libnativehelper.so.0"))];
+/// If it is set, the runtime checks how it is called.
+const CHECK_JNI: &str = "LIVEPATCH_ART_CHECK_JNI";
 /// The boot class path.
 const CORE: &str = "core.jar";
 
@@ -122,6 +124,9 @@ impl Setup {
             );
         }
         options.extend([c"-Ximage:/nonexistent/boot.art", c"-Xint", c"-Xusejit:false"].map(CString::from));
+        if std::env::var_os(CHECK_JNI).is_some() {
+            options.push(CString::from(c"-Xcheck:jni"));
+        }
         let environment = dynamic::create(&runtime, &options).map_err(BootError::Start)?;
         Ok(Machine { environment })
     }

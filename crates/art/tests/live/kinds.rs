@@ -2,7 +2,9 @@
 
 use crate::Case;
 use crate::runtime::Runtime;
+use jni_sys::jvalue;
 use livepatch_art::engine::EngineError;
+use livepatch_art::jni::{Receiver, Thrown};
 use livepatch_art::layout::Field;
 use livepatch_art::record::Copy;
 
@@ -27,6 +29,7 @@ pub(crate) const ALL: &[Case] = &[
     ("flags_of_callers_stay", flags_of_callers_stay),
     ("records_as_the_table_says", records_as_the_table_says),
     ("no_way_back", no_way_back),
+    ("called_by_reflection", called_by_reflection),
 ];
 
 fn static_method(runtime: &mut Runtime) {
@@ -219,6 +222,33 @@ fn records_as_the_table_says(runtime: &mut Runtime) {
     let place = |record: &livepatch_art::record::Record| record.get(Field::MethodIndex).unwrap_or_default();
     assert_eq!(place(&other), place(&hello) + 1);
     assert_eq!(place(&overriding), place(&hello));
+}
+
+/// Reflection looks at the class in the record: it calls static methods, and refuses those of objects, because an `App`
+/// is no `App_CF`. (So does the runtime's own check of calls by native code, where that is on.)
+fn called_by_reflection(runtime: &mut Runtime) {
+    let env = runtime.env;
+    let object = runtime.new_object("App");
+    let class = runtime.class("App");
+    let invoke = |name: &str, is_static: bool, on| {
+        let id = env.method(class, name, "()I", is_static).expect("a method");
+        let method = env.reflected(class, id, is_static).expect("a method");
+        let signature = "(Ljava/lang/Object;[Ljava/lang/Object;)Ljava/lang/Object;";
+        let invoke = env.method(env.class_of(method), "invoke", signature, false).expect("a method");
+        let arguments = [on, std::ptr::null_mut()].map(|l| jvalue { l });
+        let number = env.call_object(Receiver::Object(method), invoke, &arguments)?;
+        let value = env.field(env.class_of(number), "value", "I", false).expect("a field");
+        Ok::<i32, Thrown>(env.int_field(number, value))
+    };
+    assert_eq!(invoke("virt", false, object), Ok(1));
+    let changes =
+        [runtime.change("App", "virt", "()I", false), runtime.change("App", "catcher", "()I", true)];
+    let patch = runtime.engine.apply(env, &changes, Copy::Fields).expect("a patch");
+    assert_eq!(invoke("catcher", true, std::ptr::null_mut()), Ok(2));
+    let thrown = invoke("virt", false, object).expect_err("an exception");
+    assert_eq!(thrown.class, "java.lang.IllegalArgumentException");
+    runtime.engine.roll_back(env, patch.number).expect("the way back");
+    assert_eq!(invoke("virt", false, object), Ok(1));
 }
 
 /// Without a method that is as it was there is nothing to take the class from.

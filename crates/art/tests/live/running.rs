@@ -14,6 +14,7 @@ pub(crate) const ALL: &[Case] = &[
     ("after_collections", after_collections),
     ("on_the_stack", on_the_stack),
     ("under_three_threads", under_three_threads),
+    ("busy_native_thread", busy_native_thread),
     ("class_not_used_yet", class_not_used_yet),
     ("hundreds_of_patches", hundreds_of_patches),
     ("threads_are_held_by_what_the_file_says", |runtime| assert!(runtime.engine.finds_suspension_in_file())),
@@ -145,6 +146,30 @@ fn under_three_threads(runtime: &mut Runtime) {
     STOP.store(true, Ordering::Relaxed);
     threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
     assert_eq!(runtime.int("App", "loop", &[20]), Ok(100));
+}
+
+/// Of a thread that is on a processor in native code, nobody can tell which methods it has called that from.
+fn busy_native_thread(runtime: &mut Runtime) {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    runtime.engine.set_patience(Duration::from_millis(50));
+    let shared = Shared::new(runtime, "App", "loop", "(I)I");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        shared.attached(|_, _| {
+            sender.send(()).expect("who waits for it");
+            while !STOP.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+    });
+    receiver.recv().expect("a thread");
+    let change = runtime.change("App", "div", "(II)I", true);
+    let refused = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), Copy::Fields);
+    assert!(matches!(refused, Err(EngineError::Busy)), "{refused:?}");
+    STOP.store(true, Ordering::Relaxed);
+    thread.join().expect("a thread");
+    runtime.apply(change);
+    assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
 }
 
 /// The target's class and the fix's are initialised before anything is replaced: their initialisers run once.
