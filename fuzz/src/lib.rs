@@ -1,5 +1,7 @@
 //! What several targets do: taking an input apart, and the way of an edit without compiler and processes.
 
+use livepatch_art::dex::Dex;
+use livepatch_art::smali;
 use livepatch_build::diff::{Diff, compare};
 use livepatch_build::live::Live;
 use livepatch_build::objects::{CodegenUnit, Identity, Object};
@@ -42,4 +44,25 @@ pub fn edit(old: &Arc<Object>, new: &Arc<Object>, optimized: bool) -> (Live, Dif
     gate::check(&live, &mut diff, &[], optimized);
     readers::add(&live, &mut diff);
     (live, diff)
+}
+
+/// A file with single bytes replaced, as the input says: where, two bytes, and by what. Formats with checksums and
+/// signatures are damaged more deeply so than by what a fuzzer finds by itself.
+pub fn damaged(original: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut bytes = original.to_vec();
+    for change in data.chunks_exact(3) {
+        let at = usize::from(u16::from_le_bytes([change[0], change[1]]));
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = change[2];
+        }
+    }
+    bytes
+}
+
+/// A dex file with everything that one can have, as its classes.
+pub fn everything() -> Dex {
+    let text = include_str!("../../crates/art/tests/fixtures/everything.smali");
+    let parts = text.split("\n.class ").skip(1);
+    let class = |part| smali::assemble(&format!(".class {part}")).expect("a class");
+    Dex { version: 39, classes: parts.map(class).collect() }
 }

@@ -4,6 +4,7 @@
 //! edit, one after the other. So what disturbs the machine disturbs all of them, and ratios are taken
 //! round by round.
 
+mod art;
 mod calls;
 mod contender;
 mod floor;
@@ -68,6 +69,8 @@ enum Part {
     Linker(linker::bench::Arguments),
     /// Mach-O images: binding at the first call, at once, and by glibc
     Macho(macho::bench::Arguments),
+    /// Replacing Java methods, and comparing dex files
+    Art(art::Arguments),
 }
 
 /// Where things are.
@@ -83,6 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         Some(Part::Stubs(arguments)) => return stubs::run(arguments),
         Some(Part::Linker(arguments)) => return linker::bench::run(arguments),
         Some(Part::Macho(arguments)) => return macho::bench::run(arguments),
+        Some(Part::Art(arguments)) => return art::run(arguments),
         None => {}
     }
     let machine = report::machine();

@@ -27,14 +27,18 @@ const TOOLS: &[(&str, &str)] = &[
     ("llvm-objdump-19", "llvm-19"),
     ("ld64.lld-19", "lld-19"),
     ("javac", "default-jdk-headless"),
+    ("dexdump", "dexdump"),
 ];
 
-/// C libraries of other machines, and their packages.
+/// Libraries and their packages: C libraries of other machines, Android's runtime, an assembler in Java.
 const LIBRARIES: &[(&str, &str)] = &[
     ("/usr/aarch64-linux-gnu/lib/Scrt1.o", "libc6-dev-arm64-cross"),
     ("/usr/arm-linux-gnueabihf/lib/Scrt1.o", "libc6-dev-armhf-cross"),
     ("/usr/riscv64-linux-gnu/lib/Scrt1.o", "libc6-dev-riscv64-cross"),
     ("/usr/i686-linux-gnu/lib/Scrt1.o", "libc6-dev-i386-cross"),
+    ("/usr/lib/x86_64-linux-gnu/android/libart.so.0", "android-libart"),
+    ("/usr/lib/p7zip/7z.so", "p7zip-full"),
+    ("/usr/share/java/smali.jar", "libsmali-java"),
 ];
 
 /// Installs what the tests need, where that is possible, and runs them all.

@@ -8,12 +8,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("livepatch-proto", &[]),
     ("livepatch-object", &[]),
     ("livepatch-linker", &["livepatch", "livepatch-object"]),
+    ("livepatch-art", &["livepatch-object"]),
     ("livepatch-jni", &["livepatch-linker", "livepatch-object"]),
     ("livepatch", &["livepatch-proto"]),
     ("livepatch-build", &["livepatch-object", "livepatch-proto"]),
     (
         "cargo-livepatch",
-        &["livepatch", "livepatch-build", "livepatch-linker", "livepatch-object", "livepatch-proto"],
+        &[
+            "livepatch",
+            "livepatch-art",
+            "livepatch-build",
+            "livepatch-linker",
+            "livepatch-object",
+            "livepatch-proto",
+        ],
     ),
     ("xtask", &["cargo-livepatch", "livepatch", "livepatch-build", "livepatch-object", "livepatch-proto"]),
 ];

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The targets in `fuzz/`, and what they start from.
-const TARGETS: [(&str, Seed); 12] = [
+const TARGETS: [(&str, Seed); 14] = [
     ("relocatable", Seed::Objects),
     ("layout", Seed::DebugInformation),
     ("host", Seed::Programs),
@@ -21,6 +21,9 @@ const TARGETS: [(&str, Seed); 12] = [
     ("loadable", Seed::Libraries),
     ("android", Seed::Libraries),
     ("macho", Seed::Images),
+    // These two damage files of their own.
+    ("dex", Seed::Nothing),
+    ("apatch", Seed::Nothing),
 ];
 
 /// Runs each target, or only one, for `seconds`; a finding is an error.

@@ -69,7 +69,8 @@ enum Chore {
     AndroidLibraries,
     /// Load real macOS packages on Linux and have each do something; writes benches/results
     MachoPackages,
-    /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part
+    /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part; and
+    /// livepatch.art, which patches Java programs on Android
     Jar,
     /// Set up and run all tests
     Test,

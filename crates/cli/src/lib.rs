@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod arguments;
+pub mod art;
 pub mod attach;
 pub mod captured_build;
 pub mod child;

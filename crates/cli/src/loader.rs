@@ -1,5 +1,5 @@
 //! `livepatch`: shared objects. How one of macOS calls what it imports, whether Android would load one, and loading one
-//! here with every step shown.
+//! here with every step shown; and patches for Java programs.
 
 mod apart;
 pub mod arguments;
@@ -25,12 +25,13 @@ pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Load(load) => load::run(&load),
         Command::Trace(trace) => trace::run(&trace),
         Command::LoadHere(here) => here::run(&here),
+        Command::Art(art) => crate::art::run(&art),
     };
     result.unwrap_or_else(|error| error.report())
 }
 
 /// Prints data. Whoever reads it may have gone: that is no error.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

@@ -1,11 +1,13 @@
 //! The command line of `livepatch`.
 
+use crate::art::arguments::ArtArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use livepatch_object::android::{ApiLevel, PageSizes};
 use livepatch_object::macho::Architecture;
 use std::path::PathBuf;
 
 /// Shared objects: would Android load this one, what happens when it is loaded, and how does one of macOS call others.
+/// Java programs: patches.
 #[derive(Parser, Debug)]
 #[command(name = "livepatch", version)]
 pub struct Cli {
@@ -30,6 +32,8 @@ pub enum Command {
     /// Load it here, and show every step: phases, addresses, times.
     #[command(after_help = LOAD_EXIT_CODES)]
     Trace(TraceArgs),
+    /// Patches that replace methods of Java programs on Android.
+    Art(ArtArgs),
     /// The process in which `load` and `trace` load.
     #[command(hide = true)]
     LoadHere(HereArgs),

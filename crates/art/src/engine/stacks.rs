@@ -1,0 +1,111 @@
+//! Which methods are running: their records are on the stacks of threads.
+//!
+//! A body that runs finds what it refers to through its method's record, and so would go on with another file's
+//! tables if that record changed. Frames of the interpreter and of compiled code name their record by its address,
+//! on the thread's own stack: where no word of a stack is the address, the method is not running there. (The other
+//! way round, a word may be left over, or be an id in native code.)
+
+use super::memory::RecordAddress;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// Stacks are read in pieces of so many bytes.
+const PIECE: usize = 64 << 10;
+
+/// Whether other threads run a method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Running {
+    /// None does.
+    Nowhere,
+    /// This one may be on some stack.
+    Somewhere(RecordAddress),
+    /// A thread is in native code and on a processor: where its stack ends cannot be told.
+    Unknown,
+}
+
+/// Looks at all threads but this one, which wait, or are in native code.
+pub(super) fn running(records: &[RecordAddress]) -> Running {
+    look(records).unwrap_or(Running::Unknown)
+}
+
+fn look(records: &[RecordAddress]) -> io::Result<Running> {
+    let own = std::fs::read_link("/proc/thread-self")?;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let memory = File::open("/proc/self/mem")?;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?.file_name();
+        if own.file_name() == Some(&task) {
+            continue;
+        }
+        let Some(pointer) = stack_pointer(&Path::new("/proc/self/task").join(task)) else {
+            return Ok(Running::Unknown);
+        };
+        // A thread that ends has no stack any more.
+        let Some(end) = end_of_mapping(&maps, pointer) else { continue };
+        if let Some(found) = search(&memory, pointer, end, records)? {
+            return Ok(Running::Somewhere(found));
+        }
+    }
+    Ok(Running::Nowhere)
+}
+
+/// Where a waiting thread's stack ends: the last but one word of `syscall` (proc(5)).
+fn stack_pointer(task: &Path) -> Option<u64> {
+    for _ in 0..20 {
+        let text = std::fs::read_to_string(task.join("syscall")).ok()?;
+        let word = text.split_whitespace().rev().nth(1).and_then(|word| word.strip_prefix("0x"));
+        if let Some(pointer) = word.and_then(|word| u64::from_str_radix(word, 16).ok()) {
+            return Some(pointer);
+        }
+        // "running"
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    None
+}
+
+/// Where the mapping ends that an address is in.
+fn end_of_mapping(maps: &str, address: u64) -> Option<u64> {
+    maps.lines().find_map(|line| {
+        let (start, end) = line.split_whitespace().next()?.split_once('-')?;
+        let [start, end] = [start, end].map(|word| u64::from_str_radix(word, 16));
+        let (start, end) = (start.ok()?, end.ok()?);
+        (start..end).contains(&address).then_some(end)
+    })
+}
+
+/// Searches a stack, upwards. A mapping may go on behind a thread's stack with something else: the thread's control
+/// block, which is the last thing on it, tells where it ends.
+fn search(memory: &File, from: u64, to: u64, records: &[RecordAddress]) -> io::Result<Option<RecordAddress>> {
+    let mut at = from.next_multiple_of(WORD as u64);
+    let mut piece = vec![0; PIECE];
+    // Two words more than are looked at are read, for the control block.
+    while at + 2 * (WORD as u64) < to {
+        let length = PIECE.min(usize::try_from(to - at).unwrap_or(PIECE)) / WORD * WORD;
+        memory.read_exact_at(&mut piece[..length], at)?;
+        let words: Vec<usize> = piece[..length].chunks_exact(WORD).map(word).collect();
+        for (nth, three) in words.windows(3).enumerate() {
+            if let Some(found) = records.iter().find(|record| record.as_usize() == three[0]) {
+                return Ok(Some(*found));
+            }
+            if is_control_block(at as usize + nth * WORD, three) {
+                return Ok(None);
+            }
+        }
+        at += (length - 2 * WORD) as u64;
+    }
+    Ok(None)
+}
+
+const WORD: usize = size_of::<usize>();
+
+fn word(bytes: &[u8]) -> usize {
+    bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte))
+}
+
+/// glibc's on x86-64 (`tcbhead_t`): aligned to 64 bytes, its first and its third word say where it is. Elsewhere
+/// there is no telling, and what follows a stack is taken for a part of it.
+fn is_control_block(at: usize, words: &[usize]) -> bool {
+    cfg!(target_arch = "x86_64") && at.is_multiple_of(64) && words[0] == at && words[2] == at
+}

@@ -1,0 +1,131 @@
+//! The engine of the process, and files of patches.
+
+use crate::dex;
+use crate::engine::{Classes, Engine, EngineError, initialised};
+use crate::jni::{Environment, Thrown};
+use crate::patch::{Certificate, Strictness, Unverified};
+use crate::release::Release;
+use jni_sys::{jclass, jobject};
+use sha2::{Digest as _, Sha256};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::error::Error;
+use std::ffi::{CString, c_char};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
+
+thread_local! {
+    static ERROR: RefCell<CString> = RefCell::default();
+}
+
+/// An error with its causes, as one line.
+fn text(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Keeps why something failed, for this thread; 0 or more is how it went well.
+pub(super) fn long_code(result: Result<i64, String>) -> i64 {
+    let said = result.as_ref().err().map(|said| said.replace('\0', " ")).unwrap_or_default();
+    ERROR.with_borrow_mut(|error| *error = CString::new(said).unwrap_or_default());
+    result.unwrap_or(-1)
+}
+
+pub(super) fn code(result: Result<i32, String>) -> i32 {
+    long_code(result.map(i64::from)) as i32
+}
+
+pub(super) fn last_error() -> *const c_char {
+    ERROR.with_borrow(|error| error.as_ptr())
+}
+
+/// Starts the engine, once: a second start is checked and changes nothing.
+pub(super) fn start(env: Environment, api_level: u32, probe: jclass) -> Result<(), String> {
+    let release = Release::of_level(api_level);
+    let release = release.ok_or_else(|| format!("nothing is known about API level {api_level}"))?;
+    let started = Engine::start(env, release, probe).map_err(|error| text(&error))?;
+    ENGINE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(started);
+    Ok(())
+}
+
+/// Has the engine do something.
+pub(super) fn with<T>(something: impl FnOnce(&mut Engine) -> Result<T, EngineError>) -> Result<T, String> {
+    let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let engine = engine.as_mut().ok_or("the engine is not started")?;
+    something(engine).map_err(|error| text(&error))
+}
+
+/// The methods that are replaced, a line each.
+pub(super) fn list() -> Result<String, String> {
+    with(|engine| Ok(engine.list().into_iter().map(|replaced| replaced.method + "\n").collect()))
+}
+
+/// Verifies a patch, and writes its dex file: from then on that is what counts, and nobody writes to it.
+pub(super) fn verify(patch: &Path, certificate: &[u8], folder: &Path) -> Result<Vec<String>, String> {
+    let system = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| format!("{path}: {error}")
+    };
+    let certificate = Certificate::read(certificate).map_err(|error| text(&error))?;
+    let bytes = std::fs::read(patch).map_err(system(patch))?;
+    let verified = Unverified::read(&bytes.into())
+        .and_then(|read| read.verify(&certificate, Strictness::Strict))
+        .map_err(|error| text(&error))?;
+    let ([(_, bytes)], [dex]) = (verified.files(), verified.classes()) else {
+        return Err("it has more than one dex file".to_owned());
+    };
+    let name: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let (new, path) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.dex")));
+    std::fs::write(&new, bytes).map_err(system(&new))?;
+    // Android 14 and later load no dex file that can be written to.
+    let mut permissions = std::fs::metadata(&new).map_err(system(&new))?.permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&new, permissions).map_err(system(&new))?;
+    std::fs::rename(&new, &path).map_err(system(&path))?;
+    let about = verified.about();
+    let mut texts = vec![about.name.clone(), about.created.seconds().to_string(), path.display().to_string()];
+    texts.extend(dex.classes.iter().map(dex::Class::name));
+    Ok(texts)
+}
+
+/// A program whose Java side has defined the patch's classes.
+struct Given {
+    env: Environment,
+    loader: jobject,
+    defined: HashMap<String, jclass>,
+}
+
+impl Classes for Given {
+    fn find(&self, name: &str) -> Result<jclass, Thrown> {
+        initialised(self.env, name, self.loader)
+    }
+
+    fn define(&mut self, _names: &[String]) -> Result<(), Thrown> {
+        Ok(())
+    }
+
+    fn defined(&self, name: &str) -> Result<jclass, Thrown> {
+        let missing = || Thrown { class: "NoClassDefFoundError".to_owned(), message: name.to_owned() };
+        self.defined.get(name).copied().ok_or_else(missing)
+    }
+}
+
+/// Applies a patch whose dex file [`verify`] has written.
+pub(super) fn apply(
+    env: Environment,
+    loader: jobject,
+    defined: HashMap<String, jclass>,
+    dex: &Path,
+) -> Result<u32, String> {
+    let bytes = std::fs::read(dex).map_err(|error| format!("{}: {error}", dex.display()))?;
+    let read = dex::read(&bytes).map_err(|error| text(&error))?;
+    let mut given = Given { env, loader, defined };
+    with(|engine| engine.apply_patch(env, &read, &mut given)).map(|patch| patch.number)
+}

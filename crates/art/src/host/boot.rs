@@ -1,0 +1,155 @@
+//! Starting the runtime.
+
+use super::loader::Loader;
+use super::package::Package;
+use super::{boot_classes, dynamic, stub};
+use crate::archive;
+use crate::dex;
+use crate::jni::{Environment, Thrown};
+use crate::release::Release;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// What the runtime loads of Android when it starts, and what that needs.
+const STUBS: [(&str, Option<&str>); 3] =
+    [("libicu_jni.so", None), ("libjavacore.so", None), ("libopenjdk.so", None)];
+/// What Debian 11's libraries ask for, under names that no package has: what they use of the first is in `7z.so`,
+/// which has no name at all.
+const OF_10: [(&str, Option<&str>); 2] =
+    [("lib7z.so", None), ("libnativehelper.so", Some("libnativehelper.so.0"))];
+/// If it is set, the runtime checks how it is called.
+const CHECK_JNI: &str = "LIVEPATCH_ART_CHECK_JNI";
+/// The boot class path.
+const CORE: &str = "core.jar";
+
+/// Why there is no runtime.
+#[derive(Debug, Error)]
+pub enum BootError {
+    /// The boot classes could not be made.
+    #[error("the boot classes: {0}")]
+    Classes(String),
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A library was refused.
+    #[error("{}: {said}", path.display())]
+    Library {
+        /// Which.
+        path: PathBuf,
+        /// What the linker says.
+        said: String,
+    },
+    /// It does not start.
+    #[error("{0}")]
+    Start(String),
+    /// It started and threw something.
+    #[error("the runtime threw {0}")]
+    Thrown(#[from] Thrown),
+}
+
+/// A folder with all that a runtime needs to start.
+#[derive(Debug)]
+pub struct Setup {
+    package: Package,
+    folder: PathBuf,
+}
+
+impl Setup {
+    /// Writes it into an existing folder.
+    pub fn write(package: Package, folder: &Path) -> Result<Self, BootError> {
+        let classes = boot_classes(package.release()).map_err(BootError::Classes)?;
+        let bytes = dex::write(&classes).map_err(|error| BootError::Classes(error.to_string()))?;
+        let jar = archive::write(&[("classes.dex", &bytes)])
+            .map_err(|error| BootError::Classes(error.to_string()))?;
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).map_err(|source| BootError::Write { path, source })
+        };
+        write(CORE, &jar)?;
+        for (name, needs) in STUBS.into_iter().chain(OF_10) {
+            write(name, &stub::library(name, needs))?;
+        }
+        for name in ["dalvik-cache", "dalvik-cache/x86_64"] {
+            let path = folder.join(name);
+            if let Err(source) = std::fs::create_dir(&path)
+                && !path.is_dir()
+            {
+                return Err(BootError::Write { path, source });
+            }
+        }
+        Ok(Self { package, folder: folder.to_owned() })
+    }
+
+    /// The release of the runtime.
+    pub fn release(&self) -> Release {
+        self.package.release()
+    }
+
+    /// Variables that the process must have been started with.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let names =
+            ["ANDROID_ROOT", "ANDROID_DATA", "ANDROID_ART_ROOT", "ANDROID_I18N_ROOT", "ANDROID_TZDATA_ROOT"];
+        names.map(|name| (name, self.folder.clone().into_os_string())).into()
+    }
+
+    /// Starts the runtime in this process, which has none yet. This thread is its main thread.
+    pub fn boot(&self) -> Result<Machine, BootError> {
+        let is_10 = Some(self.package.release()) == Release::of_version(10);
+        let of_10: &[(&str, _)] = if is_10 { &OF_10 } else { &[] };
+        if let Some((name, _)) = of_10.first() {
+            load(self.folder.join(name))?;
+        }
+        for library in self.package.libraries() {
+            load(library)?;
+        }
+        let runtime = load(self.package.runtime())?;
+        // They are asked for by name; what is loaded already has that name.
+        for (name, _) in STUBS.iter().chain(of_10.iter().skip(1)) {
+            load(self.folder.join(name))?;
+        }
+        let core = self.folder.join(CORE);
+        let mut options = Vec::new();
+        for option in ["-Xbootclasspath:", "-Xbootclasspath-locations:"] {
+            let text = [option.as_bytes(), core.as_os_str().as_bytes()].concat();
+            options.push(
+                CString::new(text).map_err(|_| BootError::Start("a path with a NUL in it".to_owned()))?,
+            );
+        }
+        options.extend([c"-Ximage:/nonexistent/boot.art", c"-Xint", c"-Xusejit:false"].map(CString::from));
+        if std::env::var_os(CHECK_JNI).is_some() {
+            options.push(CString::from(c"-Xcheck:jni"));
+        }
+        let environment = dynamic::create(&runtime, &options).map_err(BootError::Start)?;
+        Ok(Machine { environment })
+    }
+}
+
+fn load(path: PathBuf) -> Result<dynamic::Library, BootError> {
+    dynamic::load(&path).map_err(|said| BootError::Library { path, said })
+}
+
+/// A runtime in this process, and its main thread.
+#[derive(Debug)]
+pub struct Machine {
+    environment: Environment,
+}
+
+impl Machine {
+    /// The main thread's environment.
+    pub fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    /// A class loader of a dex file, which asks another one, or else the boot loader, first.
+    pub fn loader(&self, dex: &Path, parent: Option<&Loader>) -> Result<Loader, Thrown> {
+        Loader::new(self.environment, dex, parent)
+    }
+}

@@ -1,0 +1,106 @@
+package livepatch.art;
+
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/** What is kept, in which order it is applied, and what happens to what is broken. */
+public final class Managing {
+    /** A patch's text is its time; "bad" is not signed, and a negative time cannot be applied. */
+    private static final class Fake implements Patcher {
+        final List<String> done = new ArrayList<>();
+        int last;
+
+        @Override
+        public Patch verify(File patch, File folder) throws IOException {
+            String text = new String(Files.readAllBytes(patch.toPath()));
+            if (text.equals("bad")) {
+                throw new IOException("not signed");
+            }
+            return new Patch(patch.getName(), Long.parseLong(text), patch, new String[0]);
+        }
+
+        @Override
+        public int apply(Patch patch) {
+            if (patch.created < 0) {
+                throw new IllegalStateException("refused");
+            }
+            done.add("+" + patch.created);
+            return ++last;
+        }
+
+        @Override
+        public void rollBack(int number) {
+            done.add("-" + number);
+        }
+    }
+
+    private static void check(Object expected, Object actual) {
+        if (!expected.equals(actual)) {
+            throw new AssertionError("expected " + expected + ", not " + actual);
+        }
+    }
+
+    private static String write(Path folder, String name, String text) throws IOException {
+        return Files.write(folder.resolve(name), text.getBytes()).toString();
+    }
+
+    private interface Action {
+        void run() throws IOException;
+    }
+
+    private static void fails(Action action) {
+        try {
+            action.run();
+        } catch (IOException | IllegalStateException expected) {
+            return;
+        }
+        throw new AssertionError("nothing was thrown");
+    }
+
+    public static void main(String[] arguments) throws IOException {
+        Path outside = Files.createTempDirectory("patches");
+        Path folder = outside.resolve("kept");
+        Fake fake = new Fake();
+        PatchManager manager = new PatchManager(folder.toFile(), fake);
+        manager.init("1");
+        manager.addPatch(write(outside, "b.apatch", "20"));
+        manager.addPatch(write(outside, "a.apatch", "30"));
+        // AndFix #41: what is broken or refused is not left where it would be loaded at every start.
+        fails(() -> manager.addPatch(write(outside, "c.apatch", "bad")));
+        fails(() -> manager.addPatch(write(outside, "d.apatch", "-1")));
+        fails(() -> manager.addPatch(write(outside, "e.zip", "5")));
+        fails(() -> manager.addPatch(outside.resolve("a.apatch").toString()));
+        check(List.of("b.apatch", "a.apatch"), manager.list());
+        check(List.of("+20", "+30"), fake.done);
+
+        // The next start: by time, whatever the names are; what became bad is dropped, and the rest is applied.
+        write(folder, "0.apatch", "25");
+        write(folder, "1.apatch", "bad");
+        write(folder, "2.apatch", "-1");
+        Fake next = new Fake();
+        PatchManager again = new PatchManager(folder.toFile(), next);
+        again.init("1");
+        check(2, again.loadPatch().size());
+        check(List.of("+20", "+25", "+30"), next.done);
+        check(List.of(), new PatchManager(folder.toFile(), new Fake()).loadPatch());
+
+        again.removePatch("0.apatch");
+        check(List.of("b.apatch", "a.apatch"), again.list());
+        again.removeAllPatch();
+        check(List.of("+20", "+25", "+30", "-2", "-3", "-1"), next.done);
+        check(0, folder.toFile().listFiles().length);
+
+        // Another version of the program: its patches are others.
+        manager.init("1");
+        write(folder, "x.apatch", "1");
+        Fake other = new Fake();
+        PatchManager updated = new PatchManager(folder.toFile(), other);
+        updated.init("2");
+        updated.loadPatch();
+        check(List.of(), other.done);
+    }
+}

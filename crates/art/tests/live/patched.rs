@@ -1,0 +1,240 @@
+//! Patches that are made of two versions of a program, applied to the one that runs.
+
+use crate::Case;
+use crate::runtime::{Runtime, classes, write_dex};
+use jni_sys::{jclass, jvalue};
+use livepatch_art::dex::{self, Dex};
+use livepatch_art::diff::diff;
+use livepatch_art::engine::Classes;
+use livepatch_art::exported::*;
+use livepatch_art::host::Loader;
+use livepatch_art::jni::{Receiver, Thrown};
+use livepatch_art::patch::{self, About, Created, Key};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(crate) const ALL: &[Case] = &[
+    ("patched::two_versions", two_versions),
+    ("patched::through_the_exports", through_the_exports),
+    ("patched::from_a_real_compiler", from_a_real_compiler),
+];
+
+const OLD: &str = include_str!("../../data/demo-old.smali");
+const NEW: &str = include_str!("../../data/demo-new.smali");
+
+struct Program {
+    loader: Loader,
+    patch: PathBuf,
+    defined: HashMap<String, jclass>,
+}
+
+impl Classes for Program {
+    fn find(&self, name: &str) -> Result<jclass, Thrown> {
+        self.loader.class(name, true)
+    }
+
+    fn define(&mut self, names: &[String]) -> Result<(), Thrown> {
+        let classes = self.loader.define(&self.patch, names)?;
+        self.defined.extend(names.iter().cloned().zip(classes));
+        Ok(())
+    }
+
+    fn defined(&self, name: &str) -> Result<jclass, Thrown> {
+        let missing = || Thrown { class: String::new(), message: name.to_owned() };
+        self.defined.get(name).copied().ok_or_else(missing)
+    }
+}
+
+/// Private fields and methods, methods and a class that are new, handlers and tables behind code that moved.
+fn two_versions(runtime: &mut Runtime) {
+    let old = Dex { version: 35, classes: classes(OLD) };
+    let new = Dex { version: 35, classes: classes(NEW) };
+    let difference = diff(std::slice::from_ref(&old), &[new]);
+    assert_eq!(difference.refused, []);
+    let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
+    let patch = runtime.folder.join("patch.dex");
+    std::fs::write(&patch, &bytes).expect("a file");
+    let loader = runtime.loader(&write_dex(&runtime.folder, "old.dex", old.classes));
+    let mut program = Program { loader, patch, defined: HashMap::new() };
+
+    let env = runtime.env;
+    let account = program.find("Account").expect("a class");
+    let constructor = env.method(account, "<init>", "()V", false).expect("a constructor");
+    let object = env.new_object(account, constructor, &[]).expect("an object");
+    let of_object = |name: &str, argument: i32| {
+        let id = env.method(account, name, "(I)I", false).expect("a method");
+        env.call_int(Receiver::Object(object), id, &[jvalue { i: argument }]).expect("a call")
+    };
+    let count = || {
+        let id = env.method(account, "count", "()I", true).expect("a method");
+        env.call_int(Receiver::Class(account), id, &[]).expect("a call")
+    };
+    let all = || [of_object("withdraw", 20), of_object("risky", 0), of_object("kind", 2), count()];
+    // 100 less 20, and a fee of 1 twice.
+    assert_eq!(all(), [78, -1, 2, -1]);
+
+    let read = dex::read(&bytes).expect("a dex file");
+    let number = runtime.engine.apply_patch(env, &read, &mut program).expect("a patch").number;
+    // 78 less 20, and a fee of a tenth, because that is rich; the object is the one that was there.
+    assert_eq!(all(), [56, -2, 3, 1]);
+    runtime.collect();
+    assert_eq!(all(), [34, -2, 3, 1]);
+    // Poor by now: no fee.
+    assert_eq!(of_object("withdraw", 4), 30);
+
+    runtime.engine.roll_back(env, number).expect("the way back");
+    assert_eq!(all(), [8, -1, 2, -1]);
+}
+
+const KEY: &str = include_str!("../../data/demo-key.pem");
+const CERTIFICATE: &[u8] = include_bytes!("../../data/demo-certificate.pem");
+
+/// What `NativePatcher` calls, and what C programs do.
+fn through_the_exports(runtime: &mut Runtime) {
+    let env = runtime.env;
+    let raw = env.raw();
+    let old = Dex { version: 35, classes: classes(OLD) };
+    let difference = diff(std::slice::from_ref(&old), &[Dex { version: 35, classes: classes(NEW) }]);
+    let about = About {
+        name: "fix".to_owned(),
+        created: Created::from_seconds(7),
+        from: String::new(),
+        to: String::new(),
+        by: String::new(),
+        classes: difference.classes(),
+    };
+    let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
+    let archive =
+        patch::write(&about, &[bytes], &Key::read(KEY, CERTIFICATE).expect("a key")).expect("a patch");
+    let path = runtime.folder.join("fix.apatch");
+    std::fs::write(&path, archive).expect("a file");
+    let loader = runtime.loader(&write_dex(&runtime.folder, "old.dex", old.classes));
+    let text = |text: &str| env.string(text).expect("a string");
+    let error = || {
+        // SAFETY: a text that ends with a NUL, until the next call.
+        unsafe { CStr::from_ptr(livepatch_art_error()) }.to_string_lossy().into_owned()
+    };
+    let release = runtime.engine.layout().release();
+    let probe = runtime.class("livepatch.art.Probe");
+
+    // SAFETY: the environment is this thread's, and classes, strings and arrays are its.
+    unsafe {
+        assert_eq!(livepatch_art_roll_back(raw, 1), -1);
+        assert_eq!(error(), "the engine is not started");
+        // Records of 12 are smaller.
+        assert_eq!(livepatch_art_start(raw, 31, probe), -1);
+        assert!(error().contains("records are 40 bytes long, and not 32 as in Android 12"), "{}", error());
+        assert_eq!(livepatch_art_start(raw, 99, probe), -1);
+        Java_livepatch_art_NativePatcher_start(raw, probe, release.level() as i32, probe);
+
+        let certificate = env.byte_array(CERTIFICATE.len() as i32).expect("an array");
+        env.set_bytes(certificate, CERTIFICATE).expect("set");
+        let [patch_path, folder] = [&path, &runtime.folder].map(|path| text(&path.display().to_string()));
+        let said = Java_livepatch_art_NativePatcher_verify(raw, probe, patch_path, certificate, folder);
+        let said: Vec<String> =
+            env.elements(said).expect("strings").into_iter().map(|text| env.text(text)).collect();
+        let (names, dex) = (&said[3..], &said[2]);
+        assert_eq!((said[0].as_str(), said[1].as_str()), ("fix", "7"));
+        assert_eq!(names, ["Fees", "Account_CF"]);
+
+        let defined = loader.define(dex.as_ref(), names).expect("classes");
+        let class = env.find_class("java/lang/Class").expect("a class");
+        let array = env.array(2, class, defined[0]).expect("an array");
+        env.set_element(array, 1, defined[1]).expect("set");
+        let strings = env.texts(names).expect("strings");
+        let number =
+            Java_livepatch_art_NativePatcher_apply(raw, probe, loader.object(), array, strings, text(dex));
+        assert_eq!(number, 1);
+        let count = |expected: i32| {
+            let account = loader.class("Account", true).expect("a class");
+            let id = env.method(account, "count", "()I", true).expect("a method");
+            assert_eq!(env.call(Receiver::Class(account), id, 'I', &[]).expect("a call").i, expected);
+        };
+        count(0);
+        let mut buffer = [0; 256];
+        let length = livepatch_art_list(buffer.as_mut_ptr(), buffer.len());
+        let listed = CStr::from_ptr(buffer.as_ptr()).to_string_lossy().into_owned();
+        assert_eq!(listed.len() + 1, length);
+        assert_eq!(listed.lines().count(), 5);
+        assert_eq!(livepatch_art_list(buffer.as_mut_ptr(), 8), length);
+        assert_eq!(CStr::from_ptr(buffer.as_ptr()).to_bytes().len(), 7);
+
+        Java_livepatch_art_NativePatcher_rollBack(raw, probe, number);
+        count(-1);
+        assert_eq!(livepatch_art_roll_back(raw, 1), -1);
+        assert_eq!(error(), "there is no patch 1");
+
+        let (target, fix) = (runtime.class("App"), runtime.class("App_CF"));
+        let [name, signature] = [c"div", c"(II)I"].map(CStr::as_ptr);
+        assert_eq!(livepatch_art_replace(raw, target, fix, name, signature, true), 2);
+        assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+        assert_eq!(livepatch_art_roll_back_all(raw), 0);
+        assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
+    }
+}
+
+/// Names the archive of `dx`, which Debian 11 packages as `dalvik-exchange`.
+const DX: &str = "LIVEPATCH_DX";
+
+/// What a real compiler makes of a source.
+fn compiled(folder: &Path, version: &str, dx: &Path) -> Dex {
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/java").join(version).join("Shop.java");
+    let (classes, out) = (folder.join(version), folder.join(format!("{version}.dex")));
+    let run = |command: &mut Command| {
+        let output = command.output().expect("a tool");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(Command::new("javac").args(["-nowarn", "--release", "8", "-d"]).arg(&classes).arg(&source));
+    let mut java = Command::new("java");
+    java.arg("-cp").arg(dx).args(["com.android.dx.command.Main", "--dex", "--min-sdk-version=26"]);
+    run(java.arg(format!("--output={}", out.display())).arg(&classes));
+    dex::read(&std::fs::read(&out).expect("a file")).expect("a dex file")
+}
+
+/// Switches, handlers, arrays, variable arguments, an anonymous class with an accessor, as a compiler writes them.
+fn from_a_real_compiler(runtime: &mut Runtime) {
+    let Some(dx) = std::env::var_os(DX).map(PathBuf::from) else {
+        println!("skipped: {DX} does not name the archive of dx");
+        return;
+    };
+    let [old, new] = ["old", "new"].map(|version| compiled(&runtime.folder, version, &dx));
+    let difference = diff(std::slice::from_ref(&old), &[new]);
+    assert_eq!(difference.refused, []);
+    assert_eq!(difference.added, ["Shop$1"]);
+    let names = ["cheapest()I", "checked(I)I", "price(I)I", "sell(I)I", "sold()I"];
+    let mut changed = difference.changed.clone();
+    changed.sort();
+    assert_eq!(changed, names.map(|name| format!("Shop.{name}")));
+    let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
+    let patch = runtime.folder.join("patch.dex");
+    std::fs::write(&patch, &bytes).expect("a file");
+    let loader = runtime.loader(&runtime.folder.join("old.dex"));
+    let mut program = Program { loader, patch, defined: HashMap::new() };
+
+    let env = runtime.env;
+    let shop = program.find("Shop").expect("a class");
+    let constructor = env.method(shop, "<init>", "()V", false).expect("a constructor");
+    let object = env.new_object(shop, constructor, &[]).expect("an object");
+    let with = |name: &str, argument: i32| {
+        let id = env.method(shop, name, "(I)I", false).expect("a method");
+        env.call_int(Receiver::Object(object), id, &[jvalue { i: argument }]).expect("a call")
+    };
+    let all = || {
+        let cheapest = env.method(shop, "cheapest", "()I", false).expect("a method");
+        let cheapest = env.call_int(Receiver::Object(object), cheapest, &[]).expect("a call");
+        let sold = env.method(shop, "sold", "()I", true).expect("a method");
+        let sold = env.call_int(Receiver::Class(shop), sold, &[]).expect("a call");
+        [with("sell", 1), cheapest, with("price", 7), with("price", 8), with("checked", 9), sold]
+    };
+    // 10 less 1, and one too many.
+    assert_eq!(all(), [8, 6, 5, -1, -1, 0]);
+    let read = dex::read(&bytes).expect("a dex file");
+    let number = runtime.engine.apply_patch(env, &read, &mut program).expect("a patch").number;
+    // 8 less 1; 3 + 5 + 8 times the stock before the sale of this round; what was sold before that.
+    assert_eq!(all(), [7, 16 * 8 / 20, 5, 8, 8, 1]);
+    runtime.engine.roll_back(env, number).expect("the way back");
+    assert_eq!(all(), [5, 6, 5, -1, -1, 0]);
+}

@@ -1,0 +1,205 @@
+//! Methods that run while they are replaced, collections, and classes that were not used yet.
+
+use crate::Case;
+use crate::runtime::Runtime;
+use jni_sys::{JNIEnv, JavaVM, jclass, jmethodID, jvalue};
+use livepatch_art::engine::EngineError;
+use livepatch_art::jni::{Environment, Receiver, Thrown};
+use livepatch_art::layout::Field;
+use livepatch_art::record::Copy;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+pub(crate) const ALL: &[Case] = &[
+    ("after_collections", after_collections),
+    ("on_the_stack", on_the_stack),
+    ("under_three_threads", under_three_threads),
+    ("busy_native_thread", busy_native_thread),
+    ("class_not_used_yet", class_not_used_yet),
+    ("hundreds_of_patches", hundreds_of_patches),
+    ("threads_are_held_by_what_the_file_says", |runtime| assert!(runtime.engine.finds_suspension_in_file())),
+];
+
+/// Fixed, and fixed still after a collection that moves classes; taken back after another one.
+fn after_collections(runtime: &mut Runtime) {
+    let object = runtime.new_object("App");
+    let changes = [
+        runtime.change("App", "div", "(II)I", true),
+        runtime.change("App", "virt", "()I", false),
+        runtime.change("App", "priv", "()I", false),
+    ];
+    let all = |runtime: &Runtime| {
+        let static_one = runtime.int("App", "callDiv", &[7, 0]).unwrap_or(-1);
+        let [virt, private] = ["callVirt", "callPriv"].map(|name| runtime.int_of(object, name).unwrap_or(-1));
+        [static_one, virt, private]
+    };
+    let patch = runtime.engine.apply(runtime.env, &changes, Copy::Fields).expect("a patch");
+    assert_eq!(all(runtime), [1234, 2, 2]);
+    runtime.collect();
+    assert_eq!(all(runtime), [1234, 2, 2]);
+    runtime.engine.roll_back(runtime.env, patch.number).expect("the way back");
+    assert_eq!(all(runtime), [-1, 1, 1]);
+    runtime.collect();
+    assert_eq!(all(runtime), [-1, 1, 1]);
+}
+
+/// What another thread needs. Both are global or for good.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    machine: *mut JavaVM,
+    class: jclass,
+    method: jmethodID,
+}
+
+// SAFETY: the virtual machine, global references and ids are for all threads.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    pub(crate) fn new(runtime: &Runtime, class: &str, name: &str, signature: &str) -> Self {
+        let class = runtime.env.global(runtime.class(class)).expect("a reference");
+        let method = runtime.env.method(class, name, signature, true).expect("a method");
+        Self { machine: runtime.env.machine().expect("a machine"), class, method }
+    }
+
+    /// Does something in this thread, attached.
+    pub(crate) fn attached<T>(self, something: impl FnOnce(Environment, Self) -> T) -> T {
+        let mut env: *mut JNIEnv = std::ptr::null_mut();
+        // SAFETY: the machine's own table; the thread is attached until the end of this function.
+        let environment = unsafe {
+            let attach = (**self.machine).v1_4.AttachCurrentThread;
+            assert_eq!(attach(self.machine, (&raw mut env).cast(), std::ptr::null_mut()), 0);
+            Environment::new(env)
+        };
+        let result = something(environment, self);
+        // SAFETY: as above.
+        unsafe { ((**self.machine).v1_4.DetachCurrentThread)(self.machine) };
+        result
+    }
+
+    /// Calls it without arguments: what it returned, or what was thrown.
+    pub(crate) fn try_int(self, env: Environment) -> Result<i32, Thrown> {
+        env.call_int(Receiver::Class(self.class), self.method, &[])
+    }
+
+    fn int(self, env: Environment, arguments: &[jvalue]) -> i32 {
+        env.call_int(Receiver::Class(self.class), self.method, arguments).expect("a call")
+    }
+}
+
+/// A body that runs refers to fields through its record: the method is not replaced before it returns.
+fn on_the_stack(runtime: &mut Runtime) {
+    runtime.engine.set_patience(Duration::from_millis(50));
+    let shared = Shared::new(runtime, "App", "onStack", "()I");
+    let thread = std::thread::spawn(move || shared.attached(|env, shared| shared.int(env, &[])));
+    while runtime.int("App", "running", &[]) != Ok(1) {
+        std::thread::yield_now();
+    }
+    let change = runtime.change("App", "onStack", "()I", true);
+    let refused = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), Copy::Fields);
+    assert!(matches!(refused, Err(EngineError::Running(name)) if name == "App.onStack()I"));
+    assert!(runtime.engine.list().is_empty());
+    // Another method is replaced meanwhile, while that thread waits.
+    let other = runtime.apply(runtime.change("App", "div", "(II)I", true));
+    assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+    runtime.engine.roll_back(runtime.env, other).expect("the way back");
+    let class = runtime.class("App");
+    let release = runtime.env.method(class, "release", "()V", true).expect("a method");
+    runtime.env.call(Receiver::Class(class), release, 'V', &[]).expect("a call");
+    assert_eq!(thread.join().expect("a thread"), 1);
+    runtime.apply(change);
+    assert_eq!(runtime.int("App", "onStack", &[]), Ok(2));
+}
+
+/// Three threads call what is replaced and taken back 500 times; whatever they see is one of both bodies.
+fn under_three_threads(runtime: &mut Runtime) {
+    assert!(runtime.engine.suspends());
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let shared = Shared::new(runtime, "App", "loop", "(I)I");
+    // The sum of n / 2, and what it is if some of those are 77.
+    let worker = move || {
+        shared.attached(|env, shared| {
+            while !STOP.load(Ordering::Relaxed) {
+                let sum = shared.int(env, &[jvalue { i: 20 }]);
+                assert!(sum >= 100, "{sum}");
+                CALLS.fetch_add(1, Ordering::Relaxed);
+                // Who does nothing else than call it is seldom out of it.
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        });
+    };
+    let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(worker)).collect();
+    let change = runtime.change_to("App", "div", ("App_CF2", "div"), "(II)I", true);
+    for round in 0..500 {
+        let patch = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), Copy::Fields);
+        let patch = patch.expect("a patch");
+        if round % 50 == 0 {
+            let array = runtime.env.byte_array(1 << 20).expect("an array");
+            runtime.env.delete_local(array);
+            std::thread::yield_now();
+        }
+        runtime.engine.roll_back(runtime.env, patch.number).expect("the way back");
+    }
+    while CALLS.load(Ordering::Relaxed) < 100 {
+        std::thread::yield_now();
+    }
+    STOP.store(true, Ordering::Relaxed);
+    threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+    assert_eq!(runtime.int("App", "loop", &[20]), Ok(100));
+}
+
+/// Of a thread that is on a processor in native code, nobody can tell which methods it has called that from.
+fn busy_native_thread(runtime: &mut Runtime) {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    runtime.engine.set_patience(Duration::from_millis(50));
+    let shared = Shared::new(runtime, "App", "loop", "(I)I");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        shared.attached(|_, _| {
+            sender.send(()).expect("who waits for it");
+            while !STOP.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+    });
+    receiver.recv().expect("a thread");
+    let change = runtime.change("App", "div", "(II)I", true);
+    let refused = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), Copy::Fields);
+    assert!(matches!(refused, Err(EngineError::Busy)), "{refused:?}");
+    STOP.store(true, Ordering::Relaxed);
+    thread.join().expect("a thread");
+    runtime.apply(change);
+    assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+}
+
+/// The target's class and the fix's are initialised before anything is replaced: their initialisers run once.
+fn class_not_used_yet(runtime: &mut Runtime) {
+    runtime.apply(runtime.change("Lazy", "get", "()I", true));
+    // 7 by the class's own initialiser, and one more by the fix.
+    assert_eq!(runtime.int("Lazy", "callGet", &[]), Ok(8));
+    assert_eq!(runtime.int("UseLazy", "use", &[]), Ok(8));
+}
+
+/// Patches of one method: each can be taken back, in any order, and nothing adds up.
+fn hundreds_of_patches(runtime: &mut Runtime) {
+    let a = runtime.change("App", "div", "(II)I", true);
+    let b = runtime.change_to("App", "div", ("App_CF2", "div"), "(II)I", true);
+    let before = runtime.engine.record(&a.target);
+    let numbers: Vec<u32> =
+        (0..400).map(|nth| runtime.apply(if nth % 2 == 0 { a.clone() } else { b.clone() })).collect();
+    assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(77));
+    // The even ones first: a body stays the newest one that is left.
+    for number in numbers.iter().step_by(2).chain(numbers.iter().skip(1).step_by(2)) {
+        assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(77));
+        runtime.engine.roll_back(runtime.env, *number).expect("the way back");
+    }
+    assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
+    // The runtime counts calls, and notes what it may take for granted (0x4000_0000 in 10 and 11).
+    let after = runtime.engine.record(&a.target);
+    let different: Vec<_> = before.compare(&after, false).map(|(field, _, _)| field).collect();
+    assert!(
+        different.iter().all(|field| matches!(field, Field::Hotness | Field::AccessFlags)),
+        "{different:?}"
+    );
+    assert_eq!(before.flags() & !0x4000_0000, after.flags() & !0x4000_0000);
+}
