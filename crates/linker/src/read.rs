@@ -306,6 +306,7 @@ impl Mapper<'_> {
                     file_size: segment.file_size,
                     offset: segment.offset.0,
                     protection: protection.to_string(),
+                    name: None,
                 },
             );
         }

@@ -107,6 +107,9 @@ pub enum Event {
         offset: u64,
         /// What it allows, as `r-x`.
         protection: String,
+        /// What it is called, where segments have names.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
     /// The dynamic section was read.
     Dynamic {
@@ -450,11 +453,11 @@ impl fmt::Display for Event {
             Self::Reserve { library, start, size, slide } => {
                 write!(f, "{library}: {size:#x} bytes reserved at {start:#x}, slide {slide:#x}")
             }
-            Self::Segment { library, index, start, size, file_size, offset, protection } => write!(
-                f,
-                "{library}: segment {index} {protection} {start:#x}+{size:#x}, {file_size:#x} of it from \
-                 {offset:#x}"
-            ),
+            Self::Segment { library, index, start, size, file_size, offset, protection, name } => {
+                write!(f, "{library}: segment {index} {protection} ")?;
+                name.iter().try_for_each(|name| write!(f, "{name} "))?;
+                write!(f, "{start:#x}+{size:#x}, {file_size:#x} of it from {offset:#x}")
+            }
             Self::Dynamic { library, needed, symbols, relocations, hash, .. } => write!(
                 f,
                 "{library}: {symbols} symbols ({hash}), {relocations} relocations, needs [{}]",

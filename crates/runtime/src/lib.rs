@@ -9,7 +9,8 @@
 //!   server of your own. Patches come as libraries that the dynamic linker loads, and reach callers that
 //!   ask a jump table: [`call`] and [`HotFn`].
 //! * [`apply`] and [`aslr_reference`], to do even that by oneself.
-//! * [`import_slot`], to have calls of other libraries' functions go somewhere else (Linux with glibc).
+//! * `import_slot` (feature `import-slots`), to have calls of other libraries' functions go somewhere else (Linux with
+//!   glibc).
 //!
 //! With the feature `agent`, built as a `cdylib`, it is the agent itself: a library to be preloaded
 //! into a program (`LD_PRELOAD`). See the `agent` module.
@@ -21,7 +22,13 @@ mod build_id;
 mod callbacks;
 mod device;
 mod hot;
-#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+// Apart, as programs that do not use it had better not have its code: patches of theirs would have to bring what it needs.
+#[cfg(all(
+    feature = "import-slots",
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 pub mod import_slot;
 mod jump_table;
 mod library;

@@ -105,7 +105,7 @@ pub struct LoadArgs {
     /// Bind functions at their first call.
     #[arg(long)]
     pub lazy: bool,
-    /// Whether it is for Android, which is given functions of bionic then (on x86-64). Default: if it needs
+    /// Whether it is for Android, which is given functions of bionic then (on x86-64 and AArch64). Default: if it needs
     /// libc.so, as Android's is called.
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     pub bionic: When,

@@ -259,6 +259,8 @@ fn a_mach_o_image_is_loaded_and_traced() {
     assert!(
         page.contains("<h2>Functions bound at their first call</h2>") && page.contains("3 bound functions")
     );
+    // `__TEXT` is shown as the code that it is.
+    assert!(page.contains("<i class=\"code\""));
     // The way of the first one, with the very addresses.
     let store = steps.iter().find(|step| step["event"] == "store").unwrap();
     for key in ["place", "old", "new"] {

@@ -170,7 +170,8 @@ fn map(opened: &Opened, slice: FileOffset, image: &Image, trace: Option<&Trace>)
                     size: segment.size,
                     file_size: segment.file_size,
                     offset: segment.offset.0,
-                    protection: format!("{} {}", segment.initial, segment.name),
+                    protection: segment.initial.to_string(),
+                    name: Some(segment.name.to_string()),
                 },
             );
         }

@@ -56,8 +56,8 @@ impl Opened {
         if pages.is_empty() {
             return Ok(opened);
         }
-        let maps = std::fs::read_to_string("/proc/self/maps")?;
-        let areas: Vec<_> = maps.lines().filter_map(area).collect();
+        let maps = maps()?;
+        let areas: Vec<_> = String::from_utf8_lossy(&maps).lines().filter_map(area).collect();
         for page in pages {
             let (_, protection) =
                 areas.iter().find(|(range, _)| range.contains(&page)).ok_or(io::ErrorKind::NotFound)?;
@@ -78,6 +78,35 @@ impl Drop for Opened {
             let _ = protect(page, self.size, protection);
         }
     }
+}
+
+/// All of `/proc/self/maps`, without the standard library's files: what programs have no use for otherwise, their
+/// patches cannot always bring, and code of this crate may be in the same object as what they need.
+fn maps() -> io::Result<Vec<u8>> {
+    const STEP: usize = 1 << 16;
+    // SAFETY: a text; the descriptor that is returned is closed below, and used by nobody else.
+    let file = unsafe { libc::open(c"/proc/self/maps".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    if file < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut all = Vec::new();
+    let result = loop {
+        let length = all.len();
+        all.resize(length + STEP, 0);
+        // SAFETY: an open descriptor, and room for so many bytes behind the first `length`.
+        let got = unsafe { libc::read(file, all.as_mut_ptr().add(length).cast(), STEP) };
+        let error = io::Error::last_os_error();
+        all.truncate(length + usize::try_from(got).unwrap_or(0));
+        match got {
+            0 => break Ok(all),
+            1.. => {}
+            _ if error.raw_os_error() == Some(libc::EINTR) => {}
+            _ => break Err(error),
+        }
+    };
+    // SAFETY: opened above.
+    unsafe { libc::close(file) };
+    result
 }
 
 fn page_size() -> usize {
