@@ -13,26 +13,33 @@ use std::sync::Arc;
 ///
 /// Finalisers may open and close libraries themselves; what they make superfluous goes as well.
 pub(crate) fn collect(linker: &Linker) {
-    loop {
-        let (garbage, trace) = {
-            let mut state = linker.state();
-            let garbage = state.garbage();
-            for id in &garbage {
-                if let Some(record) = state.records.get_mut(id) {
-                    record.closing = true;
-                }
+    let trace = linker.state().trace.clone();
+    let take = || {
+        let mut state = linker.state();
+        let garbage = state.garbage();
+        for id in &garbage {
+            if let Some(record) = state.records.get_mut(id) {
+                record.closing = true;
             }
-            (garbage, state.trace.clone())
-        };
+        }
+        garbage
+    };
+    in_rounds(take, |id| finalise(linker, id, trace.as_ref()), |id| unload(linker, id, trace.as_ref()));
+}
+
+/// Finalises all that is taken, and then unloads it, until there is nothing to take any more.
+pub(crate) fn in_rounds(
+    take: impl Fn() -> Vec<LibraryId>,
+    finalise: impl Fn(LibraryId),
+    unload: impl Fn(LibraryId),
+) {
+    loop {
+        let garbage = take();
         if garbage.is_empty() {
             return;
         }
-        for &id in &garbage {
-            finalise(linker, id, trace.as_ref());
-        }
-        for &id in &garbage {
-            unload(linker, id, trace.as_ref());
-        }
+        garbage.iter().for_each(|&id| finalise(id));
+        garbage.iter().for_each(|&id| unload(id));
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Only references of such libraries lead here; the program's own functions stay what they are.
 
+use crate::dlerror::{self, Said};
 use crate::ext_info::ExtInfo;
 use crate::flags::Flags;
 use crate::library::Library;
@@ -89,24 +90,16 @@ mod shim {
 }
 
 thread_local! {
-    /// What `dlerror` says next, and what it said last, which its caller may still read.
-    static ERROR: RefCell<(Option<CString>, Option<CString>)> = const { RefCell::new((None, None)) };
+    static ERROR: RefCell<Said> = const { Said::nothing() };
 }
 
 fn fail<T>(action: &str, error: &dyn std::fmt::Display, nothing: T) -> T {
-    let text = CString::new(format!("{action} failed: {error}")).unwrap_or_default();
-    // A thread that ends has nobody left to tell.
-    let _ = ERROR.try_with(|all| all.borrow_mut().0 = Some(text));
+    dlerror::say(&ERROR, format!("{action} failed: {error}"));
     nothing
 }
 
 extern "C" fn dlerror() -> *const c_char {
-    let said = ERROR.try_with(|all| {
-        let mut all = all.borrow_mut();
-        all.1 = all.0.take();
-        all.1.as_ref().map(|text| text.as_ptr())
-    });
-    said.ok().flatten().unwrap_or(std::ptr::null())
+    dlerror::take(&ERROR)
 }
 
 /// Handles that C code has: how often it opened which. They are odd; those of the C library are addresses.

@@ -26,6 +26,7 @@ mod construct;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 pub mod darwin;
 mod debugger;
+mod dlerror;
 mod error;
 mod ext_info;
 mod find;

@@ -1,10 +1,11 @@
 //! `dlopen` and its kin, which mean images of the linker that has loaded the caller, and destructors of thread-locals.
 
 use super::Symbols;
+use crate::dlerror::{self, Said};
 use crate::macho::{Library, Mode, caller};
 use livepatch_object::address::RuntimeAddress;
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
 /// Flags and handles of Darwin's (`dlfcn.h`).
@@ -26,24 +27,16 @@ fn place(handle: *mut c_void) -> Option<usize> {
 }
 
 thread_local! {
-    /// What `dlerror` says next, and what it said last, which its caller may still read.
-    static ERROR: RefCell<(Option<CString>, Option<CString>)> = const { RefCell::new((None, None)) };
+    static ERROR: RefCell<Said> = const { Said::nothing() };
 }
 
 fn fail<T>(error: &dyn std::fmt::Display, nothing: T) -> T {
-    let text = CString::new(error.to_string()).unwrap_or_default();
-    // A thread that ends has nobody left to tell.
-    let _ = ERROR.try_with(|all| all.borrow_mut().0 = Some(text));
+    dlerror::say(&ERROR, error.to_string());
     nothing
 }
 
 extern "C" fn dlerror() -> *const c_char {
-    let said = ERROR.try_with(|all| {
-        let mut all = all.borrow_mut();
-        all.1 = all.0.take();
-        all.1.as_ref().map(|text| text.as_ptr())
-    });
-    said.ok().flatten().unwrap_or(std::ptr::null())
+    dlerror::take(&ERROR)
 }
 
 /// Functions that are called as the C library's, and pass on where they return to.

@@ -44,11 +44,7 @@ impl<'a> OwnFirst<'a> {
         }
         let is_own = |module: &Module| matches!(module, Module::Library(other) if other.id == library.id);
         let before = scope.modules.iter().take_while(|module| !is_own(module));
-        let filter = |module: &'a Module| match &module.definitions()?.tables.hash {
-            HashTable::Gnu(table) => Some(table.filter()),
-            HashTable::Sysv(_) => None,
-        };
-        let before = before.map(filter).collect::<Option<Vec<_>>>()?;
+        let before = before.map(filter_of).collect::<Option<Vec<_>>>()?;
         (before.len() < scope.modules.len()).then_some(Self { own, before })
     }
 
@@ -63,16 +59,20 @@ impl<'a> OwnFirst<'a> {
     }
 }
 
+/// The filter of a module's names; none if its table has none.
+fn filter_of(module: &Module) -> Option<Filter<'_>> {
+    match &module.definitions()?.tables.hash {
+        HashTable::Gnu(table) => Some(table.filter()),
+        HashTable::Sysv(_) => None,
+    }
+}
+
 /// What modules of a scope need not be asked for a name, for those who ask for many.
 pub(crate) struct Filters<'a>(Vec<Option<Filter<'a>>>);
 
 impl<'a> Filters<'a> {
     pub(crate) fn new(scope: &'a Scope) -> Self {
-        let filter = |module: &'a Module| match &module.definitions()?.tables.hash {
-            HashTable::Gnu(table) => Some(table.filter()),
-            HashTable::Sysv(_) => None,
-        };
-        Self(scope.modules.iter().map(filter).collect())
+        Self(scope.modules.iter().map(filter_of).collect())
     }
 
     /// All have to be asked.

@@ -4,6 +4,7 @@ use super::construct;
 use super::linker::Linker;
 use super::registry;
 use crate::call;
+use crate::close::in_rounds;
 use crate::loaded::LibraryId;
 use crate::trace::{Event, Phase, Trace};
 use std::sync::{Arc, PoisonError};
@@ -11,27 +12,18 @@ use std::sync::{Arc, PoisonError};
 /// Unloads everything that nobody needs. To be called with the lock held. What terminators make superfluous goes as
 /// well.
 pub(super) fn collect(linker: &Linker) {
-    loop {
-        let (garbage, trace) = {
-            let mut state = linker.state();
-            let garbage = state.garbage();
-            for id in &garbage {
-                if let Some(record) = state.records.get_mut(id) {
-                    record.closing = true;
-                }
+    let trace = linker.state().trace.clone();
+    let take = || {
+        let mut state = linker.state();
+        let garbage = state.garbage();
+        for id in &garbage {
+            if let Some(record) = state.records.get_mut(id) {
+                record.closing = true;
             }
-            (garbage, state.trace.clone())
-        };
-        if garbage.is_empty() {
-            return;
         }
-        for &id in &garbage {
-            finalise(linker, id, trace.as_ref());
-        }
-        for &id in &garbage {
-            unload(linker, id, trace.as_ref());
-        }
-    }
+        garbage
+    };
+    in_rounds(take, |id| finalise(linker, id, trace.as_ref()), |id| unload(linker, id, trace.as_ref()));
 }
 
 fn finalise(linker: &Linker, id: LibraryId, trace: Option<&Trace>) {

@@ -2,7 +2,7 @@
 
 use super::address::Span;
 use super::linker::Linker;
-use super::loader::{self, LoadedImage, Placement};
+use super::loader::{self, LoadedImage, Placement, rejected};
 use super::state;
 use livepatch_proto::{ApplyError, Image, ImageSource};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -80,8 +80,4 @@ fn check_placement(loaded: &LoadedImage, bias: u64, declared: Span) -> Result<()
         )));
     }
     Ok(())
-}
-
-fn rejected(detail: String) -> ApplyError {
-    ApplyError::ImageRejected { detail }
 }

@@ -2,7 +2,7 @@
 //! `c-abi`), which stays loaded once it is.
 
 use super::address::Span;
-use super::loader::{self, LoadedImage, Placement};
+use super::loader::{self, LoadedImage, Placement, rejected};
 use livepatch_proto::ApplyError;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
@@ -106,8 +106,4 @@ impl Library {
         // SAFETY: it is open, and given back once.
         unsafe { (self.close)(self.library) };
     }
-}
-
-fn rejected(detail: String) -> ApplyError {
-    ApplyError::ImageRejected { detail }
 }

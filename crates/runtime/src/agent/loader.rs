@@ -200,7 +200,6 @@ struct LinkMap {
 impl LoadedImage {
     /// Loads the image at `path`, which must not be loaded yet.
     pub(crate) fn open(path: &str) -> Result<Self, ApplyError> {
-        let rejected = |detail: String| ApplyError::ImageRejected { detail };
         let name = CString::new(path).map_err(|_| rejected("a path with a zero byte".to_owned()))?;
         let before = generation().0;
         // SAFETY: loading runs the image's initialisers; images of patches have none, and what the
@@ -231,8 +230,7 @@ impl LoadedImage {
             Self::Own(handle) => handle,
             Self::Other(library) => return Ok(library.placement()),
         };
-        let (bias, dynamic) =
-            handle.link_map().ok_or_else(|| ApplyError::ImageRejected { detail: last_error() })?;
+        let (bias, dynamic) = handle.link_map().ok_or_else(|| rejected(last_error()))?;
         visit_modules(|module| {
             if module.bias == bias && module.dynamic() == Some(dynamic) {
                 return ControlFlow::Break(module.span());
@@ -241,7 +239,7 @@ impl LoadedImage {
         })
         .flatten()
         .map(|span| Placement { bias, span })
-        .ok_or_else(|| ApplyError::ImageRejected { detail: "its program headers are not listed".to_owned() })
+        .ok_or_else(|| rejected("its program headers are not listed".to_owned()))
     }
 }
 
@@ -282,6 +280,11 @@ impl Handle {
         // SAFETY: the link map of an open handle stays where it is; these two fields never change.
         Some(unsafe { ((*map).l_addr, (*map).l_ld as u64) })
     }
+}
+
+/// An image that cannot be loaded, and why.
+pub(crate) fn rejected(detail: String) -> ApplyError {
+    ApplyError::ImageRejected { detail }
 }
 
 /// Takes what `dlopen` or `dlsym` last complained about in this thread.
