@@ -72,8 +72,8 @@ impl Engine {
     /// What a forked process was when its parent was at that patch. Where libraries come and go, it is not known
     /// that what the parent was told since holds for it.
     fn branch(&mut self, parent: u32, child: &Hello) -> Option<Loaded> {
-        let alike = !self.hosts.has_libraries();
-        alike.then(|| self.trail.branch(parent, child.pid, child.current)).flatten()
+        let parent = self.processes.get(&parent).filter(|_| !self.hosts.has_libraries())?;
+        self.trail.branch(parent, child.pid, child.current)
     }
 
     /// From what has changed to what is to go live.
@@ -335,8 +335,8 @@ impl Patcher for Engine {
 
     fn applied(&mut self, number: u32, pid: u32) {
         let Some((after, message)) = self.linked.remove(&pid) else { return };
-        if let Some(before) = self.processes.insert(pid, after.clone()) {
-            self.trail.add(pid, Step { number, message, before, after });
+        if let Some(before) = self.processes.insert(pid, after) {
+            self.trail.add(pid, Step { number, message, before });
         }
     }
 

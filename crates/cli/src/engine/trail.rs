@@ -12,13 +12,17 @@ const KEPT: Duration = Duration::from_secs(60);
 /// How many patches are kept of a process.
 const MOST: usize = 16;
 
-/// A patch that a process applied.
-#[derive(Clone)]
+/// A patch that a process applied. What it was after that is what it was before the next, or is now.
 pub(super) struct Step {
     pub(super) number: u32,
     pub(super) message: ToProcess,
-    /// The process as it was, and as it is since.
     pub(super) before: Loaded,
+}
+
+/// A patch that a child has yet to apply, and what it is then.
+pub(super) struct Ahead {
+    number: u32,
+    pub(super) message: ToProcess,
     pub(super) after: Loaded,
 }
 
@@ -26,7 +30,7 @@ pub(super) struct Step {
 #[derive(Default)]
 pub(super) struct Trail {
     made: HashMap<u32, VecDeque<(Instant, Step)>>,
-    ahead: HashMap<u32, VecDeque<Step>>,
+    ahead: HashMap<u32, Vec<Ahead>>,
 }
 
 impl Trail {
@@ -43,20 +47,29 @@ impl Trail {
         }
     }
 
-    /// What the parent was when it was last at a patch. What it applied since is ahead of the child.
-    pub(super) fn branch(&mut self, parent: u32, child: u32, at: u32) -> Option<Loaded> {
-        let steps: Vec<&Step> = self.made.get(&parent)?.iter().map(|(_, step)| step).collect();
+    /// What the parent, as it is now, was when it was last at a patch. What it applied since is ahead of the child.
+    pub(super) fn branch(&mut self, parent: &Loaded, child: u32, at: u32) -> Option<Loaded> {
+        let steps: Vec<&Step> = self.made.get(&parent.pid)?.iter().map(|(_, step)| step).collect();
         let first = steps.iter().rposition(|step| step.before.current() == at)?;
-        let ahead = steps[first..].iter().copied();
+        let steps = &steps[first..];
         // One patch may have been applied in several steps: then a number does not say which.
-        let in_order = ahead.clone().all(|step| step.before.current() < step.number);
-        let before = in_order.then(|| steps[first].before.clone())?;
-        self.ahead.insert(child, ahead.cloned().collect());
+        if steps.iter().any(|step| step.before.current() >= step.number) {
+            return None;
+        }
+        let afters = steps[1..].iter().map(|step| &step.before).chain([parent]);
+        let ahead = steps.iter().zip(afters).map(|(step, after)| Ahead {
+            number: step.number,
+            message: step.message.clone(),
+            after: after.clone(),
+        });
+        let ahead = ahead.collect();
+        let before = steps[0].before.clone();
+        self.ahead.insert(child, ahead);
         Some(before)
     }
 
     /// The step of a child to a patch.
-    pub(super) fn ahead(&self, child: u32, number: u32) -> Option<&Step> {
+    pub(super) fn ahead(&self, child: u32, number: u32) -> Option<&Ahead> {
         self.ahead.get(&child)?.iter().find(|step| step.number == number)
     }
 
