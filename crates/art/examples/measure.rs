@@ -5,7 +5,6 @@ use livepatch_art::dex::{self, Class, Dex};
 use livepatch_art::diff::diff;
 use livepatch_art::engine::{Change, Engine, MethodName};
 use livepatch_art::host::{PROBE, Package, Setup, probe_class};
-use livepatch_art::record::Copy;
 use livepatch_art::smali;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -110,8 +109,7 @@ fn in_runtime(folder: &Path, rounds: usize) -> Result<(), Box<dyn Error>> {
     for _ in 0..rounds {
         for (count, what) in [(1, "one method"), (AT_ONCE, "100 methods at once")] {
             let changes = &changes[..count];
-            let replaced =
-                timed(&mut samples, &format!("replace {what}"), || engine.apply(env, changes, Copy::Fields))?;
+            let replaced = timed(&mut samples, &format!("replace {what}"), || engine.apply(env, changes))?;
             timed(&mut samples, &format!("roll back {what}"), || engine.roll_back(env, replaced.number))?;
         }
     }

@@ -16,7 +16,9 @@ extern "C" {
 #endif
 
 /* Checks that this runtime's records are those of the API level. `probe` is a class with three static methods a(), b() and
- * c() that take and return nothing, and with nothing else. Returns 0, or -1. */
+ * c() that take and return nothing, and with no other ones. If b() throws something, and c() calls a(), which is long
+ * enough that compilers do not copy it into c(), it is also tried whether methods can be replaced by entries, the safest
+ * way (java/livepatch/art/Probe.java is such a class). Returns 0, or -1. */
 int32_t livepatch_art_start(JNIEnv *env, uint32_t api_level, jclass probe);
 
 /* Gives a method of `target` the body of the method of the same name and signature of `fix`. Returns the patch's number,
@@ -29,6 +31,10 @@ int32_t livepatch_art_roll_back(JNIEnv *env, uint32_t patch);
 
 /* Takes all patches back. Returns 0, or -1. */
 int32_t livepatch_art_roll_back_all(JNIEnv *env);
+
+/* Leads callers to the fixes again where the runtime has given methods other entries meanwhile. Returns how many there
+ * were, or -1. */
+int64_t livepatch_art_refresh(void);
 
 /* Writes the methods that are replaced, a line each, and a NUL; cut where there is no more room. Returns how many bytes
  * there are with the NUL. */

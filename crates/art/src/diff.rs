@@ -1,6 +1,6 @@
 //! From two versions of a program to a patch: which methods changed, and classes whose methods replace them.
 //!
-//! A changed class `C` becomes a class `C_CF` beside it, which has nothing but the methods that changed, and what they
+//! A changed class `C` becomes a class `C_CF…` beside it, which has nothing but the methods that changed, and what they
 //! need and `C` does not have. Bodies go on to mean `C` where they say `C`: in methods of objects, the object's
 //! register is said to be one first (`check-cast`, which always succeeds). So nothing depends on how objects and
 //! vtables of both classes are laid out.
@@ -13,12 +13,16 @@ mod transform;
 
 pub use findings::{Finding, Reason};
 
-use crate::dex::{Class, Dex, Text};
+use crate::dex::{self, Class, Dex};
 use compare::Comparison;
 use program::Program;
+use sha2::{Digest as _, Sha256};
 
-/// What is behind the name of a class in the name of the one that fixes it.
-pub const SUFFIX: &str = "_CF";
+/// What is behind the name of a class in the name of the one that fixes it, and before what tells patches apart: a
+/// class loader has one class of a name for good.
+const SUFFIX: &str = "_CF";
+/// How many digits tell patches apart.
+const DIGITS: usize = 8;
 
 /// What is different, and the patch that makes it so, if one can.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,14 +37,8 @@ pub struct Difference {
     pub notes: Vec<Finding>,
     /// The patch's classes; none if something is refused, or nothing changed.
     pub patch: Option<Dex>,
-}
-
-impl Difference {
-    /// The names of the classes whose methods replace others.
-    pub fn classes(&self) -> Vec<String> {
-        let all = self.patch.iter().flat_map(|dex| &dex.classes);
-        all.map(Class::name).filter(|name| name.ends_with(SUFFIX)).collect()
-    }
+    /// The names of those whose methods replace others.
+    pub fixes: Vec<String>,
 }
 
 /// Compares two versions of a program, each of one dex file or several.
@@ -53,23 +51,28 @@ pub fn diff(old: &[Dex], new: &[Dex]) -> Difference {
         refused: comparison.refused.clone(),
         notes: comparison.notes.clone(),
         patch: None,
+        fixes: Vec::new(),
     };
     if !difference.refused.is_empty() || (difference.changed.is_empty() && difference.added.is_empty()) {
         return difference;
     }
-    match fix::classes(&old, &new_program, &comparison) {
-        Ok(classes) => {
-            let version = new.iter().map(|dex| dex.version).max().unwrap_or(35);
-            difference.patch = Some(Dex { version, classes });
+    let version = new.iter().map(|dex| dex.version).max().unwrap_or(35);
+    let named = |suffix: &str| fix::classes(&old, &new_program, &comparison, suffix);
+    match named(SUFFIX).and_then(|made| named(&suffix(version, made))) {
+        Ok(made) => {
+            difference.fixes = made.fixes.iter().map(Class::name).collect();
+            difference.patch = Some(Dex { version, classes: made.all() });
         }
         Err(refused) => difference.refused = refused,
     }
     difference
 }
 
-/// The descriptor of the class that fixes another one.
-fn fix_of(class: &Text) -> Text {
-    let text = class.to_text();
-    let inside = text.strip_suffix(';').unwrap_or(&text);
-    Text::from(format!("{inside}{SUFFIX};").as_str())
+/// What is behind the names of the classes of a patch that fix others: it is the same for the same patch, and hardly ever
+/// for another one.
+fn suffix(version: u32, made: fix::Made) -> String {
+    // What cannot be written is nothing that could be told apart, and is refused where it is to be written.
+    let bytes = dex::write(&Dex { version, classes: made.all() }).unwrap_or_default();
+    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{SUFFIX}{}", &digits[..DIGITS])
 }

@@ -1,9 +1,13 @@
 //! Replacing methods in this process.
 //!
-//! Patches are numbered, and hold one or more methods, which are replaced together while no other thread runs Java
-//! code, if the runtime lets that be asked for. Nothing that the collector moves is kept: what a record says about
-//! its class is read from a live record at the moment at which it is written to another one.
+//! Patches are numbered, and hold one or more methods, which are replaced together, while no other thread runs Java
+//! code if the runtime lets that be asked for. Callers are led to a fix by the entry in the method's record
+//! ([`Way::Entry`]) where calls go through entries, which is tried when the engine starts; elsewhere records are
+//! copied.
 
+mod copying;
+mod entry;
+mod executable;
 mod fields;
 mod lookup;
 mod memory;
@@ -12,6 +16,7 @@ mod stacks;
 mod state;
 mod suspension;
 mod symbols;
+mod trampoline;
 
 pub use lookup::{Method, MethodName};
 pub use memory::RecordAddress;
@@ -21,13 +26,14 @@ pub use state::{Patch, Replaced};
 use crate::jni::{Environment, Receiver, Thrown};
 use crate::layout::{Layout, Mismatch, check_size};
 use crate::preflight::{self, Refusal};
-use crate::record::{Copy, Record};
+use crate::record::{Record, Way};
 use crate::release::{Pointer, Release};
+use entry::Entries;
 use jni_sys::{jclass, jvalue};
-use stacks::Running;
 use state::{Body, Live};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use suspension::Suspension;
 use thiserror::Error;
 
@@ -59,6 +65,15 @@ pub enum EngineError {
         /// Why.
         refusal: Refusal,
     },
+    /// There is no room for the code that leads to a fix.
+    #[error("there is no memory for code")]
+    NoMemory(#[source] std::io::Error),
+    /// What its entry was is gone when it is to be taken back.
+    #[error("{0} was compiled while the program ran, and what could be its entry afterwards is not known")]
+    NoWayBack(String),
+    /// Methods are replaced in another way, or cannot be in this one.
+    #[error("methods are replaced already, and in another way, or this runtime has no such way")]
+    AnotherWay,
     /// Every method of a class would be replaced.
     #[error("{0} would have no method that is as it was, and the way back needs one")]
     NoAnchor(String),
@@ -74,6 +89,15 @@ pub enum EngineError {
     /// Other threads would see half a record.
     #[error("this runtime does not say how other threads are held, and they would see half a record")]
     NoSuspension,
+    /// A class loader has one class of a name for good.
+    #[error("an earlier patch has brought another class {0}: make the patch from the version that runs now")]
+    ClassTaken(String),
+    /// It is in a class of an earlier patch, and not where it says.
+    #[error(
+        "an earlier patch has added {0}, which the class that is loaded does not have: make the patch from the version \
+         before that one"
+    )]
+    AddedBefore(String),
     /// There is no such patch.
     #[error("there is no patch {0}")]
     NoPatch(u32),
@@ -83,8 +107,14 @@ pub enum EngineError {
 #[derive(Debug)]
 pub struct Engine {
     layout: Layout,
+    way: Way,
+    entries: Option<Entries>,
     suspension: Option<Suspension>,
     live: Vec<Live>,
+    /// Methods that patches brought for classes that do not have them: class, name and signature.
+    added: HashSet<[String; 3]>,
+    /// Classes that patches brought, by their names, with what tells whether another one is the same.
+    brought: HashMap<String, [u8; 32]>,
     last: u32,
     patience: Duration,
     alone: bool,
@@ -104,26 +134,48 @@ pub struct Change {
 
 impl Engine {
     /// Checks what is known about the release against the runtime: `probe` is a class with three static methods
-    /// `a()`, `b()` and `c()`, and nothing else that is direct.
+    /// `a()`, `b()` and `c()`, and nothing else that is direct. If `b` throws something, and `c` calls `a`, which is too
+    /// long to become a part of `c`, then it is also tried whether calls go through entries.
     pub fn start(env: Environment, release: Release, probe: jclass) -> Result<Self, EngineError> {
         let layout = Layout::of(release, Pointer::OWN);
         if layout.is_heap_object() {
             return Err(EngineError::HeapObjects(release));
         }
-        let mut records = [0; 3];
-        for (record, name) in records.iter_mut().zip(["a", "b", "c"]) {
+        let record = |name: &str| {
             let name = MethodName { name: name.to_owned(), signature: "()V".to_owned(), is_static: true };
-            *record = lookup::record(env, probe, &name)?.as_usize();
-        }
-        check_size(&layout, records)?;
+            lookup::record(env, probe, &name)
+        };
+        let records = [record("a")?, record("b")?, record("c")?];
+        check_size(&layout, records.map(RecordAddress::as_usize))?;
+        let entries = Entries::find(env, layout, probe, records);
         Ok(Self {
             layout,
+            way: if entries.is_some() { Way::Entry } else { Way::Fields },
+            entries,
             suspension: Suspension::find(),
             live: Vec::new(),
+            added: HashSet::new(),
+            brought: HashMap::new(),
             last: 0,
             patience: PATIENCE,
             alone: false,
         })
+    }
+
+    /// In which way methods are replaced.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Replaces methods in another way than the safest that the runtime is capable of. For those who compare them.
+    pub fn set_way(&mut self, way: Way) -> Result<(), EngineError> {
+        let copies = |way| way != Way::Entry;
+        let fits = self.live.is_empty() || copies(way) == copies(self.way);
+        if !fits || (way == Way::Entry && self.entries.is_none()) {
+            return Err(EngineError::AnotherWay);
+        }
+        self.way = way;
+        Ok(())
     }
 
     /// How records look.
@@ -170,49 +222,107 @@ impl Engine {
     }
 
     /// Replaces methods, all of them or none.
-    pub fn apply(&mut self, env: Environment, changes: &[Change], copy: Copy) -> Result<Patch, EngineError> {
+    pub fn apply(&mut self, env: Environment, changes: &[Change]) -> Result<Patch, EngineError> {
         for (nth, change) in changes.iter().enumerate() {
-            let name = change.target.described(&self.record(&change.target));
-            if changes[..nth].iter().any(|other| other.target.record == change.target.record) {
-                return Err(EngineError::Twice(name.full_name()));
-            }
-            let refused = |refusal| EngineError::Refused { method: name.full_name(), refusal };
-            if change.target.record == change.fix.record {
-                return Err(refused(Refusal::Itself));
-            }
-            let fix = change.fix.described(&self.record(&change.fix));
-            let release = self.layout.release();
-            preflight::check(&name, &fix, change.target.in_interface, release).map_err(refused)?;
+            self.check(change, &changes[..nth])?;
+        }
+        if self.way == Way::Entry {
+            return self.apply_by_entries(changes);
         }
         self.find_anchors(env, changes)?;
-        let patch = self.note(changes, copy);
-        let records: Vec<RecordAddress> = changes.iter().map(|change| change.target.record).collect();
-        let written = self.not_in_this_thread(env, &records).and_then(|()| self.write_when_idle(&records));
-        if let Err(error) = written {
+        let patch = self.note(changes);
+        let records = targets(changes);
+        if let Err(error) = self.write_when_idle(env, &records) {
             self.forget(patch.number);
             return Err(error);
         }
         Ok(patch)
     }
 
+    /// Whether a change can go well, among others of its patch.
+    fn check(&self, change: &Change, others: &[Change]) -> Result<(), EngineError> {
+        let target = change.target.described(&self.record(&change.target));
+        if others.iter().any(|other| other.target.record == change.target.record) {
+            return Err(EngineError::Twice(target.full_name()));
+        }
+        let refused = |refusal| EngineError::Refused { method: target.full_name(), refusal };
+        if change.target.record == change.fix.record {
+            return Err(refused(Refusal::Itself));
+        }
+        let fix = change.fix.described(&self.record(&change.fix));
+        let (release, in_interface) = (self.layout.release(), change.target.in_interface);
+        preflight::check(&target, &fix, in_interface, release, self.way).map_err(refused)?;
+        let is_live = self.live.iter().any(|live| live.target.record == change.target.record);
+        match &self.entries {
+            Some(entries)
+                if self.way == Way::Entry && !is_live && !entries.has_way_back(change.target.record) =>
+            {
+                Err(EngineError::NoWayBack(target.full_name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Replaces methods without asking whether that can go well. For those who want to see what goes wrong: such a
     /// patch may not be rolled back.
-    pub fn apply_unchecked(&mut self, changes: &[Change], copy: Copy) -> Patch {
-        let patch = self.note(changes, copy);
-        let records: Vec<RecordAddress> = changes.iter().map(|change| change.target.record).collect();
+    pub fn apply_unchecked(&mut self, changes: &[Change]) -> Result<Patch, EngineError> {
+        if self.way == Way::Entry {
+            return self.apply_by_entries(changes);
+        }
+        let patch = self.note(changes);
+        let records = targets(changes);
         match &self.suspension {
             Some(suspension) => suspension.while_others_wait(|| self.write(&records)),
             None => self.write(&records),
         }
-        patch
+        Ok(patch)
+    }
+
+    fn apply_by_entries(&mut self, changes: &[Change]) -> Result<Patch, EngineError> {
+        let fixes: Vec<RecordAddress> = changes.iter().map(|change| change.fix.record).collect();
+        self.entries.as_mut().ok_or(EngineError::AnotherWay)?.lead_to(&fixes)?;
+        let patch = self.note(changes);
+        self.give(&targets(changes));
+        Ok(patch)
+    }
+
+    /// Gives methods the entries that the state says. One is changed at once for all threads; several together while
+    /// no other thread runs, if that can be asked for.
+    fn give(&self, records: &[RecordAddress]) {
+        let Some(entries) = &self.entries else { return };
+        let all = || {
+            for live in self.live.iter().filter(|live| records.contains(&live.target.record)) {
+                match live.bodies.last() {
+                    Some(body) => entries.give(live.target.record, body.fix),
+                    None => entries.take_back(live.target.record, &live.original),
+                }
+            }
+        };
+        match &self.suspension {
+            Some(suspension) if records.len() > 1 => suspension.while_others_wait(all),
+            _ => all(),
+        }
+    }
+
+    /// Leads callers to the fixes again where the runtime has given a method another entry meanwhile, as it does when a
+    /// compilation ends that had begun before the patch, or when all calls are traced. Returns how many there were.
+    pub fn refresh(&mut self) -> usize {
+        let Some(entries) = self.entries.as_ref().filter(|_| self.way == Way::Entry) else { return 0 };
+        let lost = self.live.iter().filter_map(|live| {
+            let (target, fix) = (live.target.record, live.bodies.last()?.fix);
+            (!entries.is_given(target, fix)).then_some(target)
+        });
+        let lost: Vec<RecordAddress> = lost.collect();
+        self.give(&lost);
+        lost.len()
     }
 
     /// Has a new patch in the state.
-    fn note(&mut self, changes: &[Change], copy: Copy) -> Patch {
+    fn note(&mut self, changes: &[Change]) -> Patch {
         self.last += 1;
         let number = self.last;
         for change in changes {
-            let body = Body { patch: number, fix: change.fix.record, copy };
+            let body = Body { patch: number, fix: change.fix.record };
             let known = self.live.iter_mut().find(|live| live.target.record == change.target.record);
             match known {
                 Some(live) => live.bodies.push(body),
@@ -240,18 +350,28 @@ impl Engine {
         if records.is_empty() {
             return Err(EngineError::NoPatch(patch));
         }
-        for live in self.live.iter().filter(|live| of_patch(live) && live.bodies.len() == 1) {
-            if self.anchor(live).is_none() {
-                return Err(EngineError::NoAnchor(live.target.to_string()));
-            }
+        let is_last = |live: &&Live| of_patch(live) && live.bodies.len() == 1;
+        if let Some(live) = self
+            .live
+            .iter()
+            .filter(is_last)
+            .find(|live| self.way != Way::Entry && self.anchor(live).is_none())
+        {
+            return Err(EngineError::NoAnchor(live.target.to_string()));
         }
-        self.not_in_this_thread(env, &records)?;
         let mut removed = Vec::new();
         for live in self.live.iter_mut().filter(|live| records.contains(&live.target.record)) {
             let nth = live.bodies.iter().position(|body| body.patch == patch);
             removed.extend(nth.map(|nth| (live.target.record, nth, live.bodies.remove(nth))));
         }
-        if let Err(error) = self.write_when_idle(&records) {
+        let written = match self.way {
+            Way::Entry => {
+                self.give(&records);
+                Ok(())
+            }
+            Way::Fields | Way::Whole => self.write_when_idle(env, &records),
+        };
+        if let Err(error) = written {
             for (record, nth, body) in removed {
                 if let Some(live) = self.live.iter_mut().find(|live| live.target.record == record) {
                     live.bodies.insert(nth, body);
@@ -278,132 +398,10 @@ impl Engine {
         };
         self.live.iter().map(one).collect()
     }
+}
 
-    /// Notes, for every target that is not replaced yet, which other methods its class has.
-    fn find_anchors(&mut self, env: Environment, changes: &[Change]) -> Result<(), EngineError> {
-        let mut found = Vec::new();
-        // A class is asked once, however many of its methods are replaced.
-        let mut classes: Vec<Arc<[RecordAddress]>> = Vec::new();
-        for change in changes {
-            let record = change.target.record;
-            let is_known = |live: &Live| live.target.record == record && !live.anchors.is_empty();
-            if self.live.iter().any(is_known) {
-                continue;
-            }
-            let known = classes.iter().find(|methods| methods.contains(&record)).cloned();
-            let methods = match known {
-                Some(methods) => methods,
-                None => {
-                    let methods = self.other_methods(env, change, changes)?;
-                    classes.push(Arc::clone(&methods));
-                    methods
-                }
-            };
-            found.push((change.target.clone(), methods));
-        }
-        for (target, anchors) in found {
-            let original = self.read(target.record);
-            match self.live.iter_mut().find(|live| live.target.record == target.record) {
-                Some(live) => live.anchors = anchors,
-                None => self.live.push(Live { target, original, anchors, bodies: Vec::new() }),
-            }
-        }
-        Ok(())
-    }
-
-    /// All methods of a target's class, of which one at least is to stay as it is.
-    fn other_methods(
-        &self,
-        env: Environment,
-        change: &Change,
-        changes: &[Change],
-    ) -> Result<Arc<[RecordAddress]>, EngineError> {
-        let methods = lookup::declared(env, change.target.class.class())?;
-        let is_target = |record: &RecordAddress| {
-            changes.iter().any(|other| other.target.record == *record)
-                || self.live.iter().any(|live| live.target.record == *record)
-        };
-        match methods.iter().all(is_target) {
-            true => Err(EngineError::NoAnchor(change.target.to_string())),
-            false => Ok(methods.into()),
-        }
-    }
-
-    /// A method of a target's class that is as it was.
-    fn anchor(&self, live: &Live) -> Option<RecordAddress> {
-        let is_replaced = |record| {
-            let mut all = self.live.iter();
-            // Itself included, which is about to be as it was.
-            record == live.target.record
-                || all.any(|other| other.target.record == record && !other.bodies.is_empty())
-        };
-        live.anchors.iter().copied().find(|anchor| !is_replaced(*anchor))
-    }
-
-    /// Whether this thread is in none of the methods: it would go on in one of them afterwards.
-    fn not_in_this_thread(&self, env: Environment, records: &[RecordAddress]) -> Result<(), EngineError> {
-        let thrown = |thrown| EngineError::Thrown { what: "this thread's stack".to_owned(), thrown };
-        let own = lookup::own_stack(env).map_err(thrown)?;
-        let is_running = |live: &&Live| {
-            let (class, name) = (&live.target.class_name, &live.target.name.name);
-            records.contains(&live.target.record)
-                && own.iter().any(|frame| (&frame.0, &frame.1) == (class, name))
-        };
-        match self.live.iter().find(is_running) {
-            Some(live) => Err(EngineError::Running(live.target.to_string())),
-            None => Ok(()),
-        }
-    }
-
-    /// Gives records what the state says, all at once, at a moment at which no thread runs one of the methods.
-    fn write_when_idle(&self, records: &[RecordAddress]) -> Result<(), EngineError> {
-        let Some(suspension) = &self.suspension else {
-            return match self.alone {
-                true => {
-                    self.write(records);
-                    Ok(())
-                }
-                false => Err(EngineError::NoSuspension),
-            };
-        };
-        let until = Instant::now() + self.patience;
-        loop {
-            let found = suspension.while_others_wait(|| {
-                let found = stacks::running(records);
-                if found == Running::Nowhere {
-                    self.write(records);
-                }
-                found
-            });
-            let error = match found {
-                Running::Nowhere => return Ok(()),
-                Running::Unknown => EngineError::Busy,
-                Running::Somewhere(record) => {
-                    let live = self.live.iter().find(|live| live.target.record == record);
-                    EngineError::Running(live.map(|live| live.target.to_string()).unwrap_or_default())
-                }
-            };
-            if Instant::now() >= until {
-                return Err(error);
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-    }
-
-    /// Gives records what the state says.
-    fn write(&self, records: &[RecordAddress]) {
-        for live in self.live.iter().filter(|live| records.contains(&live.target.record)) {
-            let made = match live.bodies.last() {
-                // Composed from what it was at first: nothing of an earlier fix is left.
-                Some(body) => live.original.with_body_of(&self.read(body.fix), body.copy),
-                None => match self.anchor(live) {
-                    Some(anchor) => live.original.with_class_of(&self.read(anchor)),
-                    None => continue,
-                },
-            };
-            memory::write(live.target.record, &made);
-        }
-    }
+fn targets(changes: &[Change]) -> Vec<RecordAddress> {
+    changes.iter().map(|change| change.target.record).collect()
 }
 
 /// Initialises a class by its name, as its first use would, through a loader of its own.

@@ -55,7 +55,7 @@ pub unsafe extern "C" fn livepatch_art_replace(
         state::with(|engine| {
             let change =
                 Change { target: engine.method(env, target, &name)?, fix: engine.method(env, fix, &name)? };
-            engine.apply(env, &[change], crate::record::Copy::default())
+            engine.apply(env, &[change])
         })
     });
     state::long_code(replaced.map(|patch| patch.number.into()))
@@ -91,6 +91,13 @@ pub unsafe extern "C" fn livepatch_art_roll_back_all(env: *mut JNIEnv) -> i32 {
     // SAFETY: as the caller says.
     let env = unsafe { Environment::new(env) };
     state::code(guarded(|| state::with(|engine| engine.roll_back_all(env))).map(|()| 0))
+}
+
+/// See `livepatch_art.h`.
+#[unsafe(no_mangle)]
+pub extern "C" fn livepatch_art_refresh() -> i64 {
+    let refreshed = guarded(|| state::with(|engine| Ok(engine.refresh())));
+    state::long_code(refreshed.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
 }
 
 /// See `livepatch_art.h`.
@@ -136,7 +143,7 @@ pub unsafe extern "system" fn Java_livepatch_art_NativePatcher_start(
     }
 }
 
-/// `NativePatcher.verify`: the name, the time, the dex file, and the classes.
+/// `NativePatcher.verify`: the name, the time, and the dex file.
 ///
 /// # Safety
 /// Called by the virtual machine for the method of this name.
@@ -159,6 +166,48 @@ pub unsafe extern "system" fn Java_livepatch_art_NativePatcher_verify(
         env.throw("java/io/IOException", &said);
         std::ptr::null_mut()
     })
+}
+
+/// `NativePatcher.toDefine`: names of classes.
+///
+/// # Safety
+/// Called by the virtual machine for the method of this name.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn Java_livepatch_art_NativePatcher_toDefine(
+    env: *mut JNIEnv,
+    _class: jclass,
+    dex: jstring,
+) -> jobjectArray {
+    // SAFETY: the machine's own environment, of this thread.
+    let env = unsafe { Environment::new(env) };
+    let names = guarded(|| {
+        let names = state::to_define(env.text(dex).as_ref())?;
+        env.texts(&names).map_err(|thrown| thrown.to_string())
+    });
+    names.unwrap_or_else(|said| {
+        env.throw("java/lang/IllegalStateException", &said);
+        std::ptr::null_mut()
+    })
+}
+
+/// `NativePatcher.refresh`
+///
+/// # Safety
+/// Called by the virtual machine for the method of this name.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn Java_livepatch_art_NativePatcher_refresh(
+    env: *mut JNIEnv,
+    _patcher: jobject,
+) -> jint {
+    // SAFETY: the machine's own environment, of this thread.
+    let env = unsafe { Environment::new(env) };
+    match guarded(|| state::with(|engine| Ok(engine.refresh()))) {
+        Ok(count) => jint::try_from(count).unwrap_or(jint::MAX),
+        Err(said) => {
+            env.throw("java/lang/IllegalStateException", &said);
+            0
+        }
+    }
 }
 
 /// `NativePatcher.apply`

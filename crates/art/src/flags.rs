@@ -13,6 +13,8 @@ pub const FINAL: u32 = 0x0010;
 pub const SYNCHRONIZED: u32 = 0x0020;
 /// Its body is a native function.
 pub const NATIVE: u32 = 0x0100;
+/// Of a class: it is an interface.
+pub const INTERFACE: u32 = 0x0200;
 /// It has no body.
 pub const ABSTRACT: u32 = 0x0400;
 /// `<init>` or `<clinit>`.
@@ -20,7 +22,7 @@ pub const CONSTRUCTOR: u32 = 0x0001_0000;
 /// What the source calls `synchronized` (native methods have only this one).
 pub const DECLARED_SYNCHRONIZED: u32 = 0x0002_0000;
 /// Its class is verified: no checks of access while it runs. The same bit means something else for native methods.
-const SKIP_ACCESS_CHECKS: u32 = 0x0008_0000;
+pub const SKIP_ACCESS_CHECKS: u32 = 0x0008_0000;
 /// Its monitors are not nested in a way that is known beforehand (7.0 and later).
 const MUST_COUNT_LOCKS: u32 = 0x0400_0000;
 
@@ -64,8 +66,12 @@ pub fn is_intrinsic(flags: u32, release: Release) -> bool {
 /// concluded from the old body; and the compiler leaves it alone, because what it would keep has the old body inside.
 pub fn with_body(own: u32, body: u32, release: Release) -> u32 {
     let of_the_body = OF_THE_BODY | if release.level() >= 24 { MUST_COUNT_LOCKS } else { 0 };
-    let concluded = fast_interpreter(release) | precompiled(release) | nterp(release);
-    (own & !of_the_body & !concluded) | (body & of_the_body) | compile_dont_bother(release)
+    (own & !of_the_body & !concluded(release)) | (body & of_the_body) | compile_dont_bother(release)
+}
+
+/// What the runtime has concluded from a body, and would not ask again.
+pub fn concluded(release: Release) -> u32 {
+    fast_interpreter(release) | precompiled(release) | nterp(release)
 }
 
 #[cfg(test)]

@@ -14,4 +14,4 @@ pub use boot::{BootError, Machine, Setup};
 pub use classes::boot_classes;
 pub use loader::Loader;
 pub use package::Package;
-pub use probe::{PROBE, probe_class};
+pub use probe::{PROBE, PROBE_TEXT, probe_class};

@@ -9,8 +9,11 @@ mod signature;
 
 pub use created::Created;
 pub use manifest::{Manifest, ManifestError, Section};
-pub(crate) use replacements::opens;
-pub use replacements::{ANNOTATION, ANNOTATIONS_KNOWN, OPENS, Replacement, annotation, opened, replacements};
+pub use replacements::{
+    ANNOTATION, ANNOTATIONS_KNOWN, OPENS, Original, Replacement, STANDS_FOR, StandIn, annotation, opened,
+    replacements, stand_ins,
+};
+pub(crate) use replacements::{opens, stands_for};
 pub use signature::{Certificate, Key, SignatureError, Strictness};
 
 use crate::archive::{self, Entry, ZipError};

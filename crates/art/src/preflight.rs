@@ -3,7 +3,8 @@
 //! These rules need nothing but what both methods say about themselves. What only bodies tell is found where the
 //! patch is made.
 
-use crate::flags::{ABSTRACT, CONSTRUCTOR, NATIVE, PRIVATE, STATIC, is_intrinsic};
+use crate::flags::{ABSTRACT, CONSTRUCTOR, NATIVE, PRIVATE, SKIP_ACCESS_CHECKS, STATIC, is_intrinsic};
+use crate::record::Way;
 use crate::release::Release;
 use thiserror::Error;
 
@@ -43,6 +44,12 @@ pub enum Refusal {
     /// It would be found by another name.
     #[error("the fix is called `{0}`: who looks the method up by its name would not find it any more")]
     Name(String),
+    /// Its callers are asked whether they may.
+    #[error(
+        "its class could not be verified wholly, so calls are checked as they run, and a private method of the fix's \
+         class may not be called"
+    )]
+    Checked,
     /// They take or return other things.
     #[error("they take or return different things: `{target}` and `{fix}`")]
     Signature {
@@ -76,12 +83,13 @@ pub enum Refusal {
     Itself,
 }
 
-/// Whether a method of a class or (`in_interface`) of an interface can be replaced by another one.
+/// Whether a method of a class or (`in_interface`) of an interface can be replaced by another one, in this way.
 pub fn check(
     target: &Described,
     fix: &Described,
     in_interface: bool,
     release: Release,
+    way: Way,
 ) -> Result<(), Refusal> {
     for method in [target, fix] {
         if method.name == "<clinit>" {
@@ -100,21 +108,32 @@ pub fn check(
     if target.has(STATIC) != fix.has(STATIC) {
         return Err(Refusal::Static);
     }
-    if target.has(PRIVATE | STATIC) != fix.has(PRIVATE | STATIC) {
-        return Err(Refusal::Direct);
-    }
     if in_interface && !target.has(PRIVATE | STATIC) {
         return Err(Refusal::DefaultMethod);
     }
     if is_intrinsic(target.flags, release) {
         return Err(Refusal::Intrinsic);
     }
-    if target.name != fix.name {
-        return Err(Refusal::Name(fix.name.clone()));
+    if way != Way::Entry {
+        of_copies(target, fix)?;
     }
     match target.signature == fix.signature {
         true => Ok(()),
         false => Err(Refusal::Signature { target: target.signature.clone(), fix: fix.signature.clone() }),
+    }
+}
+
+/// What goes wrong if the target's record says what the fix's does: its class, its index, its kind.
+fn of_copies(target: &Described, fix: &Described) -> Result<(), Refusal> {
+    if target.has(PRIVATE | STATIC) != fix.has(PRIVATE | STATIC) {
+        return Err(Refusal::Direct);
+    }
+    if target.has(PRIVATE) && !target.has(SKIP_ACCESS_CHECKS) {
+        return Err(Refusal::Checked);
+    }
+    match target.name == fix.name {
+        true => Ok(()),
+        false => Err(Refusal::Name(fix.name.clone())),
     }
 }
 
@@ -130,12 +149,14 @@ mod tests {
     #[test]
     fn each_rule_has_a_reason_of_its_own() {
         let release = Release::LAST;
-        let check = |target: &Described, fix: &Described| check(target, fix, false, release);
+        let check = |target: &Described, fix: &Described| check(target, fix, false, release, Way::Fields);
         let plain = method("f", 1);
         assert_eq!(check(&plain, &plain), Ok(()));
         assert_eq!(check(&plain, &method("f", STATIC)), Err(Refusal::Static));
         assert_eq!(check(&method("f", PRIVATE), &plain), Err(Refusal::Direct));
-        assert_eq!(check(&method("f", PRIVATE | STATIC), &method("f", STATIC)), Ok(()));
+        let verified = PRIVATE | STATIC | SKIP_ACCESS_CHECKS;
+        assert_eq!(check(&method("f", verified), &method("f", STATIC)), Ok(()));
+        assert_eq!(check(&method("f", PRIVATE | STATIC), &method("f", STATIC)), Err(Refusal::Checked));
         assert_eq!(check(&method("<init>", CONSTRUCTOR), &plain), Err(Refusal::Constructor));
         assert_eq!(check(&plain, &method("<clinit>", CONSTRUCTOR | STATIC)), Err(Refusal::ClassInitialiser));
         assert_eq!(check(&method("f", NATIVE), &plain), Err(Refusal::Native));
@@ -144,6 +165,10 @@ mod tests {
         let other = Described { signature: "()I".to_owned(), ..plain.clone() };
         assert!(matches!(check(&plain, &other), Err(Refusal::Signature { .. })));
         assert_eq!(check(&plain, &method("g", 1)), Err(Refusal::Name("g".to_owned())));
-        assert_eq!(super::check(&plain, &plain, true, release), Err(Refusal::DefaultMethod));
+        assert_eq!(super::check(&plain, &plain, true, release, Way::Entry), Err(Refusal::DefaultMethod));
+        // Where the record goes on to say what it said, these are nobody's business.
+        for fix in [method("g", 1), method("f", PRIVATE)] {
+            assert_eq!(super::check(&plain, &fix, false, release, Way::Entry), Ok(()));
+        }
     }
 }

@@ -19,13 +19,14 @@ pub struct WrongLength {
     given: usize,
 }
 
-/// What is copied from one record to another.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Copy {
-    /// The fields that make the body; flags are composed. What callers rely on stays as it was.
-    #[default]
+/// How callers of a method get to another one's body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// The record's entry leads to the other method. All else that it says stays true.
+    Entry,
+    /// The fields that make the body are copied; flags are composed. What callers rely on stays as it was.
     Fields,
-    /// All bytes but the index in the vtable, whatever the release keeps in them.
+    /// All bytes are copied but the index in the vtable, whatever the release keeps in them.
     Whole,
 }
 
@@ -70,22 +71,19 @@ impl Record {
         }
     }
 
-    /// The record of a method with the body of `fix`.
-    pub fn with_body_of(&self, fix: &Self, copy: Copy) -> Self {
-        let mut made = match copy {
-            Copy::Fields => self.clone(),
-            Copy::Whole => fix.clone(),
-        };
+    /// The record of a method with the body of `fix`, copied: all of it, or its fields.
+    pub fn with_body_of(&self, fix: &Self, whole: bool) -> Self {
+        let mut made = if whole { fix.clone() } else { self.clone() };
         for (field, _) in self.layout.fields() {
             let value = match field {
                 // The place in the vtable is the caller's business: whoever reads it calls what is there.
                 Field::MethodIndex => self.get(field),
-                Field::AccessFlags if copy == Copy::Fields => {
+                Field::AccessFlags if !whole => {
                     let composed = flags::with_body(self.flags(), fix.flags(), self.layout.release());
                     Some(composed.into())
                 }
                 // Of the old body; a count that begins anew lets nobody compile the method at once.
-                Field::Hotness if copy == Copy::Fields => Some(0),
+                Field::Hotness if !whole => Some(0),
                 _ => fix.get(field),
             };
             made.set(field, value.unwrap_or_default());
@@ -126,8 +124,8 @@ mod tests {
         for release in Release::all() {
             for pointer in [Pointer::Bits32, Pointer::Bits64] {
                 let Some((target, fix)) = records(release, pointer) else { panic!("{release}") };
-                for copy in [Copy::Fields, Copy::Whole] {
-                    let made = target.with_body_of(&fix, copy);
+                for whole in [false, true] {
+                    let made = target.with_body_of(&fix, whole);
                     assert_eq!(made.get(Field::MethodIndex), target.get(Field::MethodIndex));
                     for field in [
                         Field::DeclaringClass,
@@ -148,8 +146,8 @@ mod tests {
     fn padding_is_left_alone_by_fields() {
         let Some(release) = Release::of_version(11) else { panic!("11") };
         let Some((target, fix)) = records(release, Pointer::Bits64) else { panic!("records") };
-        assert_eq!(target.with_body_of(&fix, Copy::Fields).bytes()[20..24], target.bytes()[20..24]);
-        assert_eq!(target.with_body_of(&fix, Copy::Whole).bytes()[20..24], fix.bytes()[20..24]);
+        assert_eq!(target.with_body_of(&fix, false).bytes()[20..24], target.bytes()[20..24]);
+        assert_eq!(target.with_body_of(&fix, true).bytes()[20..24], fix.bytes()[20..24]);
     }
 
     #[test]

@@ -77,6 +77,10 @@ impl Opcode {
     pub const NOP: Self = Self(0x00);
     /// `check-cast`.
     pub const CHECK_CAST: Self = Self(0x1f);
+    /// `move-object/from16`
+    pub const MOVE_OBJECT_FROM16: Self = Self(0x08);
+    /// `move-object/16`
+    pub const MOVE_OBJECT_16: Self = Self(0x09);
 
     /// Of an instruction's first code unit; none if no instruction begins so.
     pub fn of_unit(unit: u16) -> Option<Self> {

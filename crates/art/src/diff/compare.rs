@@ -3,15 +3,14 @@
 use super::findings::{Finding, Reason};
 use super::program::Program;
 use crate::dex::{Class, Field, Method, MethodRef, Text, Value};
-use crate::flags::{ABSTRACT, CONSTRUCTOR, DECLARED_SYNCHRONIZED, NATIVE, STATIC, SYNCHRONIZED};
+use crate::flags::{ABSTRACT, CONSTRUCTOR, DECLARED_SYNCHRONIZED, INTERFACE, NATIVE, STATIC, SYNCHRONIZED};
 use crate::preflight::{self, Described};
+use crate::record::Way;
 use crate::release::Release;
 use std::collections::BTreeMap;
 
 /// Flags of a class that decide what it is.
 const OF_CLASSES: u32 = 0x0001 | 0x0010 | 0x0200 | 0x0400 | 0x2000 | 0x4000;
-/// `interface`
-const INTERFACE: u32 = 0x0200;
 
 /// What is different.
 pub(super) struct Comparison<'a> {
@@ -143,7 +142,8 @@ impl<'a> Comparison<'a> {
             flags: method.access,
         };
         let in_interface = class.access & INTERFACE != 0;
-        match preflight::check(&described(old), &described(new), in_interface, Release::LAST) {
+        let (old, new_one) = (described(old), described(new));
+        match preflight::check(&old, &new_one, in_interface, Release::LAST, Way::Entry) {
             Ok(()) => self.changed.entry(&class.descriptor).or_default().push(new),
             Err(refusal) => self.refuse(place(), refusal.into()),
         }

@@ -54,15 +54,9 @@ pub enum Reason {
     /// Only the class itself may call it.
     #[error("`{0}` calls a private constructor, which only the class itself can")]
     PrivateConstructor(String),
-    /// It looks for the default method among the interfaces of the class it is in.
-    #[error("`{0}` calls a default method of an interface with `super`")]
-    SuperOfInterface(String),
     /// Checks of access cannot be led around.
     #[error("`{0}` uses method handles, whose targets are checked against the class they are in")]
     Handles(String),
-    /// `check-cast` cannot name the register.
-    #[error("`{0}` has its object in a register beyond the first 256")]
-    FarRegister(String),
     /// The patch's class has a name that is taken.
     #[error("a class of the name that the patch needs is there already")]
     NameTaken,

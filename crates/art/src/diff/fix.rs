@@ -2,12 +2,12 @@
 
 use super::compare::{Comparison, full_name};
 use super::findings::{Finding, Reason};
-use super::fix_of;
 use super::program::Program;
-use super::transform::{Needs, Transform, cast_object, helper_ref};
+use super::transform::{Needs, Transform, cast_object, fix_of, helper_ref};
 use crate::dex::{Class, Code, FieldRef, Method, MethodRef, Text};
 use crate::flags::STATIC;
-use crate::patch::{annotation, opens};
+use crate::patch::{Original, annotation, opens, stands_for};
+use crate::smali;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `public final synthetic`
@@ -15,40 +15,58 @@ const ACCESS: u32 = 0x1 | 0x10 | 0x1000;
 /// `public static synthetic`
 const HELPER: u32 = 0x1 | 0x8 | 0x1000;
 
-/// The classes that are new, and one for each that has methods that changed.
+/// The classes of a patch.
+pub(super) struct Made {
+    /// Those that are new.
+    pub(super) added: Vec<Class>,
+    /// One for each that has methods that changed.
+    pub(super) fixes: Vec<Class>,
+}
+
+impl Made {
+    /// All of them: what fixes call comes first.
+    pub(super) fn all(self) -> Vec<Class> {
+        self.added.into_iter().chain(self.fixes).collect()
+    }
+}
+
+/// Makes them. Classes that fix others are called as those, with the suffix.
 pub(super) fn classes(
     old: &Program<'_>,
     new: &Program<'_>,
     comparison: &Comparison<'_>,
-) -> Result<Vec<Class>, Vec<Finding>> {
-    let mut made =
-        Made { old, new, comparison, fixes: BTreeMap::new(), refused: Vec::new(), needs: Needs::default() };
+    suffix: &str,
+) -> Result<Made, Vec<Finding>> {
+    let (fixes, refused, needs) = (BTreeMap::new(), Vec::new(), Needs::default());
+    let mut made = Making { old, new, comparison, suffix, fixes, refused, needs };
     for (class, methods) in &comparison.changed {
         methods.iter().for_each(|method| made.replacement(class, method));
     }
     let added = comparison.added.iter().map(|class| made.added(class)).collect::<Vec<_>>();
     made.helpers();
+    made.interfaces();
     made.opens();
     match made.refused.is_empty() {
-        true => Ok(added.into_iter().chain(made.fixes.into_values()).collect()),
+        true => Ok(Made { added, fixes: made.fixes.into_values().collect() }),
         false => Err(made.refused),
     }
 }
 
-struct Made<'p, 'a> {
+struct Making<'p, 'a> {
     old: &'p Program<'a>,
     new: &'p Program<'a>,
     comparison: &'p Comparison<'a>,
+    suffix: &'p str,
     /// By the classes whose methods they replace.
     fixes: BTreeMap<Text, Class>,
     refused: Vec<Finding>,
     needs: Needs,
 }
 
-impl Made<'_, '_> {
+impl Making<'_, '_> {
     /// The class of a patch for a class of the program.
     fn fix(&mut self, class: &Text) -> &mut Class {
-        let name = fix_of(class);
+        let name = fix_of(class, self.suffix);
         if self.old.classes.contains_key(&name) || self.new.classes.contains_key(&name) {
             let taken = Finding { place: name.to_string(), reason: Reason::NameTaken };
             if !self.refused.contains(&taken) {
@@ -67,8 +85,8 @@ impl Made<'_, '_> {
     fn body(&mut self, class: &Text, method: &Method, moves: bool) -> Option<Code> {
         let mut code = method.code.clone()?;
         let name = full_name(class, method);
-        let (old, new, comparison) = (self.old, self.new, self.comparison);
-        let transform = Transform { old, new, comparison, class, moves };
+        let (old, new, comparison, suffix) = (self.old, self.new, self.comparison, self.suffix);
+        let transform = Transform { old, new, comparison, suffix, class, moves };
         if let Err(reason) = transform.references(&mut code, &name, &mut self.needs) {
             self.refused.push(Finding { place: name, reason });
         }
@@ -79,12 +97,10 @@ impl Made<'_, '_> {
     fn replacement(&mut self, class: &Text, method: &Method) {
         let mut made = method.clone();
         made.code = self.body(class, method, true);
-        let name = full_name(class, method);
         if method.access & STATIC == 0
             && let Some(code) = &mut made.code
-            && let Err(reason) = cast_object(code, class, &name)
         {
-            self.refused.push(Finding { place: name, reason });
+            cast_object(code, class);
         }
         let of = Class::new(class.clone(), 0, None).name();
         made.annotations = vec![annotation(&of, &method.name.to_text())];
@@ -109,16 +125,33 @@ impl Made<'_, '_> {
             done.insert(helper.clone());
             let Some(method) = self.new.declared(&helper) else { continue };
             let is_static = method.access & STATIC != 0;
-            let reference = helper_ref(&helper, is_static);
-            let made = Method {
-                name: reference.name,
-                prototype: reference.prototype,
-                access: HELPER,
-                code: self.body(&helper.class, method, true),
-                annotations: Vec::new(),
-                parameter_annotations: Vec::new(),
+            let reference = helper_ref(&helper, is_static, self.suffix);
+            let original = Original {
+                class: Class::new(helper.class.clone(), 0, None).name(),
+                method: helper.name.to_string(),
+                signature: helper.prototype.to_string(),
+                is_static,
             };
-            add(self.fix(&helper.class), made);
+            let code = self.body(&helper.class, method, true);
+            let mut stand_in = self::helper(&reference, code);
+            // What is there already may be replaced by other patches: the engine leads its stand-in to it. As it may
+            // rely on having an object, that is made sure of before.
+            if self.old.declared(&helper).is_some() && !is_static {
+                stand_in.name = Text::from(format!("{}$live", helper.name).as_str());
+                let callee = MethodRef { name: stand_in.name.clone(), ..reference.clone() };
+                add(self.fix(&helper.class), self::helper(&reference, checked_call(&callee)));
+            }
+            stand_in.annotations = vec![stands_for(&original)];
+            add(self.fix(&helper.class), stand_in);
+        }
+    }
+
+    /// Has classes implement what those that they fix do, where bodies call default methods with `super`.
+    fn interfaces(&mut self) {
+        for class in &self.needs.interfaces {
+            if let (Some(fix), Some(of_program)) = (self.fixes.get_mut(class), self.new.classes.get(class)) {
+                fix.interfaces = of_program.interfaces.clone();
+            }
         }
     }
 
@@ -129,6 +162,33 @@ impl Made<'_, '_> {
             class.annotations.push(opens(&fields));
         }
     }
+}
+
+fn helper(reference: &MethodRef, code: Option<Code>) -> Method {
+    Method {
+        name: reference.name.clone(),
+        prototype: reference.prototype.clone(),
+        access: HELPER,
+        code,
+        annotations: Vec::new(),
+        parameter_annotations: Vec::new(),
+    }
+}
+
+/// A body that calls a static method with what it was given, after it has made sure that the first is an object.
+fn checked_call(callee: &MethodRef) -> Option<Code> {
+    let wide = |kind: &Text| matches!(kind.mutf8(), b"J" | b"D");
+    let registers: usize = callee.prototype.parameters.iter().map(|kind| 1 + usize::from(wide(kind))).sum();
+    let (result, returns) = match callee.prototype.returns.mutf8() {
+        b"V" => (None, "return-void"),
+        b"J" | b"D" => (Some("move-result-wide v0"), "return-wide v0"),
+        [b'L' | b'[', ..] => (Some("move-result-object v0"), "return-object v0"),
+        _ => (Some("move-result v0"), "return v0"),
+    };
+    let call = format!("invoke-static/range {{p0 .. p{}}}, {callee}", registers.checked_sub(1)?);
+    let check = "invoke-virtual {p0}, Ljava/lang/Object;->getClass()Ljava/lang/Class;";
+    let lines: Vec<&str> = [".locals 2", check, &call].into_iter().chain(result).chain([returns]).collect();
+    smali::body(&lines, &callee.prototype, true).ok()
 }
 
 fn add(class: &mut Class, method: Method) {

@@ -2,12 +2,11 @@
 
 use super::compare::Comparison;
 use super::findings::Reason;
-use super::fix_of;
 use super::program::Program;
 use crate::dex::instruction::{Kind, walk};
 use crate::dex::opcode::Opcode;
 use crate::dex::{Code, DebugStep, FieldRef, MethodRef, Prototype, Reference, Text};
-use crate::flags::{CONSTRUCTOR, PRIVATE, STATIC};
+use crate::flags::{CONSTRUCTOR, INTERFACE, PRIVATE, STATIC};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -18,6 +17,8 @@ pub(super) struct Needs {
     pub(super) helpers: BTreeSet<MethodRef>,
     /// Private fields that have to be accessible.
     pub(super) fields: BTreeSet<FieldRef>,
+    /// Classes whose interfaces the classes that fix them have to implement as well.
+    pub(super) interfaces: BTreeSet<Text>,
 }
 
 /// Where a body is going to be.
@@ -25,6 +26,8 @@ pub(super) struct Transform<'p, 'a> {
     pub(super) old: &'p Program<'a>,
     pub(super) new: &'p Program<'a>,
     pub(super) comparison: &'p Comparison<'a>,
+    /// What is behind the names of the patch's classes.
+    pub(super) suffix: &'p str,
     /// The class that it comes from.
     pub(super) class: &'p Text,
     /// Whether it moves to another class: those that are new stay what they are.
@@ -39,8 +42,11 @@ impl Transform<'_, '_> {
             let at = *at as usize;
             match reference {
                 Reference::Method(method) => {
-                    if let Some(helper) = self.helper(method, code.units[at - 1], name)? {
-                        let made = helper_ref(&helper, self.is_static(&helper));
+                    if self.moves && self.is_super_of_interface(method, code.units[at - 1]) {
+                        needs.interfaces.insert(self.class.clone());
+                    }
+                    if let Some(helper) = self.helper(method, name)? {
+                        let made = helper_ref(&helper, self.is_static(&helper), self.suffix);
                         to_static(&mut code.units[at - 1]);
                         code.references[nth].1 = Reference::Method(made);
                         needs.helpers.insert(helper);
@@ -63,18 +69,19 @@ impl Transform<'_, '_> {
         Ok(())
     }
 
-    /// The method that has to become a helper for a call of it.
-    fn helper(&self, method: &MethodRef, instruction: u16, name: &str) -> Result<Option<MethodRef>, Reason> {
+    /// Whether an instruction calls a default method of an interface with `super`: the class that it is in has to
+    /// implement that.
+    fn is_super_of_interface(&self, method: &MethodRef, instruction: u16) -> bool {
         let opcode = Opcode::of_unit(instruction).map_or("", Opcode::name);
-        let is_super = opcode.starts_with("invoke-super");
-        if is_super && self.moves {
-            let is_interface =
-                |class: &Text| self.new.classes.get(class).is_some_and(|class| class.access & 0x0200 != 0);
-            let own = self.new.classes.get(self.class);
-            if is_interface(&method.class) || own.is_some_and(|own| own.interfaces.contains(&method.class)) {
-                return Err(Reason::SuperOfInterface(name.to_owned()));
-            }
-        }
+        let is_interface =
+            |class: &Text| self.new.classes.get(class).is_some_and(|class| class.access & INTERFACE != 0);
+        let own =
+            || self.new.classes.get(self.class).is_some_and(|own| own.interfaces.contains(&method.class));
+        opcode.starts_with("invoke-super") && (is_interface(&method.class) || own())
+    }
+
+    /// The method that has to become a helper for a call of it.
+    fn helper(&self, method: &MethodRef, name: &str) -> Result<Option<MethodRef>, Reason> {
         if self.comparison.is_new(method) {
             return Ok(Some(method.clone()));
         }
@@ -97,7 +104,7 @@ impl Transform<'_, '_> {
 }
 
 /// What a helper is called: in the class of the patch, static, with the object before all parameters.
-pub(super) fn helper_ref(method: &MethodRef, is_static: bool) -> MethodRef {
+pub(super) fn helper_ref(method: &MethodRef, is_static: bool, suffix: &str) -> MethodRef {
     let mut parameters = method.prototype.parameters.clone();
     if !is_static {
         parameters.insert(0, method.class.clone());
@@ -105,7 +112,7 @@ pub(super) fn helper_ref(method: &MethodRef, is_static: bool) -> MethodRef {
     let prototype = Prototype { returns: method.prototype.returns.clone(), parameters };
     // Another name than any that the source can have, so that it is no method's that replaces one.
     let name = Text::from(format!("{}$helper", method.name).as_str());
-    MethodRef { class: fix_of(&method.class), name, prototype: Arc::new(prototype) }
+    MethodRef { class: fix_of(&method.class, suffix), name, prototype: Arc::new(prototype) }
 }
 
 /// A call becomes `invoke-static`, with the same registers.
@@ -118,27 +125,43 @@ fn to_static(unit: &mut u16) {
     *unit = *unit & 0xff00 | byte;
 }
 
+/// The descriptor of the class that fixes another one.
+pub(super) fn fix_of(class: &Text, suffix: &str) -> Text {
+    let text = class.to_text();
+    let inside = text.strip_suffix(';').unwrap_or(&text);
+    Text::from(format!("{inside}{suffix};").as_str())
+}
+
 /// Has a body begin with `check-cast` of its object, as which the patch's class would not do.
-pub(super) fn cast_object(code: &mut Code, class: &Text, name: &str) -> Result<(), Reason> {
-    const UNITS: u32 = 2;
+pub(super) fn cast_object(code: &mut Code, class: &Text) {
     let register = code.registers - code.incoming;
-    let register = u8::try_from(register).map_err(|_| Reason::FarRegister(name.to_owned()))?;
-    let cast = u16::from(Opcode::CHECK_CAST.byte()) | u16::from(register) << 8;
-    // Two code units: what has to begin at an even one still does, and all jumps are relative.
-    code.units.splice(0..0, [cast, 0]);
-    code.references.iter_mut().for_each(|(at, _)| *at += UNITS);
-    code.references.insert(0, (1, Reference::Type(class.clone())));
+    let cast = |register: u16| [u16::from(Opcode::CHECK_CAST.byte()) | register << 8, 0];
+    // `check-cast` names one of 256 registers. If the object's is none of them, then the first one is not an argument's
+    // and has nothing in it yet.
+    let (units, reference) = match register {
+        ..256 => (cast(register).to_vec(), 1),
+        _ => {
+            let to_first = [u16::from(Opcode::MOVE_OBJECT_FROM16.byte()), register];
+            // And a `nop`.
+            let back = [u16::from(Opcode::MOVE_OBJECT_16.byte()), register, 0, 0];
+            ([&to_first[..], &cast(0), &back].concat(), 3)
+        }
+    };
+    // An even number of code units: what has to begin at an even one still does, and all jumps are relative.
+    let added = units.len() as u32;
+    code.units.splice(0..0, units);
+    code.references.iter_mut().for_each(|(at, _)| *at += added);
+    code.references.insert(0, (reference, Reference::Type(class.clone())));
     for part in &mut code.tries {
-        part.start += UNITS;
-        part.catches.iter_mut().for_each(|(_, target)| *target += UNITS);
-        part.catch_all.iter_mut().for_each(|target| *target += UNITS);
+        part.start += added;
+        part.catches.iter_mut().for_each(|(_, target)| *target += added);
+        part.catch_all.iter_mut().for_each(|target| *target += added);
     }
     if let Some(debug) = &mut code.debug {
-        debug.program.insert(0, DebugStep::AdvancePc(UNITS));
+        debug.program.insert(0, DebugStep::AdvancePc(added));
     }
     debug_assert!(
         walk(&code.units)
             .all(|placed| placed.is_ok_and(|placed| placed.kind != Kind::Payload || placed.at % 2 == 0))
     );
-    Ok(())
 }

@@ -1,11 +1,11 @@
 //! Records in the memory of this process.
 
-use crate::layout::Layout;
+use crate::layout::{Field, Layout, Place};
 use crate::record::Record;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Where a record is. Only the runtime says that, and records stay where they are (6.0 and later).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RecordAddress(usize);
 
 impl RecordAddress {
@@ -50,6 +50,32 @@ pub(super) fn write(address: RecordAddress, record: &Record) {
             word.store(value, Ordering::Release);
         }
     }
+}
+
+/// Clears some of a record's flags and sets others, without touching what the runtime does to the rest meanwhile.
+pub(super) fn change_flags(address: RecordAddress, layout: &Layout, clear: u32, set: u32) {
+    let place = layout.place(Field::AccessFlags);
+    if let Some(word) = place.and_then(|place| address.words(layout).get(place.offset / 4)) {
+        word.fetch_and(!clear, Ordering::AcqRel);
+        word.fetch_or(set, Ordering::AcqRel);
+    }
+}
+
+/// Where a record has the entry for compiled callers, which calls go through.
+fn entry(address: RecordAddress, place: Place) -> &'static AtomicUsize {
+    let pointer = std::ptr::with_exposed_provenance(address.0 + place.offset);
+    // SAFETY: as with `words`: the layout has this pointer within the record's length, at a multiple of its size.
+    unsafe { &*pointer }
+}
+
+/// A record's entry.
+pub(super) fn read_entry(address: RecordAddress, place: Place) -> usize {
+    entry(address, place).load(Ordering::Acquire)
+}
+
+/// Gives a record another entry, at once: callers go to one or to the other.
+pub(super) fn write_entry(address: RecordAddress, place: Place, value: usize) {
+    entry(address, place).store(value, Ordering::Release);
 }
 
 /// Where a field's record is.

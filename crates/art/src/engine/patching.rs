@@ -1,28 +1,44 @@
 //! Applying a patch as it comes in a file.
 
 use super::lookup::{self, MethodName};
+use super::memory::RecordAddress;
 use super::{Change, Engine, EngineError, Patch};
-use crate::dex::{Dex, FieldRef};
+use crate::dex::{Class, Dex, FieldRef, Reference};
 use crate::jni::{Environment, Thrown};
 use crate::layout::Field;
-use crate::patch::{Replacement, opened, replacements};
-use crate::record::Copy;
+use crate::patch::{Replacement, StandIn, opened, replacements, stand_ins};
+use crate::record::Way;
 use jni_sys::jclass;
+use sha2::{Digest as _, Sha256};
 
 /// What a program does for a patch: it alone knows its class loaders.
 pub trait Classes {
-    /// A class of the program by its name with dots.
+    /// A class by its name with dots: of the program, or of a patch that was defined.
     fn find(&self, name: &str) -> Result<jclass, Thrown>;
 
-    /// Defines all classes of the patch in the program's class loader, in this order: those that replace methods, and
-    /// those that are new.
+    /// Defines classes of the patch in the program's class loader, in this order: those that replace methods, and those
+    /// that are new.
     fn define(&mut self, names: &[String]) -> Result<(), Thrown>;
 
-    /// A class of the patch that was defined.
+    /// A class of the patch, as it was defined by this patch or an earlier one.
     fn defined(&self, name: &str) -> Result<jclass, Thrown>;
 }
 
 impl Engine {
+    /// Which classes of a patch are to be defined: a class loader has one class of a name for good, so those that an
+    /// earlier patch brought are used again, if they are the same.
+    pub fn to_define(&self, dex: &Dex) -> Result<Vec<String>, EngineError> {
+        let mut names = Vec::new();
+        for class in &dex.classes {
+            match self.brought.get(&class.name()) {
+                None => names.push(class.name()),
+                Some(digest) if *digest == self::digest(class) => {}
+                Some(_) => return Err(EngineError::ClassTaken(class.name())),
+            }
+        }
+        Ok(names)
+    }
+
     /// Replaces all methods that a patch replaces, as one patch.
     pub fn apply_patch(
         &mut self,
@@ -34,16 +50,22 @@ impl Engine {
             let what = what.to_owned();
             move |thrown| EngineError::Thrown { what, thrown }
         };
+        let names = self.to_define(dex)?;
+        self.knows_all_methods(dex)?;
         // Before anything of the patch is verified: that is when access is checked.
         for field in opened(dex) {
             let class = classes.find(&class_name(&field)).map_err(failed(&field.to_string()))?;
-            let unknown = || EngineError::NoRecord(field.to_string());
-            let method = lookup::declared(env, class)?.into_iter().next().ok_or_else(unknown)?;
+            let is_as_it_was =
+                |record: &RecordAddress| self.live.iter().all(|live| live.target.record != *record);
+            let method = lookup::declared(env, class)?.into_iter().find(is_as_it_was);
+            let method = method.ok_or_else(|| EngineError::NoRecord(field.to_string()))?;
             let of_class = self.read(method).get(Field::DeclaringClass).unwrap_or_default() as u32;
             super::fields::open(env, class, of_class, &field)?;
         }
-        let names: Vec<String> = dex.classes.iter().map(crate::dex::Class::name).collect();
         classes.define(&names).map_err(failed("the patch's classes"))?;
+        let new = dex.classes.iter().filter(|class| names.contains(&class.name()));
+        self.brought.extend(new.map(|class| (class.name(), digest(class))));
+        self.find_originals(env, dex, classes)?;
         let mut changes = Vec::new();
         for replacement in replacements(dex) {
             let target = classes.find(&replacement.class).map_err(failed(&replacement.class))?;
@@ -53,8 +75,68 @@ impl Engine {
                 fix: self.method(env, fix, &name(&replacement, &replacement.fix_method))?,
             });
         }
-        self.apply(env, &changes, Copy::default())
+        self.apply(env, &changes)
     }
+}
+
+impl Engine {
+    /// Whether a patch goes on from what earlier ones have added to classes: that is in classes of theirs, and not where
+    /// a later version of the program says it is.
+    fn knows_all_methods(&self, dex: &Dex) -> Result<(), EngineError> {
+        let replaced = replacements(dex).into_iter().map(|one| [one.class, one.method, one.signature]);
+        let bodies = dex.classes.iter().flat_map(Class::methods).filter_map(|method| method.code.as_ref());
+        let called = bodies.flat_map(|code| &code.references).filter_map(|(_, reference)| match reference {
+            Reference::Method(method) => Some([
+                Class::new(method.class.clone(), 0, None).name(),
+                method.name.to_string(),
+                method.prototype.to_string(),
+            ]),
+            _ => None,
+        });
+        match replaced.chain(called).find(|names| self.added.contains(names)) {
+            Some([class, name, signature]) => {
+                Err(EngineError::AddedBefore(format!("{class}.{name}{signature}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Leads what stands for methods of the program to those, so that their bodies are always those that are live; and
+    /// notes which are none of the program's.
+    fn find_originals(
+        &mut self,
+        env: Environment,
+        dex: &Dex,
+        classes: &mut impl Classes,
+    ) -> Result<(), EngineError> {
+        for StandIn { class, method, signature, of } in stand_ins(dex) {
+            let thrown = |thrown| EngineError::Thrown { what: class.clone(), thrown };
+            let holder = classes.find(&of.class).map_err(thrown)?;
+            let original = MethodName {
+                name: of.method.clone(),
+                signature: of.signature.clone(),
+                is_static: of.is_static,
+            };
+            let Ok(original) = self.method(env, holder, &original) else {
+                self.added.insert([of.class, of.method, of.signature]);
+                continue;
+            };
+            let stand_in = MethodName { name: method, signature, is_static: true };
+            let stand_in = self.method(env, classes.defined(&class).map_err(thrown)?, &stand_in)?;
+            if let Some(entries) = self.entries.as_mut().filter(|_| self.way == Way::Entry) {
+                entries.lead_to(&[original.record])?;
+                entries.give(stand_in.record, original.record);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What tells whether two classes are the same, whatever files they are in.
+fn digest(class: &Class) -> [u8; 32] {
+    let alone = Dex { version: 39, classes: vec![class.clone()] };
+    // What cannot be written is in no file.
+    Sha256::digest(crate::dex::write(&alone).unwrap_or_default()).into()
 }
 
 fn name(replacement: &Replacement, method: &str) -> MethodName {
@@ -63,5 +145,5 @@ fn name(replacement: &Replacement, method: &str) -> MethodName {
 }
 
 fn class_name(field: &FieldRef) -> String {
-    crate::dex::Class::new(field.class.clone(), 0, None).name()
+    Class::new(field.class.clone(), 0, None).name()
 }

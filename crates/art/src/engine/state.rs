@@ -2,7 +2,7 @@
 
 use super::lookup::Method;
 use super::memory::RecordAddress;
-use crate::record::{Copy, Record};
+use crate::record::Record;
 use std::sync::Arc;
 
 /// A method that is replaced, or is about to be.
@@ -11,7 +11,7 @@ pub(super) struct Live {
     pub(super) target: Method,
     /// Its record before the first patch. What it says about the class is never used.
     pub(super) original: Record,
-    /// All methods of its class.
+    /// All methods of its class, where records are copied.
     pub(super) anchors: Arc<[RecordAddress]>,
     /// The bodies that patches gave it; the last one is what callers get.
     pub(super) bodies: Vec<Body>,
@@ -22,7 +22,6 @@ pub(super) struct Live {
 pub(super) struct Body {
     pub(super) patch: u32,
     pub(super) fix: RecordAddress,
-    pub(super) copy: Copy,
 }
 
 /// A patch that was applied.

@@ -1,6 +1,6 @@
 //! The engine of the process, and files of patches.
 
-use crate::dex;
+use crate::dex::{self, Dex};
 use crate::engine::{Classes, Engine, EngineError, initialised};
 use crate::jni::{Environment, Thrown};
 use crate::patch::{Certificate, Strictness, Unverified};
@@ -78,7 +78,7 @@ pub(super) fn verify(patch: &Path, certificate: &[u8], folder: &Path) -> Result<
     let verified = Unverified::read(&bytes.into())
         .and_then(|read| read.verify(&certificate, Strictness::Strict))
         .map_err(|error| text(&error))?;
-    let ([(_, bytes)], [dex]) = (verified.files(), verified.classes()) else {
+    let [(_, bytes)] = verified.files() else {
         return Err("it has more than one dex file".to_owned());
     };
     let name: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -90,9 +90,7 @@ pub(super) fn verify(patch: &Path, certificate: &[u8], folder: &Path) -> Result<
     std::fs::set_permissions(&new, permissions).map_err(system(&new))?;
     std::fs::rename(&new, &path).map_err(system(&path))?;
     let about = verified.about();
-    let mut texts = vec![about.name.clone(), about.created.seconds().to_string(), path.display().to_string()];
-    texts.extend(dex.classes.iter().map(dex::Class::name));
-    Ok(texts)
+    Ok(vec![about.name.clone(), about.created.seconds().to_string(), path.display().to_string()])
 }
 
 /// A program whose Java side has defined the patch's classes.
@@ -112,9 +110,23 @@ impl Classes for Given {
     }
 
     fn defined(&self, name: &str) -> Result<jclass, Thrown> {
-        let missing = || Thrown { class: "NoClassDefFoundError".to_owned(), message: name.to_owned() };
-        self.defined.get(name).copied().ok_or_else(missing)
+        match self.defined.get(name) {
+            Some(class) => Ok(*class),
+            // By an earlier patch, in the same loader.
+            None => self.find(name),
+        }
     }
+}
+
+fn read(path: &Path) -> Result<Dex, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    dex::read(&bytes).map_err(|error| text(&error))
+}
+
+/// The names of the classes of a patch that are to be defined: an earlier one may have brought the others.
+pub(super) fn to_define(path: &Path) -> Result<Vec<String>, String> {
+    let dex = read(path)?;
+    with(|engine| engine.to_define(&dex))
 }
 
 /// Applies a patch whose dex file [`verify`] has written.
@@ -122,10 +134,9 @@ pub(super) fn apply(
     env: Environment,
     loader: jobject,
     defined: HashMap<String, jclass>,
-    dex: &Path,
+    path: &Path,
 ) -> Result<u32, String> {
-    let bytes = std::fs::read(dex).map_err(|error| format!("{}: {error}", dex.display()))?;
-    let read = dex::read(&bytes).map_err(|error| text(&error))?;
+    let dex = read(path)?;
     let mut given = Given { env, loader, defined };
-    with(|engine| engine.apply_patch(env, &read, &mut given)).map(|patch| patch.number)
+    with(|engine| engine.apply_patch(env, &dex, &mut given)).map(|patch| patch.number)
 }

@@ -60,6 +60,7 @@ pub enum BootError {
 pub struct Setup {
     package: Package,
     folder: PathBuf,
+    interprets: bool,
 }
 
 impl Setup {
@@ -85,7 +86,13 @@ impl Setup {
                 return Err(BootError::Write { path, source });
             }
         }
-        Ok(Self { package, folder: folder.to_owned() })
+        Ok(Self { package, folder: folder.to_owned(), interprets: false })
+    }
+
+    /// Has the runtime interpret everything, whatever the entries of methods are.
+    pub fn interpret(mut self) -> Self {
+        self.interprets = true;
+        self
     }
 
     /// The release of the runtime.
@@ -123,7 +130,10 @@ impl Setup {
                 CString::new(text).map_err(|_| BootError::Start("a path with a NUL in it".to_owned()))?,
             );
         }
-        options.extend([c"-Ximage:/nonexistent/boot.art", c"-Xint", c"-Xusejit:false"].map(CString::from));
+        options.extend([c"-Ximage:/nonexistent/boot.art", c"-Xusejit:false"].map(CString::from));
+        if self.interprets {
+            options.push(CString::from(c"-Xint"));
+        }
         if std::env::var_os(CHECK_JNI).is_some() {
             options.push(CString::from(c"-Xcheck:jni"));
         }

@@ -54,7 +54,7 @@ fn signed_patch() -> Result<(Vec<u8>, Dex), DemoError> {
     let failed = |error: String| DemoError::Program(error);
     let (old, new) = (program(OLD)?, program(NEW)?);
     let difference = diff(std::slice::from_ref(&old), &[new]);
-    let classes = difference.classes();
+    let classes = difference.fixes;
     let dex = difference.patch.ok_or_else(|| failed("there is no patch".to_owned()))?;
     let about = About {
         name: "the fee is taken once".to_owned(),

@@ -84,3 +84,69 @@ pub fn opened(dex: &Dex) -> Vec<FieldRef> {
         )
         .collect()
 }
+
+/// The annotation of a method of a patch that stands for one of the program, which the patch's class may not call.
+pub const STANDS_FOR: &str = "Llivepatch/art/StandsFor;";
+
+/// A method of a patch, and the one of the program that it stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StandIn {
+    /// The name of the patch's class, with dots.
+    pub class: String,
+    /// Its method's name; it is static.
+    pub method: String,
+    /// What that takes and returns: the object first, if there is one.
+    pub signature: String,
+    /// The method of the program.
+    pub of: Original,
+}
+
+/// A method of the program. There is none if it is new: the patch has brought it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Original {
+    /// The name of its class, with dots.
+    pub class: String,
+    /// Its name.
+    pub method: String,
+    /// What it takes and returns.
+    pub signature: String,
+    /// Whether it is the class's.
+    pub is_static: bool,
+}
+
+/// That annotation.
+pub(crate) fn stands_for(original: &Original) -> Annotation {
+    let text = |name: &str, value: &str| (Text::from(name), Value::Text(value.into()));
+    let elements = vec![
+        text("clazz", &original.class),
+        text("method", &original.method),
+        text("signature", &original.signature),
+        (Text::from("isStatic"), Value::Boolean(original.is_static)),
+    ];
+    Annotation { visibility: 1, content: AnnotationContent { kind: STANDS_FOR.into(), elements } }
+}
+
+/// All methods of a patch that stand for others.
+pub fn stand_ins(dex: &Dex) -> Vec<StandIn> {
+    let methods = dex.classes.iter().flat_map(|class| class.methods().map(move |method| (class, method)));
+    methods
+        .filter_map(|(class, method)| {
+            let is_it = |annotation: &&Annotation| annotation.content.kind.is(STANDS_FOR);
+            let elements = &method.annotations.iter().find(is_it)?.content.elements;
+            let value =
+                |name: &str| elements.iter().find(|(other, _)| other.is(name)).map(|(_, value)| value);
+            let text = |name: &str| match value(name)? {
+                Value::Text(text) => Some(text.to_string()),
+                _ => None,
+            };
+            let of = Original {
+                class: text("clazz")?,
+                method: text("method")?,
+                signature: text("signature")?,
+                is_static: *value("isStatic")? == Value::Boolean(true),
+            };
+            let (method, signature) = (method.name.to_string(), method.prototype.to_string());
+            Some(StandIn { class: class.name(), method, signature, of })
+        })
+        .collect()
+}

@@ -2,7 +2,7 @@
 
 use livepatch_art::dex::{self, Class, Dex, Reference};
 use livepatch_art::diff::{Difference, Reason, diff};
-use livepatch_art::patch::{opened, replacements};
+use livepatch_art::patch::{opened, replacements, stand_ins};
 use livepatch_art::preflight::Refusal;
 use livepatch_art::smali;
 
@@ -39,7 +39,11 @@ fn changed_methods_and_added_classes() -> Outcome {
     assert_eq!(changed, signatures.map(|name| format!("Account.{name}")));
     // AndFix #175: a class that is new is in the patch, although one that is not stands before it.
     assert_eq!(difference.added, ["Fees"]);
-    assert_eq!(difference.classes(), ["Account_CF"]);
+    let [fix] = &difference.fixes[..] else { return Err("one class fixes another".into()) };
+    // What tells patches apart follows from what is in them.
+    assert!(fix.starts_with("Account_CF") && fix.len() == 18, "{fix}");
+    assert_eq!(*fix, between(OLD, NEW)?.fixes[0]);
+    assert_ne!(*fix, between(OLD, &NEW.replace("0xa", "0xb"))?.fixes[0]);
     let patch = difference.patch.ok_or("no patch")?;
     assert_eq!(replacements(&patch).len(), 5);
     let fields: Vec<String> = opened(&patch).iter().map(ToString::to_string).collect();
@@ -80,20 +84,28 @@ fn several_dex_files() -> Outcome {
 #[test]
 fn calls_lead_to_what_is_there() -> Outcome {
     let patch = between(OLD, NEW)?.patch.ok_or("no patch")?;
-    let fix = patch.classes.iter().find(|class| class.name() == "Account_CF").ok_or("no fix")?;
+    let fix = patch.classes.iter().find(|class| class.name().starts_with("Account_CF")).ok_or("no fix")?;
     let calls = |name: &str| -> Vec<String> {
         let method = fix.methods().find(|method| method.name.is(name));
         let references = method.and_then(|method| method.code.as_ref()).map(|code| &code.references);
         let is_call = |reference: &&(u32, Reference)| matches!(reference.1, Reference::Method(_));
         let text = |reference: &(u32, Reference)| match &reference.1 {
-            Reference::Method(method) => method.to_string(),
+            Reference::Method(method) => {
+                method.to_string().replace(&*fix.descriptor.to_text(), "LAccount_CF;")
+            }
             _ => String::new(),
         };
         references.into_iter().flatten().filter(is_call).map(text).collect()
     };
     assert_eq!(calls("withdraw"), ["LAccount_CF;->fee$helper(LAccount;I)I"]);
     let all = ["LAccount_CF;->isRich$helper(LAccount;)Z", "LFees;->of(I)I"];
-    assert_eq!(calls("fee$helper"), all);
+    // What is there already: the engine leads what stands for it to the live one.
+    let checked = ["Ljava/lang/Object;->getClass()Ljava/lang/Class;", "LAccount_CF;->fee$live(LAccount;I)I"];
+    assert_eq!(calls("fee$helper"), checked);
+    assert_eq!(calls("fee$live"), all);
+    let stand_ins: Vec<_> = stand_ins(&patch).into_iter().map(|one| (one.method, one.of.method)).collect();
+    let expected = [("all$helper", "all"), ("fee$live", "fee"), ("isRich$helper", "isRich")];
+    assert_eq!(stand_ins, expected.map(|(method, of)| (method.to_owned(), of.to_owned())));
     assert_eq!(calls("fee"), all);
     assert_eq!(calls("count"), ["LAccount_CF;->all$helper()I"]);
     // It is a dex file that can be read.
@@ -155,11 +167,14 @@ fn refused_because_of_a_body() -> Outcome {
     );
     let difference = between(&class(parent, ""), &text)?;
     assert_eq!(difference.refused.first().map(|finding| &finding.reason), Some(&Reason::Overrides));
-    let taken = format!("{}.class public LA_CF;\n.super Ljava/lang/Object;\n", class(parent, ""));
-    let difference = between(
-        &taken,
-        &taken.replacen("return-void\n.end method\n.class", "nop\n    return-void\n.end method\n.class", 1),
-    )?;
+    // A class of the name that the patch needs: it is hardly ever there.
+    let changed =
+        |text: &str| text.replacen("return-void\n.end method", "nop\n    return-void\n.end method", 2);
+    let old = class("Ljava/lang/Object;", "");
+    let new = changed(&old).replacen("nop\n", "", 1);
+    let name = between(&old, &new)?.fixes.remove(0);
+    let taken = format!(".class public L{name};\n.super Ljava/lang/Object;\n");
+    let difference = between(&format!("{old}{taken}"), &format!("{new}{taken}"))?;
     assert_eq!(difference.refused.first().map(|finding| &finding.reason), Some(&Reason::NameTaken));
     Ok(())
 }

@@ -6,7 +6,7 @@ use jni_sys::jvalue;
 use livepatch_art::engine::EngineError;
 use livepatch_art::jni::{Receiver, Thrown};
 use livepatch_art::layout::Field;
-use livepatch_art::record::Copy;
+use livepatch_art::record::Way;
 
 pub(crate) const ALL: &[Case] = &[
     ("static_method", static_method),
@@ -25,10 +25,10 @@ pub(crate) const ALL: &[Case] = &[
     ("recursion", recursion),
     ("many_at_once", many_at_once),
     ("a_then_b_then_a", a_then_b_then_a),
-    ("whole_and_field_by_field", whole_and_field_by_field),
+    ("in_each_way", in_each_way),
     ("flags_of_callers_stay", flags_of_callers_stay),
     ("records_as_the_table_says", records_as_the_table_says),
-    ("no_way_back", no_way_back),
+    ("every_method_of_a_class", every_method_of_a_class),
     ("called_by_reflection", called_by_reflection),
 ];
 
@@ -126,7 +126,7 @@ fn many_at_once(runtime: &mut Runtime) {
     let mut changes: Vec<_> = names.map(|name| runtime.change("App", name, "()I", false)).into();
     changes.push(runtime.change("App", "div", "(II)I", true));
     changes.push(runtime.change("Square", "area", "()I", false));
-    let patch = runtime.engine.apply(runtime.env, &changes, Copy::Fields).expect("a patch");
+    let patch = runtime.engine.apply(runtime.env, &changes).expect("a patch");
     assert_eq!(patch.methods.len(), 8);
     assert_eq!(runtime.engine.list().len(), 8);
     let callers = ["callVirt", "callPriv", "callFin", "callSync", "withHelpers", "superHello"];
@@ -134,7 +134,7 @@ fn many_at_once(runtime: &mut Runtime) {
     // A patch that would not do as a whole does nothing.
     let refused = [changes[0].clone(), changes[0].clone()];
     assert!(matches!(
-        runtime.engine.apply(runtime.env, &refused, Copy::Fields),
+        runtime.engine.apply(runtime.env, &refused),
         Err(EngineError::Twice(name)) if name == "App.virt()I"
     ));
     runtime.engine.roll_back_all(runtime.env).expect("the way back");
@@ -163,27 +163,41 @@ fn a_then_b_then_a(runtime: &mut Runtime) {
     assert_eq!(call(runtime), -1);
 }
 
-/// Both ways of copying work; what they leave in the record is not the same.
-fn whole_and_field_by_field(runtime: &mut Runtime) {
+/// All ways work; what they leave in the record is not the same.
+fn in_each_way(runtime: &mut Runtime) {
     let object = runtime.new_object("App");
     let change = runtime.change_to("App", "virt", ("App_CF", "virt"), "()I", false);
     // Called before, so that the runtime has noted what it notes then.
     assert_eq!(runtime.int_of(object, "callVirt"), Ok(1));
     let before = runtime.engine.record(&change.target);
-    for (copy, kept) in [(Copy::Fields, true), (Copy::Whole, false)] {
-        let patch = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), copy).expect("a patch");
-        assert_eq!(runtime.int_of(object, "callVirt"), Ok(2), "{copy:?}");
+    for (way, keeps_off_the_compiler) in ways(runtime, [true, true, false]) {
+        runtime.engine.set_way(way).expect("nothing is live");
+        let patch = runtime.apply(change.clone());
+        if way == Way::Entry {
+            assert!(matches!(runtime.engine.set_way(Way::Fields), Err(EngineError::AnotherWay)));
+        }
+        assert_eq!(runtime.int_of(object, "callVirt"), Ok(2), "{way:?}");
         let after = runtime.engine.record(&change.target);
-        assert_eq!(after.get(Field::MethodIndex), before.get(Field::MethodIndex));
+        let different: Vec<_> = before.compare(&after, false).map(|(field, _, _)| field).collect();
+        assert!(!different.contains(&Field::MethodIndex));
+        // By an entry, all that it says about the class and the file stays true.
+        let body = [Field::DeclaringClass, Field::CodeItem, Field::DexMethodIndex];
+        assert_eq!(body.iter().any(|field| different.contains(field)), way != Way::Entry, "{different:?}");
         // "The compiler leaves it alone" is not in the fix's own record.
-        assert_eq!(after.flags() & 0x0200_0000 != 0, kept, "{copy:?}");
-        runtime.engine.roll_back(runtime.env, patch.number).expect("the way back");
+        assert_eq!(after.flags() & 0x0200_0000 != 0, keeps_off_the_compiler, "{way:?}");
+        runtime.engine.roll_back(runtime.env, patch).expect("the way back");
         assert_eq!(runtime.int_of(object, "callVirt"), Ok(1));
         let back = runtime.engine.record(&change.target);
-        let different: Vec<_> = before.compare(&back, false).map(|(field, _, _)| field).collect();
         // Calls are counted.
+        let different: Vec<_> = before.compare(&back, false).map(|(field, _, _)| field).collect();
         assert!(different.iter().all(|field| *field == Field::Hotness), "{different:?}");
     }
+}
+
+/// The ways that the runtime at hand is capable of, with something for each.
+fn ways<T>(runtime: &Runtime, each: [T; 3]) -> impl Iterator<Item = (Way, T)> + use<T> {
+    let skipped = usize::from(runtime.engine.way() != Way::Entry);
+    [Way::Entry, Way::Fields, Way::Whole].into_iter().zip(each).skip(skipped)
 }
 
 /// Whoever looks at the method sees what it was declared as, unless the whole record is copied: that makes a private
@@ -191,9 +205,13 @@ fn whole_and_field_by_field(runtime: &mut Runtime) {
 fn flags_of_callers_stay(runtime: &mut Runtime) {
     const PRIVATE: u32 = 0x2;
     let change = runtime.change_to("App", "priv", ("App_CF2", "priv"), "()I", false);
-    for (copy, is_private) in [(Copy::Fields, true), (Copy::Whole, false)] {
-        runtime.engine.apply_unchecked(std::slice::from_ref(&change), copy);
-        assert_eq!(runtime.engine.record(&change.target).flags() & PRIVATE != 0, is_private, "{copy:?}");
+    for (way, is_private) in ways(runtime, [true, true, false]) {
+        runtime.engine.set_way(way).expect("nothing is live");
+        let patch = runtime.engine.apply_unchecked(std::slice::from_ref(&change)).expect("a patch");
+        assert_eq!(runtime.engine.record(&change.target).flags() & PRIVATE != 0, is_private, "{way:?}");
+        if way == Way::Entry {
+            runtime.engine.roll_back(runtime.env, patch.number).expect("the way back");
+        }
     }
 }
 
@@ -224,8 +242,8 @@ fn records_as_the_table_says(runtime: &mut Runtime) {
     assert_eq!(place(&overriding), place(&hello));
 }
 
-/// Reflection looks at the class in the record: it calls static methods, and refuses those of objects, because an `App`
-/// is no `App_CF`. (So does the runtime's own check of calls by native code, where that is on.)
+/// Reflection looks at the class in the record. If that is the patch's, it calls static methods, and refuses those of
+/// objects, because an `App` is no `App_CF`. (So does the runtime's own check of calls by native code, where that is on.)
 fn called_by_reflection(runtime: &mut Runtime) {
     let env = runtime.env;
     let object = runtime.new_object("App");
@@ -243,18 +261,30 @@ fn called_by_reflection(runtime: &mut Runtime) {
     assert_eq!(invoke("virt", false, object), Ok(1));
     let changes =
         [runtime.change("App", "virt", "()I", false), runtime.change("App", "catcher", "()I", true)];
-    let patch = runtime.engine.apply(env, &changes, Copy::Fields).expect("a patch");
+    let patch = runtime.engine.apply(env, &changes).expect("a patch");
     assert_eq!(invoke("catcher", true, std::ptr::null_mut()), Ok(2));
-    let thrown = invoke("virt", false, object).expect_err("an exception");
-    assert_eq!(thrown.class, "java.lang.IllegalArgumentException");
+    match runtime.engine.way() {
+        Way::Entry => assert_eq!(invoke("virt", false, object), Ok(2)),
+        _ => {
+            let thrown = invoke("virt", false, object).expect_err("an exception");
+            assert_eq!(thrown.class, "java.lang.IllegalArgumentException");
+        }
+    }
     runtime.engine.roll_back(env, patch.number).expect("the way back");
     assert_eq!(invoke("virt", false, object), Ok(1));
 }
 
-/// Without a method that is as it was there is nothing to take the class from.
-fn no_way_back(runtime: &mut Runtime) {
+/// As Kotlin's functions outside of classes are, often. Where records are copied, there is nothing to take the class from.
+fn every_method_of_a_class(runtime: &mut Runtime) {
     let change = runtime.change_to("Alone", "only", ("Lazy_CF", "only"), "()I", true);
-    let refused = runtime.engine.apply(runtime.env, &[change], Copy::Fields);
-    assert!(matches!(refused, Err(EngineError::NoAnchor(name)) if name == "Alone.only()I"));
+    let applied = runtime.engine.apply(runtime.env, &[change]);
+    match (runtime.engine.way(), applied) {
+        (Way::Entry, Ok(patch)) => {
+            assert_eq!(runtime.int("Alone", "only", &[]), Ok(2));
+            runtime.engine.roll_back(runtime.env, patch.number).expect("the way back");
+        }
+        (Way::Fields, Err(EngineError::NoAnchor(name))) => assert_eq!(name, "Alone.only()I"),
+        other => panic!("{other:?}"),
+    }
     assert_eq!(runtime.int("Alone", "only", &[]), Ok(1));
 }

@@ -1,22 +1,22 @@
 //! Patches that are made of two versions of a program, applied to the one that runs.
 
 use crate::Case;
-use crate::runtime::{Runtime, classes, write_dex};
-use jni_sys::{jclass, jvalue};
+use crate::runtime::{Runtime, write_dex};
+use crate::versions::{Program, version};
+use jni_sys::jvalue;
 use livepatch_art::dex::{self, Dex};
 use livepatch_art::diff::diff;
-use livepatch_art::engine::Classes;
 use livepatch_art::exported::*;
-use livepatch_art::host::Loader;
-use livepatch_art::jni::{Receiver, Thrown};
+use livepatch_art::jni::Receiver;
 use livepatch_art::patch::{self, About, Created, Key};
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) const ALL: &[Case] = &[
     ("patched::two_versions", two_versions),
+    ("patched::many_registers", many_registers),
+    ("patched::super_call_of_a_default_method", super_call_of_a_default_method),
     ("patched::through_the_exports", through_the_exports),
     ("patched::from_a_real_compiler", from_a_real_compiler),
 ];
@@ -24,43 +24,13 @@ pub(crate) const ALL: &[Case] = &[
 const OLD: &str = include_str!("../../data/demo-old.smali");
 const NEW: &str = include_str!("../../data/demo-new.smali");
 
-struct Program {
-    loader: Loader,
-    patch: PathBuf,
-    defined: HashMap<String, jclass>,
-}
-
-impl Classes for Program {
-    fn find(&self, name: &str) -> Result<jclass, Thrown> {
-        self.loader.class(name, true)
-    }
-
-    fn define(&mut self, names: &[String]) -> Result<(), Thrown> {
-        let classes = self.loader.define(&self.patch, names)?;
-        self.defined.extend(names.iter().cloned().zip(classes));
-        Ok(())
-    }
-
-    fn defined(&self, name: &str) -> Result<jclass, Thrown> {
-        let missing = || Thrown { class: String::new(), message: name.to_owned() };
-        self.defined.get(name).copied().ok_or_else(missing)
-    }
-}
-
 /// Private fields and methods, methods and a class that are new, handlers and tables behind code that moved.
 fn two_versions(runtime: &mut Runtime) {
-    let old = Dex { version: 35, classes: classes(OLD) };
-    let new = Dex { version: 35, classes: classes(NEW) };
-    let difference = diff(std::slice::from_ref(&old), &[new]);
-    assert_eq!(difference.refused, []);
-    let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
-    let patch = runtime.folder.join("patch.dex");
-    std::fs::write(&patch, &bytes).expect("a file");
-    let loader = runtime.loader(&write_dex(&runtime.folder, "old.dex", old.classes));
-    let mut program = Program { loader, patch, defined: HashMap::new() };
+    let (old, new) = (version(OLD), version(NEW));
+    let mut program = Program::start(runtime, &old);
 
     let env = runtime.env;
-    let account = program.find("Account").expect("a class");
+    let account = program.class("Account");
     let constructor = env.method(account, "<init>", "()V", false).expect("a constructor");
     let object = env.new_object(account, constructor, &[]).expect("an object");
     let of_object = |name: &str, argument: i32| {
@@ -75,8 +45,7 @@ fn two_versions(runtime: &mut Runtime) {
     // 100 less 20, and a fee of 1 twice.
     assert_eq!(all(), [78, -1, 2, -1]);
 
-    let read = dex::read(&bytes).expect("a dex file");
-    let number = runtime.engine.apply_patch(env, &read, &mut program).expect("a patch").number;
+    let number = program.patch(runtime, &old, &new);
     // 78 less 20, and a fee of a tenth, because that is rich; the object is the one that was there.
     assert_eq!(all(), [56, -2, 3, 1]);
     runtime.collect();
@@ -88,6 +57,53 @@ fn two_versions(runtime: &mut Runtime) {
     assert_eq!(all(), [8, -1, 2, -1]);
 }
 
+/// An object in a register that `check-cast` cannot name, arguments behind it, and a handler.
+fn many_registers(runtime: &mut Runtime) {
+    let text = |number: i32| {
+        format!(
+            ".class public LMany;\n.super Ljava/lang/Object;\n.field public value:I\n\
+             .method public constructor <init>()V\n.registers 1\n\
+             invoke-direct {{p0}}, Ljava/lang/Object;-><init>()V\nreturn-void\n.end method\n\
+             .method public f()I\n.registers 300\nmove-object/from16 v0, p0\nconst/16 v1, {number}\n\
+             iput v1, v0, LMany;->value:I\n:from\nconst/4 v2, 0\ndiv-int v1, v1, v2\n:to\nreturn v1\n\
+             :caught\nmove-exception v1\nmove-object/from16 v0, p0\niget v1, v0, LMany;->value:I\nreturn v1\n\
+             .catch Ljava/lang/ArithmeticException; {{:from .. :to}} :caught\n.end method\n"
+        )
+    };
+    let (old, new) = (version(&text(7)), version(&text(8)));
+    let mut program = Program::start(runtime, &old);
+    let object = program.object("Many");
+    assert_eq!(program.int_of(object, "f"), Ok(7));
+    program.patch(runtime, &old, &new);
+    assert_eq!(program.int_of(object, "f"), Ok(8));
+}
+
+/// `Shape.super.corners()`, which only classes that implement `Shape` may call; in a private method, too.
+fn super_call_of_a_default_method(runtime: &mut Runtime) {
+    let text = |number: i32| {
+        format!(
+            ".class public abstract interface LShape;\n.super Ljava/lang/Object;\n\
+             .method public corners()I\n.registers 2\nconst/4 v0, 4\nreturn v0\n.end method\n\
+             .class public LSquare;\n.super Ljava/lang/Object;\n.implements LShape;\n\
+             .method public constructor <init>()V\n.registers 1\n\
+             invoke-direct {{p0}}, Ljava/lang/Object;-><init>()V\nreturn-void\n.end method\n\
+             .method public corners()I\n.registers 3\ninvoke-super {{p0}}, LShape;->corners()I\nmove-result v0\n\
+             invoke-direct {{p0}}, LSquare;->more()I\nmove-result v1\nadd-int/2addr v0, v1\n\
+             add-int/lit8 v0, v0, {number}\nreturn v0\n.end method\n\
+             .method private more()I\n.registers 2\ninvoke-super {{p0}}, LShape;->corners()I\nmove-result v0\n\
+             mul-int/lit8 v0, v0, 10\nreturn v0\n.end method\n"
+        )
+    };
+    let (mut old, mut new) = (version(&text(1)), version(&text(2)));
+    // Files that have default methods are of 7.0 and later.
+    (old.version, new.version) = (37, 37);
+    let mut program = Program::start(runtime, &old);
+    let object = program.object("Square");
+    assert_eq!(program.int_of(object, "corners"), Ok(45));
+    program.patch(runtime, &old, &new);
+    assert_eq!(program.int_of(object, "corners"), Ok(46));
+}
+
 const KEY: &str = include_str!("../../data/demo-key.pem");
 const CERTIFICATE: &[u8] = include_bytes!("../../data/demo-certificate.pem");
 
@@ -95,15 +111,15 @@ const CERTIFICATE: &[u8] = include_bytes!("../../data/demo-certificate.pem");
 fn through_the_exports(runtime: &mut Runtime) {
     let env = runtime.env;
     let raw = env.raw();
-    let old = Dex { version: 35, classes: classes(OLD) };
-    let difference = diff(std::slice::from_ref(&old), &[Dex { version: 35, classes: classes(NEW) }]);
+    let old = version(OLD);
+    let difference = diff(std::slice::from_ref(&old), &[version(NEW)]);
     let about = About {
         name: "fix".to_owned(),
         created: Created::from_seconds(7),
         from: String::new(),
         to: String::new(),
         by: String::new(),
-        classes: difference.classes(),
+        classes: difference.fixes,
     };
     let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
     let archive =
@@ -135,15 +151,22 @@ fn through_the_exports(runtime: &mut Runtime) {
         let said = Java_livepatch_art_NativePatcher_verify(raw, probe, patch_path, certificate, folder);
         let said: Vec<String> =
             env.elements(said).expect("strings").into_iter().map(|text| env.text(text)).collect();
-        let (names, dex) = (&said[3..], &said[2]);
-        assert_eq!((said[0].as_str(), said[1].as_str()), ("fix", "7"));
-        assert_eq!(names, ["Fees", "Account_CF"]);
+        let [name, time, dex] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((name.as_str(), time.as_str()), ("fix", "7"));
+        let to_define = || {
+            let names = Java_livepatch_art_NativePatcher_toDefine(raw, probe, text(dex));
+            let names = env.elements(names).expect("strings").into_iter().map(|name| env.text(name));
+            names.collect::<Vec<String>>()
+        };
+        let names = to_define();
+        assert_eq!(names.len(), 2);
+        assert!(names[0] == "Fees" && names[1].starts_with("Account_CF"), "{names:?}");
 
-        let defined = loader.define(dex.as_ref(), names).expect("classes");
+        let defined = loader.define(dex.as_ref(), &names).expect("classes");
         let class = env.find_class("java/lang/Class").expect("a class");
         let array = env.array(2, class, defined[0]).expect("an array");
         env.set_element(array, 1, defined[1]).expect("set");
-        let strings = env.texts(names).expect("strings");
+        let strings = env.texts(&names).expect("strings");
         let number =
             Java_livepatch_art_NativePatcher_apply(raw, probe, loader.object(), array, strings, text(dex));
         assert_eq!(number, 1);
@@ -161,6 +184,17 @@ fn through_the_exports(runtime: &mut Runtime) {
         assert_eq!(livepatch_art_list(buffer.as_mut_ptr(), 8), length);
         assert_eq!(CStr::from_ptr(buffer.as_ptr()).to_bytes().len(), 7);
 
+        assert_eq!(livepatch_art_refresh(), 0);
+        Java_livepatch_art_NativePatcher_rollBack(raw, probe, number);
+        count(-1);
+        // Once more: its classes are there.
+        assert_eq!(to_define(), Vec::<String>::new());
+        let none = env.array(0, class, std::ptr::null_mut()).expect("an array");
+        let no_names = env.texts(&[]).expect("strings");
+        let number =
+            Java_livepatch_art_NativePatcher_apply(raw, probe, loader.object(), none, no_names, text(dex));
+        assert_eq!(number, 2);
+        count(0);
         Java_livepatch_art_NativePatcher_rollBack(raw, probe, number);
         count(-1);
         assert_eq!(livepatch_art_roll_back(raw, 1), -1);
@@ -168,7 +202,7 @@ fn through_the_exports(runtime: &mut Runtime) {
 
         let (target, fix) = (runtime.class("App"), runtime.class("App_CF"));
         let [name, signature] = [c"div", c"(II)I"].map(CStr::as_ptr);
-        assert_eq!(livepatch_art_replace(raw, target, fix, name, signature, true), 2);
+        assert_eq!(livepatch_art_replace(raw, target, fix, name, signature, true), 3);
         assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
         assert_eq!(livepatch_art_roll_back_all(raw), 0);
         assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
@@ -208,14 +242,9 @@ fn from_a_real_compiler(runtime: &mut Runtime) {
     let mut changed = difference.changed.clone();
     changed.sort();
     assert_eq!(changed, names.map(|name| format!("Shop.{name}")));
-    let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
-    let patch = runtime.folder.join("patch.dex");
-    std::fs::write(&patch, &bytes).expect("a file");
-    let loader = runtime.loader(&runtime.folder.join("old.dex"));
-    let mut program = Program { loader, patch, defined: HashMap::new() };
-
+    let mut program = Program::start(runtime, &old);
     let env = runtime.env;
-    let shop = program.find("Shop").expect("a class");
+    let shop = program.class("Shop");
     let constructor = env.method(shop, "<init>", "()V", false).expect("a constructor");
     let object = env.new_object(shop, constructor, &[]).expect("an object");
     let with = |name: &str, argument: i32| {
@@ -231,8 +260,7 @@ fn from_a_real_compiler(runtime: &mut Runtime) {
     };
     // 10 less 1, and one too many.
     assert_eq!(all(), [8, 6, 5, -1, -1, 0]);
-    let read = dex::read(&bytes).expect("a dex file");
-    let number = runtime.engine.apply_patch(env, &read, &mut program).expect("a patch").number;
+    let number = program.apply(runtime, &difference.patch.expect("a patch")).expect("a patch").number;
     // 8 less 1; 3 + 5 + 8 times the stock before the sale of this round; what was sold before that.
     assert_eq!(all(), [7, 16 * 8 / 20, 5, 8, 8, 1]);
     runtime.engine.roll_back(env, number).expect("the way back");

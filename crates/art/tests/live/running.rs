@@ -6,7 +6,7 @@ use jni_sys::{JNIEnv, JavaVM, jclass, jmethodID, jvalue};
 use livepatch_art::engine::EngineError;
 use livepatch_art::jni::{Environment, Receiver, Thrown};
 use livepatch_art::layout::Field;
-use livepatch_art::record::Copy;
+use livepatch_art::record::Way;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(crate) const ALL: &[Case] = &[
     ("busy_native_thread", busy_native_thread),
     ("class_not_used_yet", class_not_used_yet),
     ("hundreds_of_patches", hundreds_of_patches),
+    ("refreshed", refreshed),
+    ("called_by_a_new_thread", called_by_a_new_thread),
     ("threads_are_held_by_what_the_file_says", |runtime| assert!(runtime.engine.finds_suspension_in_file())),
 ];
 
@@ -33,7 +35,7 @@ fn after_collections(runtime: &mut Runtime) {
         let [virt, private] = ["callVirt", "callPriv"].map(|name| runtime.int_of(object, name).unwrap_or(-1));
         [static_one, virt, private]
     };
-    let patch = runtime.engine.apply(runtime.env, &changes, Copy::Fields).expect("a patch");
+    let patch = runtime.engine.apply(runtime.env, &changes).expect("a patch");
     assert_eq!(all(runtime), [1234, 2, 2]);
     runtime.collect();
     assert_eq!(all(runtime), [1234, 2, 2]);
@@ -86,7 +88,8 @@ impl Shared {
     }
 }
 
-/// A body that runs refers to fields through its record: the method is not replaced before it returns.
+/// A body that runs refers to fields through its record. Where that stays what it was, the body goes on, and the next call
+/// is one of the fix; where it would not, the method is not replaced before it returns.
 fn on_the_stack(runtime: &mut Runtime) {
     runtime.engine.set_patience(Duration::from_millis(50));
     let shared = Shared::new(runtime, "App", "onStack", "()I");
@@ -95,9 +98,17 @@ fn on_the_stack(runtime: &mut Runtime) {
         std::thread::yield_now();
     }
     let change = runtime.change("App", "onStack", "()I", true);
-    let refused = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), Copy::Fields);
-    assert!(matches!(refused, Err(EngineError::Running(name)) if name == "App.onStack()I"));
-    assert!(runtime.engine.list().is_empty());
+    let applied = runtime.engine.apply(runtime.env, std::slice::from_ref(&change));
+    match runtime.engine.way() {
+        Way::Entry => {
+            applied.expect("a patch");
+            assert_eq!(runtime.int("App", "onStack", &[]), Ok(2));
+        }
+        _ => {
+            assert!(matches!(applied, Err(EngineError::Running(name)) if name == "App.onStack()I"));
+            assert!(runtime.engine.list().is_empty());
+        }
+    }
     // Another method is replaced meanwhile, while that thread waits.
     let other = runtime.apply(runtime.change("App", "div", "(II)I", true));
     assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
@@ -106,7 +117,9 @@ fn on_the_stack(runtime: &mut Runtime) {
     let release = runtime.env.method(class, "release", "()V", true).expect("a method");
     runtime.env.call(Receiver::Class(class), release, 'V', &[]).expect("a call");
     assert_eq!(thread.join().expect("a thread"), 1);
-    runtime.apply(change);
+    if runtime.engine.way() != Way::Entry {
+        runtime.apply(change);
+    }
     assert_eq!(runtime.int("App", "onStack", &[]), Ok(2));
 }
 
@@ -131,7 +144,7 @@ fn under_three_threads(runtime: &mut Runtime) {
     let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(worker)).collect();
     let change = runtime.change_to("App", "div", ("App_CF2", "div"), "(II)I", true);
     for round in 0..500 {
-        let patch = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), Copy::Fields);
+        let patch = runtime.engine.apply(runtime.env, std::slice::from_ref(&change));
         let patch = patch.expect("a patch");
         if round % 50 == 0 {
             let array = runtime.env.byte_array(1 << 20).expect("an array");
@@ -148,7 +161,8 @@ fn under_three_threads(runtime: &mut Runtime) {
     assert_eq!(runtime.int("App", "loop", &[20]), Ok(100));
 }
 
-/// Of a thread that is on a processor in native code, nobody can tell which methods it has called that from.
+/// Of a thread that is on a processor in native code, nobody can tell which methods it has called that from. It matters
+/// where records are copied.
 fn busy_native_thread(runtime: &mut Runtime) {
     static STOP: AtomicBool = AtomicBool::new(false);
     runtime.engine.set_patience(Duration::from_millis(50));
@@ -164,8 +178,13 @@ fn busy_native_thread(runtime: &mut Runtime) {
     });
     receiver.recv().expect("a thread");
     let change = runtime.change("App", "div", "(II)I", true);
-    let refused = runtime.engine.apply(runtime.env, std::slice::from_ref(&change), Copy::Fields);
-    assert!(matches!(refused, Err(EngineError::Busy)), "{refused:?}");
+    let applied = runtime.engine.apply(runtime.env, std::slice::from_ref(&change));
+    match runtime.engine.way() {
+        Way::Entry => {
+            runtime.engine.roll_back(runtime.env, applied.expect("a patch").number).expect("the way back")
+        }
+        _ => assert!(matches!(applied, Err(EngineError::Busy)), "{applied:?}"),
+    }
     STOP.store(true, Ordering::Relaxed);
     thread.join().expect("a thread");
     runtime.apply(change);
@@ -202,4 +221,33 @@ fn hundreds_of_patches(runtime: &mut Runtime) {
         "{different:?}"
     );
     assert_eq!(before.flags() & !0x4000_0000, after.flags() & !0x4000_0000);
+}
+
+/// The runtime gives a method its own entry again, as it does when a compilation ends: callers are led back.
+fn refreshed(runtime: &mut Runtime) {
+    let change = runtime.change("App", "div", "(II)I", true);
+    let before = runtime.engine.record(&change.target);
+    runtime.apply(change.clone());
+    assert_eq!(runtime.engine.refresh(), 0);
+    if runtime.engine.way() != Way::Entry {
+        return;
+    }
+    let length = runtime.engine.layout().size();
+    let entry = length - size_of::<usize>();
+    let to = change.target.record().as_usize() + entry;
+    let bytes: [u8; size_of::<usize>()] = before.bytes()[entry..].try_into().expect("an entry");
+    // SAFETY: the last pointer of a record; no other thread runs Java code.
+    unsafe { std::ptr::with_exposed_provenance_mut::<usize>(to).write(usize::from_ne_bytes(bytes)) };
+    assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
+    assert_eq!(runtime.engine.refresh(), 1);
+    assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+}
+
+/// AndFix #134, #254: a thread that is started after the patch calls a method of a class that was not used before, and
+/// hangs, because the patch's class was never initialised.
+fn called_by_a_new_thread(runtime: &mut Runtime) {
+    runtime.apply(runtime.change("Lazy", "get", "()I", true));
+    let shared = Shared::new(runtime, "UseLazy", "use", "()I");
+    let thread = std::thread::spawn(move || shared.attached(|env, shared| shared.try_int(env)));
+    assert_eq!(thread.join().expect("a thread"), Ok(8));
 }

@@ -3,8 +3,9 @@
 use jni_sys::{jclass, jobject, jvalue};
 use livepatch_art::dex::{self, Class, Dex};
 use livepatch_art::engine::{Change, Engine, Method, MethodName};
-use livepatch_art::host::{Loader, Machine, Package, Setup};
+use livepatch_art::host::{Loader, Machine, Package, Setup, probe_class};
 use livepatch_art::jni::{Environment, Receiver, Thrown};
+use livepatch_art::record::Way;
 use livepatch_art::smali;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -38,14 +39,20 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    pub(crate) fn start(version: u32, folder: &Path) -> Self {
+    pub(crate) fn start(version: u32, way: Way, folder: &Path) -> Self {
         let package = Package::of(version).expect("a package");
         let release = package.release();
-        let machine = Setup::write(package, folder).expect("a folder").boot().expect("a runtime");
+        let setup = Setup::write(package, folder).expect("a folder");
+        // Where everything is interpreted, the engine finds out by itself that entries are of no use.
+        let setup = if way == Way::Fields { setup.interpret() } else { setup };
+        let machine = setup.boot().expect("a runtime");
         let env = machine.environment();
-        let app = machine.loader(&write_dex(folder, "app.dex", classes(APP)), None).expect("a loader");
+        let mut program = classes(APP);
+        program.push(probe_class().expect("the probe"));
+        let app = machine.loader(&write_dex(folder, "app.dex", program), None).expect("a loader");
         let probe = app.class("livepatch.art.Probe", true).expect("the probe");
         let engine = Engine::start(env, release, probe).expect("an engine");
+        assert_eq!(engine.way(), way);
         let mut runtime =
             Self { machine, env, folder: folder.to_owned(), app, engine, fixes: HashMap::new() };
         runtime.define("fix.dex", classes(FIX));
@@ -94,8 +101,7 @@ impl Runtime {
     }
 
     pub(crate) fn apply(&mut self, change: Change) -> u32 {
-        let patch = self.engine.apply(self.env, &[change], livepatch_art::record::Copy::Fields);
-        patch.expect("a patch").number
+        self.engine.apply(self.env, &[change]).expect("a patch").number
     }
 
     pub(crate) fn new_object(&self, class: &str) -> jobject {

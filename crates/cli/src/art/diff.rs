@@ -53,7 +53,7 @@ fn about(arguments: &DiffArgs, difference: &Difference, output: &Path) -> About 
         from: file(&arguments.new),
         to: file(&arguments.old),
         by: concat!("livepatch ", env!("CARGO_PKG_VERSION")).to_owned(),
-        classes: difference.classes(),
+        classes: difference.fixes.clone(),
     }
 }
 

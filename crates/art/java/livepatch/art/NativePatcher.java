@@ -17,28 +17,27 @@ final class NativePatcher implements Patcher {
 
     @Override
     public Patch verify(File patch, File folder) throws IOException {
-        // The name, the time, the dex file, and the classes.
         String[] said = verify(patch.getPath(), certificate, folder.getPath());
-        String[] classes = new String[said.length - 3];
-        System.arraycopy(said, 3, classes, 0, classes.length);
-        return new Patch(said[0], Long.parseLong(said[1]), new File(said[2]), classes);
+        return new Patch(said[0], Long.parseLong(said[1]), new File(said[2]));
     }
 
     @Override
     public int apply(Patch patch) {
-        return apply(loader, define(patch), patch.classes, patch.dex.getPath());
+        String dex = patch.dex.getPath();
+        String[] names = toDefine(dex);
+        return apply(loader, define(dex, names), names, dex);
     }
 
     /** In the program's own loader: the patch's classes see what its classes see. */
     @SuppressWarnings("deprecation")
-    private Class<?>[] define(Patch patch) {
+    private Class<?>[] define(String dex, String[] names) {
         try {
-            dalvik.system.DexFile file = dalvik.system.DexFile.loadDex(patch.dex.getPath(), null, 0);
-            Class<?>[] defined = new Class<?>[patch.classes.length];
+            dalvik.system.DexFile file = dalvik.system.DexFile.loadDex(dex, null, 0);
+            Class<?>[] defined = new Class<?>[names.length];
             for (int nth = 0; nth < defined.length; nth++) {
-                defined[nth] = file.loadClass(patch.classes[nth], loader);
+                defined[nth] = file.loadClass(names[nth], loader);
                 if (defined[nth] == null) {
-                    throw new IllegalStateException("cannot define " + patch.classes[nth]);
+                    throw new IllegalStateException("cannot define " + names[nth]);
                 }
             }
             return defined;
@@ -48,11 +47,17 @@ final class NativePatcher implements Patcher {
     }
 
     @Override
+    public native int refresh();
+
+    @Override
     public native void rollBack(int number);
 
     private static native void start(int apiLevel, Class<?> probe);
 
     private static native String[] verify(String patch, byte[] certificate, String folder) throws IOException;
+
+    /** The names of the patch's classes that no earlier patch has brought: what one extends is before it. */
+    private static native String[] toDefine(String dex);
 
     private static native int apply(ClassLoader loader, Class<?>[] classes, String[] names, String dex);
 }

@@ -10,13 +10,10 @@ public final class Patch {
     public final long created;
     /** Its dex file, written from the bytes that were verified, which nobody may write to. */
     public final File dex;
-    /** The names of all of its classes: what one extends is before it. */
-    public final String[] classes;
 
-    Patch(String name, long created, File dex, String[] classes) {
+    Patch(String name, long created, File dex) {
         this.name = name;
         this.created = created;
         this.dex = dex;
-        this.classes = classes;
     }
 }

@@ -134,6 +134,14 @@ public final class PatchManager {
         removeFiles();
     }
 
+    /**
+     * Leads callers to the fixes again where the runtime has led them elsewhere meanwhile: after a compilation that had
+     * begun before the patch, or after calls were traced. Returns how many methods those were.
+     */
+    public synchronized int refresh() {
+        return live.isEmpty() ? 0 : patcher.refresh();
+    }
+
     /** The files' names of patches that are live, in the order in which they were applied. */
     public synchronized List<String> list() {
         return new ArrayList<>(live.keySet());

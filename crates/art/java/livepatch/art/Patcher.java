@@ -20,6 +20,9 @@ interface Patcher {
      */
     int apply(Patch patch);
 
+    /** Leads callers to the fixes again where the runtime has led them elsewhere meanwhile; returns how many methods those were. */
+    int refresh();
+
     /** Takes a patch back. */
     void rollBack(int number);
 }

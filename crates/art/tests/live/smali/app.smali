@@ -1,19 +1,4 @@
 # The program that is patched. What has a bug returns 1, or throws.
-.class public Llivepatch/art/Probe;
-.super Ljava/lang/Object;
-.method public static a()V
-    .registers 0
-    return-void
-.end method
-.method public static b()V
-    .registers 0
-    return-void
-.end method
-.method public static c()V
-    .registers 0
-    return-void
-.end method
-
 .class public LBase;
 .super Ljava/lang/Object;
 .field public value:I
@@ -49,6 +34,12 @@
 .method public static div(II)I
     .registers 3
     div-int v0, p0, p1
+    return v0
+.end method
+.method public static callAbs(I)I
+    .registers 2
+    invoke-static {p0}, Ljava/lang/Math;->abs(I)I
+    move-result v0
     return v0
 .end method
 .method public static callDiv(II)I

@@ -263,6 +263,11 @@
 # Further fixes of the same methods, and some that do not fit.
 .class public LApp_CF2;
 .super LBase;
+.method public static abs(I)I
+    .registers 2
+    const/16 v0, 99
+    return v0
+.end method
 .method public static div(II)I
     .registers 3
     const/16 v0, 77

@@ -20,7 +20,7 @@ public final class Managing {
             if (text.equals("bad")) {
                 throw new IOException("not signed");
             }
-            return new Patch(patch.getName(), Long.parseLong(text), patch, new String[0]);
+            return new Patch(patch.getName(), Long.parseLong(text), patch);
         }
 
         @Override
@@ -30,6 +30,11 @@ public final class Managing {
             }
             done.add("+" + patch.created);
             return ++last;
+        }
+
+        @Override
+        public int refresh() {
+            return last;
         }
 
         @Override
@@ -88,11 +93,13 @@ public final class Managing {
         check(List.of("+20", "+25", "+30"), next.done);
         check(List.of(), new PatchManager(folder.toFile(), new Fake()).loadPatch());
 
+        check(3, again.refresh());
         again.removePatch("0.apatch");
         check(List.of("b.apatch", "a.apatch"), again.list());
         again.removeAllPatch();
         check(List.of("+20", "+25", "+30", "-2", "-3", "-1"), next.done);
         check(0, folder.toFile().listFiles().length);
+        check(0, again.refresh());
 
         // Another version of the program: its patches are others.
         manager.init("1");
