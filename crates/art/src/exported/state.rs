@@ -78,8 +78,14 @@ pub(super) fn verify(patch: &Path, certificate: &[u8], folder: &Path) -> Result<
     let verified = Unverified::read(&bytes.into())
         .and_then(|read| read.verify(&certificate, Strictness::Strict))
         .map_err(|error| text(&error))?;
-    let [(_, bytes)] = verified.files() else {
-        return Err("it has more than one dex file".to_owned());
+    let bytes = &match verified.files() {
+        [(_, bytes)] => bytes.to_vec(),
+        // As one: classes of one may need those of another.
+        _ => {
+            let version = verified.classes().iter().map(|dex| dex.version).max().unwrap_or(35);
+            let classes = verified.classes().iter().flat_map(|dex| dex.classes.iter().cloned()).collect();
+            dex::write(&Dex { version, classes }).map_err(|error| text(&error))?
+        }
     };
     let name: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let (new, path) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.dex")));

@@ -121,9 +121,16 @@ fn through_the_exports(runtime: &mut Runtime) {
         by: String::new(),
         classes: difference.fixes,
     };
-    let bytes = dex::write(&difference.patch.expect("a patch")).expect("a dex file");
-    let archive =
-        patch::write(&about, &[bytes], &Key::read(KEY, CERTIFICATE).expect("a key")).expect("a patch");
+    // In two files, as a patch has them that is large: the second one's bodies call the first one's.
+    let patch = difference.patch.expect("a patch");
+    let files: Vec<Vec<u8>> = patch
+        .classes
+        .into_iter()
+        .map(|class| dex::write(&Dex { version: patch.version, classes: vec![class] }).expect("a dex file"))
+        .collect();
+    assert_eq!(files.len(), 2);
+    let key = Key::read(KEY, CERTIFICATE).expect("a key");
+    let archive = patch::write(&about, &files, &key).expect("a patch");
     let path = runtime.folder.join("fix.apatch");
     std::fs::write(&path, archive).expect("a file");
     let loader = runtime.loader(&write_dex(&runtime.folder, "old.dex", old.classes));

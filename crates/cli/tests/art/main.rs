@@ -50,7 +50,7 @@ fn from_two_versions_to_a_verified_patch() {
         "patch    fix\n",
         "from     new.dex\n",
         "entry    META-INF/PATCH.MF, ",
-        "replaces Account.withdraw(I)I by Account_CF.withdraw\n",
+        "replaces Account.withdraw(I)I by Account_CF",
         "opens    LAccount;->balance:I\n",
     ];
     expected.iter().for_each(|line| assert!(shown.contains(line), "{line}: {shown}"));
