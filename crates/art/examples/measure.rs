@@ -1,10 +1,13 @@
 //! How long replacing takes, and comparing: for `cargo xtask bench art`. Prints one JSON object: samples in
 //! microseconds, by what was measured.
 
+use jni_sys::jvalue;
 use livepatch_art::dex::{self, Class, Dex};
 use livepatch_art::diff::diff;
 use livepatch_art::engine::{Change, Engine, MethodName};
 use livepatch_art::host::{PROBE, Package, Setup, probe_class};
+use livepatch_art::jni::Receiver;
+use livepatch_art::record::Way;
 use livepatch_art::smali;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -19,6 +22,8 @@ const CLASSES: usize = 200;
 const METHODS: usize = 60;
 /// Methods of a patch.
 const AT_ONCE: usize = 100;
+/// Calls from Java of one method.
+const CALLS: i32 = 10_000;
 const FOLDER: &str = "ANDROID_ROOT";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A class of static methods, each with a constant, a call and some arithmetic.
+/// A class of static methods, each with a constant, a call and some arithmetic; and one that calls the first of them.
 fn class(name: &str, methods: usize, added: usize) -> Result<Class, Box<dyn Error>> {
     let mut text = format!(".class public L{name};\n.super Ljava/lang/Object;\n");
     for method in 0..methods {
@@ -45,6 +50,10 @@ fn class(name: &str, methods: usize, added: usize) -> Result<Class, Box<dyn Erro
             (method + added) % 100
         ));
     }
+    text.push_str(&format!(
+        ".method public static loop(I)I\n.registers 2\n:again\nif-lez p0, :end\ninvoke-static {{p0}}, L{name};->m0(I)I\n\
+         add-int/lit8 p0, p0, -1\ngoto :again\n:end\nreturn p0\n.end method\n"
+    ));
     Ok(smali::assemble(&text)?)
 }
 
@@ -106,11 +115,26 @@ fn in_runtime(folder: &Path, rounds: usize) -> Result<(), Box<dyn Error>> {
             fix: engine.method(env, fix, &name)?,
         });
     }
+    let caller = env.method(target, "loop", "(I)I", true)?;
+    let call = |samples: &mut Samples, what: &str| {
+        let arguments = [jvalue { i: CALLS }];
+        timed(samples, what, || env.call_int(Receiver::Class(target), caller, &arguments))
+    };
     for _ in 0..rounds {
-        for (count, what) in [(1, "one method"), (AT_ONCE, "100 methods at once")] {
-            let changes = &changes[..count];
-            let replaced = timed(&mut samples, &format!("replace {what}"), || engine.apply(env, changes))?;
-            timed(&mut samples, &format!("roll back {what}"), || engine.roll_back(env, replaced.number))?;
+        call(&mut samples, "10,000 calls of what it was")?;
+        for (way, by) in [(Way::Entry, "entry"), (Way::Fields, "copy")] {
+            engine.set_way(way)?;
+            for (count, what) in [(1, "one method"), (AT_ONCE, "100 methods at once")] {
+                let changes = &changes[..count];
+                let replaced =
+                    timed(&mut samples, &format!("by {by}: replace {what}"), || engine.apply(env, changes))?;
+                if count == 1 {
+                    call(&mut samples, &format!("by {by}: 10,000 calls"))?;
+                }
+                timed(&mut samples, &format!("by {by}: roll back {what}"), || {
+                    engine.roll_back(env, replaced.number)
+                })?;
+            }
         }
     }
     println!("{}", serde_json::to_string(&samples)?);
