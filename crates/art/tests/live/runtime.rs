@@ -147,7 +147,13 @@ impl Runtime {
         }
         let class = self.env.find_class("dalvik/system/VMRuntime").expect("a class");
         let object = self.env.allocate(class).expect("an object");
-        let collect = self.env.method(class, "concurrentGC", "()V", false).expect("a method");
-        self.env.call(Receiver::Object(object), collect, 'V', &[]).expect("a collection");
+        // 14 only asks for a collection, which its thread for that does; there is none here, and so this thread.
+        let is_there = self.env.method(class, "concurrentGC", "()V", false).is_ok();
+        let names: &[&str] =
+            if is_there { &["concurrentGC"] } else { &["requestConcurrentGC", "runHeapTasks"] };
+        for name in names {
+            let method = self.env.method(class, name, "()V", false).expect("a method");
+            self.env.call(Receiver::Object(object), method, 'V', &[]).expect("a collection");
+        }
     }
 }
