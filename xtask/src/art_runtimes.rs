@@ -17,24 +17,48 @@ pub(crate) struct Runtime {
 }
 
 /// All of them.
-pub(crate) const ALL: [Runtime; 1] = [Runtime {
-    version: 10,
-    release: "bullseye",
-    packages: &[
-        "android-libart",
-        "android-libbacktrace",
-        "android-libbase",
-        "android-liblog",
-        "android-libnativebridge",
-        "android-libnativehelper",
-        "android-libnativeloader",
-        "android-libunwind",
-        "android-libziparchive",
-        // A compiler of dex files, which later releases do not have.
-        "dalvik-exchange",
-    ],
-    variables: &[("LIVEPATCH_ART_10", ""), ("LIVEPATCH_DX", "usr/share/java/com.android.dx.jar")],
-}];
+pub(crate) const ALL: [Runtime; 2] = [
+    Runtime {
+        version: 10,
+        release: "bullseye",
+        packages: &[
+            "android-libart",
+            "android-libbacktrace",
+            "android-libbase",
+            "android-liblog",
+            "android-libnativebridge",
+            "android-libnativehelper",
+            "android-libnativeloader",
+            "android-libunwind",
+            "android-libziparchive",
+            // A compiler of dex files, which later releases do not have.
+            "dalvik-exchange",
+        ],
+        variables: &[("LIVEPATCH_ART_10", ""), ("LIVEPATCH_DX", "usr/share/java/com.android.dx.jar")],
+    },
+    Runtime {
+        version: 14,
+        release: "trixie",
+        packages: &[
+            "android-libart",
+            "android-libbacktrace",
+            "android-libbase",
+            "android-liblog",
+            "android-libnativebridge",
+            "android-libnativeloader",
+            "android-libziparchive",
+            // It is built for a C library that is newer than Debian 12's, and so is all that it uses.
+            "7zip",
+            "libc6",
+            "libgcc-s1",
+            "liblz4-1",
+            "libstdc++6",
+            "libtinyxml2-11",
+            "zlib1g",
+        ],
+        variables: &[("LIVEPATCH_ART_14", "")],
+    },
+];
 
 /// Says where each is, for a shell.
 pub(crate) fn run() -> Result<(), String> {
