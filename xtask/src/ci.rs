@@ -1,5 +1,6 @@
 //! What a change must pass.
 
+use crate::art_runtimes;
 use crate::cross_rustc;
 use crate::directions;
 use crate::run::{Result, cargo, root, step, target};
@@ -49,6 +50,12 @@ pub(crate) fn test() -> Result {
     match cross_rustc::find() {
         Ok(rustc) => drop(tests.env(cross_rustc::VARIABLE, rustc)),
         Err(reason) => eprintln!("{reason}: tests that need it are skipped and say so"),
+    }
+    for runtime in &art_runtimes::ALL {
+        match runtime.find() {
+            Ok(variables) => drop(tests.envs(variables)),
+            Err(reason) => eprintln!("{reason}: tests that need it are skipped and say so"),
+        }
     }
     step("tests", &mut tests)
 }

@@ -1,5 +1,6 @@
 //! A rustc with a std for AArch64: the user's own, or Debian's, unpacked under the target directory.
 
+use crate::apt::Apt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,21 +38,27 @@ fn has_target(rustc: &Path) -> bool {
 }
 
 fn unpack(folder: &Path) -> Result<(), String> {
-    let text = |error: std::io::Error| error.to_string();
-    let apt = Apt::new(folder).map_err(text)?;
+    let apt = Apt::of_machines(folder, &["amd64", "arm64"])?;
     apt.run("apt-get", &["update", "--quiet"])?;
-    let names = apt.packages()?;
-    let names = names.iter().map(String::as_str);
-    apt.run("apt-get", &["download", "--quiet"].into_iter().chain(names).collect::<Vec<_>>())?;
     let root = folder.join("root");
-    std::fs::create_dir_all(&root).map_err(text)?;
-    for file in std::fs::read_dir(&apt.cache).map_err(text)?.flatten().map(|file| file.path()) {
-        if file.extension() == Some("deb".as_ref()) {
-            run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&root))?;
-            std::fs::remove_file(&file).map_err(text)?;
-        }
-    }
-    write_rustc(folder, &root).map_err(text)
+    apt.unpack(packages(&apt)?.iter().map(String::as_str), &root)?;
+    write_rustc(folder, &root).map_err(|error| error.to_string())
+}
+
+/// What is to be unpacked. Of the target's packages only the std: its compiler is this machine's.
+fn packages(apt: &Apt) -> Result<Vec<String>, String> {
+    let kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
+    let without: Vec<String> = kinds.iter().map(|kind| format!("--no-{kind}")).collect();
+    let mut words = vec!["depends", "--recurse"];
+    words.extend(without.iter().map(String::as_str));
+    words.extend(PACKAGES);
+    let all = apt.run("apt-cache", &words)?;
+    let is_part = |name: &&str| PARTS.iter().any(|part| name.starts_with(part)) && !name.contains(':');
+    let mut names: Vec<String> = PACKAGES.iter().map(|name| (*name).to_owned()).collect();
+    names.extend(all.split_whitespace().filter(is_part).map(str::to_owned));
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// The unpacked compiler, told where its libraries are.
@@ -62,58 +69,4 @@ fn write_rustc(folder: &Path, root: &Path) -> std::io::Result<()> {
     let script = format!("#!/bin/sh\nexport LD_LIBRARY_PATH='{libraries}'\nexec '{program}' \"$@\"\n");
     std::fs::write(&rustc, script)?;
     std::fs::set_permissions(&rustc, PermissionsExt::from_mode(0o755))
-}
-
-/// The system's package manager with lists of its own: the system's know no other architecture.
-struct Apt {
-    configuration: PathBuf,
-    cache: PathBuf,
-}
-
-impl Apt {
-    fn new(folder: &Path) -> std::io::Result<Self> {
-        let (lists, cache, configuration) =
-            (folder.join("lists"), folder.join("cache"), folder.join("apt.conf"));
-        std::fs::create_dir_all(lists.join("partial"))?;
-        std::fs::create_dir_all(cache.join("archives/partial"))?;
-        let settings = [
-            "APT::Architectures { \"amd64\"; \"arm64\"; };".to_owned(),
-            format!("Dir::State::lists \"{}\";", lists.display()),
-            format!("Dir::Cache \"{}\";", cache.display()),
-            "Acquire::Languages \"none\";\n".to_owned(),
-        ];
-        std::fs::write(&configuration, settings.join("\n"))?;
-        Ok(Self { configuration, cache })
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(program);
-        run(command.args(arguments).env("APT_CONFIG", &self.configuration).current_dir(&self.cache))
-    }
-
-    /// What is to be unpacked. Of the target's packages only the std: its compiler is this machine's.
-    fn packages(&self) -> Result<Vec<String>, String> {
-        let kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
-        let without: Vec<String> = kinds.iter().map(|kind| format!("--no-{kind}")).collect();
-        let mut words = vec!["depends", "--recurse"];
-        words.extend(without.iter().map(String::as_str));
-        words.extend(PACKAGES);
-        let all = self.run("apt-cache", &words)?;
-        let is_part = |name: &&str| PARTS.iter().any(|part| name.starts_with(part)) && !name.contains(':');
-        let mut names: Vec<String> = PACKAGES.iter().map(|name| (*name).to_owned()).collect();
-        names.extend(all.split_whitespace().filter(is_part).map(str::to_owned));
-        names.sort();
-        names.dedup();
-        Ok(names)
-    }
-}
-
-fn run(command: &mut Command) -> Result<String, String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{program}: {}", said.lines().last().unwrap_or("no reason given")));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,6 +1,8 @@
 //! The project's own chores: `cargo xtask --help`.
 
 mod android_libraries;
+mod apt;
+mod art_runtimes;
 mod bench;
 mod ci;
 mod cross_rustc;
@@ -72,6 +74,8 @@ enum Chore {
     /// Build livepatch.Loader, which loads libraries of Java programs as Android does, and its native part; and
     /// livepatch.art, which patches Java programs on Android
     Jar,
+    /// Unpack Android's runtimes of other releases of Debian, and print the variables by which tests find them
+    ArtRuntimes,
     /// Set up and run all tests
     Test,
     /// Format, lints, dependency directions, documentation and all tests
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
         Chore::AndroidLibraries => android_libraries::run(),
         Chore::MachoPackages => macho::packages::run(),
         Chore::Jar => jar::run(),
+        Chore::ArtRuntimes => art_runtimes::run(),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),

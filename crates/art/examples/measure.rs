@@ -12,7 +12,6 @@ use livepatch_art::smali;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 type Samples = BTreeMap<String, Vec<f64>>;
@@ -86,8 +85,7 @@ fn files(rounds: usize) -> Result<Samples, Box<dyn Error>> {
 fn in_process(package: Package, rounds: usize) -> Result<Samples, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let setup = Setup::write(package, folder.path())?;
-    let mut child = Command::new(std::env::current_exe()?);
-    let output = child.arg(rounds.to_string()).envs(setup.environment()).output()?;
+    let output = setup.command(&std::env::current_exe()?).arg(rounds.to_string()).output()?;
     match output.status.success() {
         true => Ok(serde_json::from_slice(&output.stdout)?),
         false => Err(String::from_utf8_lossy(&output.stderr).into()),

@@ -3,6 +3,7 @@
 
 mod boot;
 mod classes;
+mod corrected;
 pub mod demo;
 mod dynamic;
 mod loader;
@@ -12,6 +13,7 @@ mod stub;
 
 pub use boot::{BootError, Machine, Setup};
 pub use classes::boot_classes;
+pub use corrected::UnknownBuild;
 pub use loader::Loader;
 pub use package::Package;
 pub use probe::{PROBE, PROBE_TEXT, probe_class};

@@ -1,6 +1,6 @@
 //! Where the fields of a method's record (`ArtMethod`, `art/runtime/art_method.h`) are, in each release.
 //!
-//! The 64-bit layouts of 10 and 11 have been seen in live runtimes; the others are as the headers say.
+//! The 64-bit layouts of 10, 11 and 14 have been seen in live runtimes; the others are as the headers say.
 
 use crate::release::{Pointer, Release};
 

@@ -82,8 +82,8 @@ impl Record {
                     let composed = flags::with_body(self.flags(), fix.flags(), self.layout.release());
                     Some(composed.into())
                 }
-                // Of the old body; a count that begins anew lets nobody compile the method at once.
-                Field::Hotness if !whole => Some(0),
+                // The count of calls comes with the body, too. Nobody has called that one, and so the count begins
+                // anew, whether the release counts up to where it compiles, or down (14).
                 _ => fix.get(field),
             };
             made.set(field, value.unwrap_or_default());
@@ -131,6 +131,7 @@ mod tests {
                         Field::DeclaringClass,
                         Field::CodeItem,
                         Field::DexMethodIndex,
+                        Field::Hotness,
                         Field::Data,
                         Field::Quick,
                     ] {

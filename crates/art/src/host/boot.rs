@@ -1,15 +1,17 @@
 //! Starting the runtime.
 
+use super::corrected::{self, UnknownBuild};
 use super::loader::Loader;
-use super::package::Package;
+use super::package::{Package, RUNTIME};
 use super::{boot_classes, dynamic, stub};
 use crate::archive;
 use crate::dex;
 use crate::jni::{Environment, Thrown};
 use crate::release::Release;
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use thiserror::Error;
 
 /// What the runtime loads of Android when it starts, and what that needs.
@@ -38,6 +40,24 @@ pub enum BootError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The runtime's file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The runtime's file is not the one that can be corrected.
+    #[error("{}", path.display())]
+    Build {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: UnknownBuild,
     },
     /// A library was refused.
     #[error("{}: {said}", path.display())]
@@ -78,6 +98,13 @@ impl Setup {
         for (name, needs) in STUBS.into_iter().chain(OF_10) {
             write(name, &stub::library(name, needs))?;
         }
+        if package.needs_correction() {
+            let path = package.original();
+            let read =
+                std::fs::read(&path).map_err(|source| BootError::Read { path: path.clone(), source })?;
+            let made = corrected::corrected(read).map_err(|source| BootError::Build { path, source })?;
+            write(RUNTIME, &made)?;
+        }
         for name in ["dalvik-cache", "dalvik-cache/x86_64"] {
             let path = folder.join(name);
             if let Err(source) = std::fs::create_dir(&path)
@@ -100,14 +127,16 @@ impl Setup {
         self.package.release()
     }
 
-    /// Variables that the process must have been started with.
-    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+    /// Starts a program in whose process [`Self::boot`] is to work.
+    pub fn command(&self, program: &Path) -> Command {
         let names =
             ["ANDROID_ROOT", "ANDROID_DATA", "ANDROID_ART_ROOT", "ANDROID_I18N_ROOT", "ANDROID_TZDATA_ROOT"];
-        names.map(|name| (name, self.folder.clone().into_os_string())).into()
+        let mut command = self.package.command(program);
+        command.envs(names.map(|name| (name, &self.folder)));
+        command
     }
 
-    /// Starts the runtime in this process, which has none yet. This thread is its main thread.
+    /// Starts the runtime in this process, which has none yet and was started as [`Self::command`] says. This thread is its main thread.
     pub fn boot(&self) -> Result<Machine, BootError> {
         let is_10 = Some(self.package.release()) == Release::of_version(10);
         let of_10: &[(&str, _)] = if is_10 { &OF_10 } else { &[] };
@@ -117,7 +146,10 @@ impl Setup {
         for library in self.package.libraries() {
             load(library)?;
         }
-        let runtime = load(self.package.runtime())?;
+        let runtime = load(match self.package.needs_correction() {
+            true => self.folder.join(RUNTIME),
+            false => self.package.original(),
+        })?;
         // They are asked for by name; what is loaded already has that name.
         for (name, _) in STUBS.iter().chain(of_10.iter().skip(1)) {
             load(self.folder.join(name))?;

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 /// The tables, by the version of Android.
-const TABLES: [(u32, &str); 2] = [
+const TABLES: [(u32, &str); 3] = [
     (10, include_str!("../../data/boot-classes-10.json")),
     (11, include_str!("../../data/boot-classes-11.json")),
+    (14, include_str!("../../data/boot-classes-14.json")),
 ];
 
 #[derive(Deserialize)]

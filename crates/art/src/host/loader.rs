@@ -4,7 +4,7 @@ use crate::jni::{Environment, Receiver, Thrown};
 use jni_sys::{jclass, jobject, jvalue};
 use std::path::Path;
 
-/// `openDexFileNative` in 10 and 11.
+/// `openDexFileNative` in 10, 11 and 14.
 const OPEN: &str = "(Ljava/lang/String;Ljava/lang/String;ILjava/lang/ClassLoader;[Ldalvik/system/DexPathList$Element;)Ljava/lang/Object;";
 const DEFINE: &str =
     "(Ljava/lang/String;Ljava/lang/ClassLoader;Ljava/lang/Object;Ldalvik/system/DexFile;)Ljava/lang/Class;";

@@ -43,16 +43,18 @@ impl Runtime {
         let package = Package::of(version).expect("a package");
         let release = package.release();
         let setup = Setup::write(package, folder).expect("a folder");
-        // Where everything is interpreted, the engine finds out by itself that entries are of no use.
-        let setup = if way == Way::Fields { setup.interpret() } else { setup };
+        // Where everything is interpreted, the engine finds out by itself that entries are of no use. In 14 they are.
+        let interprets = way == Way::Fields && version < 14;
+        let setup = if interprets { setup.interpret() } else { setup };
         let machine = setup.boot().expect("a runtime");
         let env = machine.environment();
         let mut program = classes(APP);
         program.push(probe_class().expect("the probe"));
         let app = machine.loader(&write_dex(folder, "app.dex", program), None).expect("a loader");
         let probe = app.class("livepatch.art.Probe", true).expect("the probe");
-        let engine = Engine::start(env, release, probe).expect("an engine");
-        assert_eq!(engine.way(), way);
+        let mut engine = Engine::start(env, release, probe).expect("an engine");
+        assert_eq!(engine.way(), if interprets { Way::Fields } else { Way::Entry });
+        engine.set_way(way).expect("nothing is live");
         let mut runtime =
             Self { machine, env, folder: folder.to_owned(), app, engine, fixes: HashMap::new() };
         runtime.define("fix.dex", classes(FIX));
@@ -153,7 +155,13 @@ impl Runtime {
         }
         let class = self.env.find_class("dalvik/system/VMRuntime").expect("a class");
         let object = self.env.allocate(class).expect("an object");
-        let collect = self.env.method(class, "concurrentGC", "()V", false).expect("a method");
-        self.env.call(Receiver::Object(object), collect, 'V', &[]).expect("a collection");
+        // 14 only asks for a collection, which its thread for that does; there is none here, and so this thread.
+        let is_there = self.env.method(class, "concurrentGC", "()V", false).is_ok();
+        let names: &[&str] =
+            if is_there { &["concurrentGC"] } else { &["requestConcurrentGC", "runHeapTasks"] };
+        for name in names {
+            let method = self.env.method(class, name, "()V", false).expect("a method");
+            self.env.call(Receiver::Object(object), method, 'V', &[]).expect("a collection");
+        }
     }
 }

@@ -77,7 +77,7 @@ pub struct VerifyArgs {
 /// `livepatch art demo`.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
-    /// The version of Android whose runtime is used: 11, or 10 if that is unpacked (see docs/art.md).
+    /// The version of Android whose runtime is used: 11, or 10 or 14 if that is unpacked (see docs/art.md).
     #[arg(long, default_value_t = 11)]
     pub android: u32,
     /// Show what the runtime logs.

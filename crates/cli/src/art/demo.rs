@@ -7,16 +7,16 @@ use livepatch_art::host::demo::{self, DemoError};
 use livepatch_art::host::{Package, Setup};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 /// Runs the command.
 pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, Failure> {
     let folder = PrivateDir::create().map_err(Failure::system("cannot make a folder"))?;
     let setup = setup(arguments.android, folder.path())?;
     let own = std::env::current_exe().map_err(Failure::system("cannot find this program"))?;
-    let mut command = Command::new(own);
+    let mut command = setup.command(&own);
     command.args(["art", "demo-here", "--android", &arguments.android.to_string()]);
-    command.arg("--folder").arg(folder.path()).envs(setup.environment());
+    command.arg("--folder").arg(folder.path());
     if !arguments.verbose {
         command.stderr(Stdio::null());
     }
