@@ -1,9 +1,12 @@
 //! Replaces Java methods of a running Android program, as `docs/art.md` describes.
 //!
-//! Every Java method has a record in the runtime (`ArtMethod`), and every caller goes through it. Where the record
-//! of a method gets what a fixed method's says, every caller arrives at the fixed body from then on.
+//! Every Java method has a record in the runtime (`ArtMethod`), and every caller goes through it. Where the record's
+//! entry leads to a fixed method, every caller arrives at the fixed body from then on, and all else that the record says
+//! stays true.
 //!
-//! * what is decided over bytes: [`layout`], [`record`], [`flags`].
+//! * what is decided over bytes: [`layout`], [`record`], [`flags`];
+//! * what is done in a process: [`engine`];
+//! * two versions, and the patch between them: [`dex`], [`diff`], [`patch`].
 
 pub mod archive;
 pub mod dex;

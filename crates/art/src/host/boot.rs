@@ -21,8 +21,6 @@ const STUBS: [(&str, Option<&str>); 3] =
 /// which has no name at all.
 const OF_10: [(&str, Option<&str>); 2] =
     [("lib7z.so", None), ("libnativehelper.so", Some("libnativehelper.so.0"))];
-/// If it is set, the runtime checks how it is called.
-const CHECK_JNI: &str = "LIVEPATCH_ART_CHECK_JNI";
 /// The boot class path.
 const CORE: &str = "core.jar";
 
@@ -81,6 +79,7 @@ pub struct Setup {
     package: Package,
     folder: PathBuf,
     interprets: bool,
+    checks: bool,
 }
 
 impl Setup {
@@ -113,12 +112,18 @@ impl Setup {
                 return Err(BootError::Write { path, source });
             }
         }
-        Ok(Self { package, folder: folder.to_owned(), interprets: false })
+        Ok(Self { package, folder: folder.to_owned(), interprets: false, checks: false })
     }
 
     /// Has the runtime interpret everything, whatever the entries of methods are.
     pub fn interpret(mut self) -> Self {
         self.interprets = true;
+        self
+    }
+
+    /// Has the runtime check how it is called (CheckJNI), as it does in programs that can be debugged.
+    pub fn check_jni(mut self) -> Self {
+        self.checks = true;
         self
     }
 
@@ -166,7 +171,7 @@ impl Setup {
         if self.interprets {
             options.push(CString::from(c"-Xint"));
         }
-        if std::env::var_os(CHECK_JNI).is_some() {
+        if self.checks {
             options.push(CString::from(c"-Xcheck:jni"));
         }
         let environment = dynamic::create(&runtime, &options).map_err(BootError::Start)?;

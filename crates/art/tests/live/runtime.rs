@@ -46,6 +46,8 @@ impl Runtime {
         // Where everything is interpreted, the engine finds out by itself that entries are of no use. In 14 they are.
         let interprets = way == Way::Fields && version < 14;
         let setup = if interprets { setup.interpret() } else { setup };
+        // Calls from native code of a method whose record has another class are stopped where calls are checked.
+        let setup = if way == Way::Entry { setup.check_jni() } else { setup };
         let machine = setup.boot().expect("a runtime");
         let env = machine.environment();
         let mut program = classes(APP);
