@@ -23,6 +23,7 @@ pub(crate) const ALL: &[Case] = &[
     ("beyond::private_constructor", private_constructor),
     ("beyond::method_of_an_interface_added", method_of_an_interface_added),
     ("beyond::method_handle", method_handle),
+    ("beyond::method_that_an_earlier_patch_added", method_that_an_earlier_patch_added),
     ("beyond::name_that_is_taken", name_that_is_taken),
 ];
 
@@ -225,6 +226,14 @@ fn method_handle(runtime: &mut Runtime) {
     let object = program.object("app.Box");
     program.replace(runtime, with_handle(&fix).classes, ["app.Box", "app.Box_CF"], ["f", "()I"]);
     assert_eq!(thrown(program.int_of(object, "f")), "java.lang.IllegalAccessError");
+}
+
+/// The engine refuses it (`reported::andfix_241…`): the class that is loaded does not have it.
+fn method_that_an_earlier_patch_added(runtime: &mut Runtime) {
+    let body =
+        "    .registers 2\n    invoke-virtual {p0}, Lapp/Box;->more()I\n    move-result v0\n    return v0\n";
+    let (program, object) = live(runtime, "app/Box", "app/Base", body);
+    assert_eq!(thrown(program.int_of(object, "f")), "java.lang.NoSuchMethodError");
 }
 
 /// The loader gives the class that it has.

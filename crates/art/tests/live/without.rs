@@ -11,6 +11,7 @@ use livepatch_art::record::Way;
 use livepatch_art::release::Release;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 const CHECKED: &str = include_str!("smali/checked.smali");
 
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[Case] = &[
     ("without::running_body", running_body),
     ("without::method_index_of_the_fix", method_index_of_the_fix),
     ("without::dies::class_of_before_a_collection", class_of_before_a_collection),
+    ("without::dies::threads_that_are_not_held", threads_that_are_not_held),
 ];
 
 /// Checks what the preflight says about a change, and applies it all the same.
@@ -321,5 +323,35 @@ fn class_of_before_a_collection(runtime: &mut Runtime) {
     for _ in 0..10 {
         assert_eq!(runtime.int("App", "callDiv", &[8, 2]), Ok(4));
         runtime.collect();
+    }
+}
+
+/// Three threads call a method while its record is copied, word by word, without holding them: they see a part of one
+/// record and a part of another, and read another field than either body does, if they get that far.
+fn threads_that_are_not_held(runtime: &mut Runtime) {
+    let change = runtime.change_to("App", "running", ("Lazy_CF", "get"), "()I", true);
+    let shared = Shared::new(runtime, "App", "running", "()I");
+    for _ in 0..3 {
+        std::thread::spawn(move || {
+            shared.attached(|env, shared| {
+                // The field has 0; the fix adds one to the 7 of another.
+                while matches!(shared.try_int(env), Ok(0 | 8)) {}
+                std::process::abort();
+            });
+        });
+    }
+    let [own, fix] =
+        [&change.target, &change.fix].map(|method| runtime.engine.record(method).bytes().to_vec());
+    let to = std::ptr::with_exposed_provenance_mut::<u32>(change.target.record().as_usize());
+    let until = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < until {
+        for record in [&fix, &own] {
+            for (nth, word) in record.chunks_exact(4).enumerate() {
+                let word = u32::from_le_bytes(word.try_into().expect("four bytes"));
+                // SAFETY: a word of a record, at its own address. Other threads read it: that is what this shows.
+                unsafe { to.add(nth).write_volatile(word) };
+                std::thread::yield_now();
+            }
+        }
     }
 }
