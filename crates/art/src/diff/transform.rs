@@ -82,8 +82,12 @@ impl Transform<'_, '_> {
 
     /// The method that has to become a helper for a call of it.
     fn helper(&self, method: &MethodRef, name: &str) -> Result<Option<MethodRef>, Reason> {
-        if self.comparison.is_new(method) {
-            return Ok(Some(method.clone()));
+        // Compilers name the class that a method is looked for in, and not the one that has it.
+        if let Some(class) = self.new.holder(method) {
+            let found = MethodRef { class: class.clone(), ..method.clone() };
+            if self.comparison.is_new(&found) {
+                return Ok(Some(found));
+            }
         }
         if !self.moves || method.class != *self.class {
             return Ok(None);
@@ -110,8 +114,10 @@ pub(super) fn helper_ref(method: &MethodRef, is_static: bool, suffix: &str) -> M
         parameters.insert(0, method.class.clone());
     }
     let prototype = Prototype { returns: method.prototype.returns.clone(), parameters };
-    // Another name than any that the source can have, so that it is no method's that replaces one.
-    let name = Text::from(format!("{}$helper", method.name).as_str());
+    // Other names than any that the source can have, so that it is no method's that replaces one; and two, because a
+    // static method may take what one of objects has before its parameters here.
+    let kind = if is_static { "static" } else { "helper" };
+    let name = Text::from(format!("{}${kind}", method.name).as_str());
     MethodRef { class: fix_of(&method.class, suffix), name, prototype: Arc::new(prototype) }
 }
 
