@@ -101,6 +101,16 @@ impl Environment {
         call!(self.v1_2.GetObjectClass(object))
     }
 
+    /// The class that a class extends; null for `Object` and interfaces.
+    pub fn superclass(&self, class: jclass) -> jclass {
+        call!(self.v1_2.GetSuperclass(class))
+    }
+
+    /// Whether objects of a class are objects of another one.
+    pub fn is_subclass(&self, class: jclass, of: jclass) -> bool {
+        call!(self.v1_2.IsAssignableFrom(class, of))
+    }
+
     /// A method of a class, which is initialised if it is not yet.
     pub fn method(
         &self,

@@ -76,6 +76,17 @@ pub(super) fn record(
     RecordAddress::new(address).filter(|_| agrees(id, address)).ok_or_else(no_record)
 }
 
+/// Whether what is found in a class is its superclass's: virtual machines look there as well, and for private methods, too.
+pub(super) fn is_inherited(env: Environment, class: jclass, name: &MethodName, found: RecordAddress) -> bool {
+    let parent = env.superclass(class);
+    if parent.is_null() {
+        return false;
+    }
+    let of_parent = record(env, parent, name);
+    env.delete_local(parent);
+    of_parent.is_ok_and(|record| record == found)
+}
+
 /// An id is the record's address, or an odd number that says nothing (11 and later).
 fn agrees(id: jmethodID, address: usize) -> bool {
     let id = id.expose_provenance();

@@ -51,12 +51,14 @@ impl Engine {
             move |thrown| EngineError::Thrown { what, thrown }
         };
         let names = self.to_define(dex)?;
-        self.knows_all_methods(dex)?;
+        self.knows_all_methods(env, dex, classes)?;
         // Before anything of the patch is verified: that is when access is checked.
         for field in opened(dex) {
             let class = classes.find(&class_name(&field)).map_err(failed(&field.to_string()))?;
-            let is_as_it_was =
-                |record: &RecordAddress| self.live.iter().all(|live| live.target.record != *record);
+            // Copies say that they are of another class; entries leave that as it is.
+            let is_as_it_was = |record: &RecordAddress| {
+                self.way == Way::Entry || self.live.iter().all(|live| live.target.record != *record)
+            };
             let method = lookup::declared(env, class)?.into_iter().find(is_as_it_was);
             let method = method.ok_or_else(|| EngineError::NoRecord(field.to_string()))?;
             let of_class = self.read(method).get(Field::DeclaringClass).unwrap_or_default() as u32;
@@ -82,7 +84,12 @@ impl Engine {
 impl Engine {
     /// Whether a patch goes on from what earlier ones have added to classes: that is in classes of theirs, and not where
     /// a later version of the program says it is.
-    fn knows_all_methods(&self, dex: &Dex) -> Result<(), EngineError> {
+    fn knows_all_methods(
+        &self,
+        env: Environment,
+        dex: &Dex,
+        classes: &impl Classes,
+    ) -> Result<(), EngineError> {
         let replaced = replacements(dex).into_iter().map(|one| [one.class, one.method, one.signature]);
         let bodies = dex.classes.iter().flat_map(Class::methods).filter_map(|method| method.code.as_ref());
         let called = bodies.flat_map(|code| &code.references).filter_map(|(_, reference)| match reference {
@@ -93,7 +100,11 @@ impl Engine {
             ]),
             _ => None,
         });
-        match replaced.chain(called).find(|names| self.added.contains(names)) {
+        let of_earlier = |names: &[String; 3]| {
+            let same = |added: &&[String; 3]| added[1..] == names[1..];
+            self.added.iter().filter(same).any(|added| finds_in(env, dex, classes, &names[0], &added[0]))
+        };
+        match replaced.chain(called).find(of_earlier) {
             Some([class, name, signature]) => {
                 Err(EngineError::AddedBefore(format!("{class}.{name}{signature}")))
             }
@@ -130,6 +141,26 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether what is looked for in a class is looked for in another one as well: it is that class, or extends it, perhaps
+/// by classes of the patch.
+fn finds_in(env: Environment, dex: &Dex, classes: &impl Classes, name: &str, other: &str) -> bool {
+    let mut name = name.to_owned();
+    for _ in 0..=dex.classes.len() {
+        if name == other {
+            return true;
+        }
+        match dex.classes.iter().find(|class| class.name() == name).map(|class| &class.superclass) {
+            Some(Some(parent)) => name = Class::new(parent.clone(), 0, None).name(),
+            Some(None) => return false,
+            None => {
+                let found = classes.find(&name).and_then(|class| Ok((class, classes.find(other)?)));
+                return found.is_ok_and(|(class, other)| env.is_subclass(class, other));
+            }
+        }
+    }
+    false
 }
 
 /// What tells whether two classes are the same, whatever files they are in.
