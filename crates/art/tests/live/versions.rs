@@ -126,14 +126,25 @@ impl Program {
         std::fs::write(path, dex::write(&dex).expect("a dex file")).expect("a file");
         let names: Vec<String> = dex.classes.iter().map(Class::name).collect();
         self.define(&names)?;
-        let (target, fix) = (self.find(class)?, self.find(fix_class)?);
+        Ok(self.change_of(runtime, class, fix_class, [name, signature]))
+    }
+
+    /// A method, and the one of the same name of another class of the program.
+    pub(crate) fn change_of(
+        &self,
+        runtime: &Runtime,
+        class: &str,
+        fix_class: &str,
+        [name, signature]: [&str; 2],
+    ) -> Change {
         let find = |class| {
             let name =
                 |is_static| MethodName { name: name.to_owned(), signature: signature.to_owned(), is_static };
+            let class = self.class(class);
             let found = runtime.engine.method(runtime.env, class, &name(false));
             found.or_else(|_| runtime.engine.method(runtime.env, class, &name(true))).expect("a method")
         };
-        Ok(Change { target: find(target), fix: find(fix) })
+        Change { target: find(class), fix: find(fix_class) }
     }
 
     /// A class of the program.
