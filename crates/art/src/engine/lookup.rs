@@ -129,10 +129,8 @@ pub(super) fn declared(env: Environment, class: jclass) -> Result<Vec<RecordAddr
             getter.iter().find_map(|(name, signature)| env.method(of_class, name, signature, false).ok());
         let Some(id) = found else { continue };
         let all = env.call_object(Receiver::Object(class), id, &[jvalue { z: false }]).map_err(thrown)?;
-        for reflected in env.elements(all).map_err(thrown)? {
-            records.extend(RecordAddress::new(reflected_address(env, reflected).map_err(thrown)?));
-            env.delete_local(reflected);
-        }
+        let addresses = env.of_elements(all, |reflected| env.framed(|| reflected_address(env, reflected))?);
+        records.extend(addresses.map_err(thrown)?.into_iter().filter_map(RecordAddress::new));
         env.delete_local(all);
     }
     Ok(records)
@@ -180,11 +178,6 @@ pub(super) fn own_stack(env: Environment) -> Result<Vec<(String, String)>, Throw
     let [class, name] =
         ["declaringClass", "methodName"].map(|field| env.field(element, field, "Ljava/lang/String;", false));
     let (class, name) = (class?, name?);
-    let mut frames = Vec::new();
-    for frame in env.elements(all)? {
-        frames.push((env.text(env.object_field(frame, class)), env.text(env.object_field(frame, name))));
-        env.delete_local(frame);
-    }
-    env.delete_local(all);
-    Ok(frames)
+    let text = |frame, field| env.framed(|| env.text(env.object_field(frame, field)));
+    env.of_elements(all, |frame| Ok((text(frame, class)?, text(frame, name)?)))
 }

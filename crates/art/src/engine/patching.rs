@@ -6,7 +6,7 @@ use super::{Change, Engine, EngineError, Patch};
 use crate::dex::{Class, Dex, FieldRef, Reference};
 use crate::jni::{Environment, Thrown};
 use crate::layout::Field;
-use crate::patch::{Replacement, StandIn, opened, replacements, stand_ins};
+use crate::patch::{Original, Replacement, StandIn, opened, replacements, stand_ins};
 use crate::record::Way;
 use jni_sys::jclass;
 use sha2::{Digest as _, Sha256};
@@ -46,23 +46,12 @@ impl Engine {
         dex: &Dex,
         classes: &mut impl Classes,
     ) -> Result<Patch, EngineError> {
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |thrown| EngineError::Thrown { what, thrown }
-        };
         let names = self.to_define(dex)?;
         self.knows_all_methods(env, dex, classes)?;
         // Before anything of the patch is verified: that is when access is checked.
         for field in opened(dex) {
-            let class = classes.find(&class_name(&field)).map_err(failed(&field.to_string()))?;
-            // Copies say that they are of another class; entries leave that as it is.
-            let is_as_it_was = |record: &RecordAddress| {
-                self.way == Way::Entry || self.live.iter().all(|live| live.target.record != *record)
-            };
-            let method = lookup::declared(env, class)?.into_iter().find(is_as_it_was);
-            let method = method.ok_or_else(|| EngineError::NoRecord(field.to_string()))?;
-            let of_class = self.read(method).get(Field::DeclaringClass).unwrap_or_default() as u32;
-            super::fields::open(env, class, of_class, &field)?;
+            let opened = env.framed(|| self.open(env, &field, classes));
+            opened.map_err(failed(&field.to_string()))??;
         }
         classes.define(&names).map_err(failed("the patch's classes"))?;
         let new = dex.classes.iter().filter(|class| names.contains(&class.name()));
@@ -70,18 +59,48 @@ impl Engine {
         self.find_originals(env, dex, classes)?;
         let mut changes = Vec::new();
         for replacement in replacements(dex) {
-            let target = classes.find(&replacement.class).map_err(failed(&replacement.class))?;
-            let fix = classes.defined(&replacement.fix_class).map_err(failed(&replacement.fix_class))?;
-            changes.push(Change {
-                target: self.method(env, target, &name(&replacement, &replacement.method))?,
-                fix: self.method(env, fix, &name(&replacement, &replacement.fix_method))?,
-            });
+            let change = env.framed(|| self.change(env, &replacement, classes));
+            changes.push(change.map_err(failed(&replacement.class))??);
         }
         self.apply(env, &changes)
     }
 }
 
+/// Something was thrown.
+fn failed(what: &str) -> impl FnOnce(Thrown) -> EngineError {
+    let what = what.to_owned();
+    move |thrown| EngineError::Thrown { what, thrown }
+}
+
 impl Engine {
+    /// Makes a private field accessible.
+    fn open(&self, env: Environment, field: &FieldRef, classes: &impl Classes) -> Result<(), EngineError> {
+        let class = classes.find(&class_name(field)).map_err(failed(&field.to_string()))?;
+        // Copies say that they are of another class; entries leave that as it is.
+        let is_as_it_was = |record: &RecordAddress| {
+            self.way == Way::Entry || self.live.iter().all(|live| live.target.record != *record)
+        };
+        let method = lookup::declared(env, class)?.into_iter().find(is_as_it_was);
+        let method = method.ok_or_else(|| EngineError::NoRecord(field.to_string()))?;
+        let of_class = self.read(method).get(Field::DeclaringClass).unwrap_or_default() as u32;
+        super::fields::open(env, class, of_class, field)
+    }
+
+    /// A method, and the one that replaces it.
+    fn change(
+        &self,
+        env: Environment,
+        replacement: &Replacement,
+        classes: &impl Classes,
+    ) -> Result<Change, EngineError> {
+        let target = classes.find(&replacement.class).map_err(failed(&replacement.class))?;
+        let fix = classes.defined(&replacement.fix_class).map_err(failed(&replacement.fix_class))?;
+        Ok(Change {
+            target: self.method(env, target, &name(replacement, &replacement.method))?,
+            fix: self.method(env, fix, &name(replacement, &replacement.fix_method))?,
+        })
+    }
+
     /// Whether a patch goes on from what earlier ones have added to classes: that is in classes of theirs, and not where
     /// a later version of the program says it is.
     fn knows_all_methods(
@@ -118,28 +137,43 @@ impl Engine {
         &mut self,
         env: Environment,
         dex: &Dex,
-        classes: &mut impl Classes,
+        classes: &impl Classes,
     ) -> Result<(), EngineError> {
-        for StandIn { class, method, signature, of } in stand_ins(dex) {
-            let thrown = |thrown| EngineError::Thrown { what: class.clone(), thrown };
-            let holder = classes.find(&of.class).map_err(thrown)?;
-            let original = MethodName {
-                name: of.method.clone(),
-                signature: of.signature.clone(),
-                is_static: of.is_static,
-            };
-            let Ok(original) = self.method(env, holder, &original) else {
-                self.added.insert([of.class, of.method, of.signature]);
+        for stand_in in stand_ins(dex) {
+            let found = env.framed(|| self.find_original(env, &stand_in, classes));
+            let Some([stand_in, original]) = found.map_err(failed(&stand_in.class))?? else {
+                let Original { class, method, signature, .. } = stand_in.of;
+                self.added.insert([class, method, signature]);
                 continue;
             };
-            let stand_in = MethodName { name: method, signature, is_static: true };
-            let stand_in = self.method(env, classes.defined(&class).map_err(thrown)?, &stand_in)?;
             if let Some(entries) = self.entries.as_mut().filter(|_| self.way == Way::Entry) {
-                entries.lead_to(&[original.record])?;
-                entries.give(stand_in.record, original.record);
+                entries.lead_to(&[original])?;
+                entries.give(stand_in, original);
             }
         }
         Ok(())
+    }
+
+    /// The record of a method that stands for one of the program, and that one's; none if the program has no such one.
+    fn find_original(
+        &self,
+        env: Environment,
+        stand_in: &StandIn,
+        classes: &impl Classes,
+    ) -> Result<Option<[RecordAddress; 2]>, EngineError> {
+        let StandIn { class, method, signature, of } = stand_in;
+        let holder = classes.find(&of.class).map_err(failed(class))?;
+        let named = |name: &str, signature: &str, is_static| MethodName {
+            name: name.to_owned(),
+            signature: signature.to_owned(),
+            is_static,
+        };
+        let Ok(original) = self.method(env, holder, &named(&of.method, &of.signature, of.is_static)) else {
+            return Ok(None);
+        };
+        let stand_in = classes.defined(class).map_err(failed(class))?;
+        let stand_in = self.method(env, stand_in, &named(method, signature, true))?;
+        Ok(Some([stand_in.record, original.record]))
     }
 }
 
