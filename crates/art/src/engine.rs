@@ -325,11 +325,16 @@ impl Engine {
     /// no other thread runs, if that can be asked for.
     fn give(&self, records: &[RecordAddress]) {
         let Some(entries) = &self.entries else { return };
+        let of_these = self.live.iter().filter(|live| records.contains(&live.target.record));
+        // What takes time is done before others are held.
+        let found: Vec<(&Live, Option<usize>)> = of_these
+            .map(|live| (live, live.bodies.is_empty().then(|| entries.way_back(&live.original)).flatten()))
+            .collect();
         let all = || {
-            for live in self.live.iter().filter(|live| records.contains(&live.target.record)) {
+            for (live, entry) in &found {
                 match live.bodies.last() {
                     Some(body) => entries.give(live.target.record, body.fix),
-                    None => entries.take_back(live.target.record, &live.original),
+                    None => entries.take_back(live.target.record, &live.original, *entry),
                 }
             }
         };

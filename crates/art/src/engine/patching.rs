@@ -39,6 +39,12 @@ impl Engine {
         Ok(names)
     }
 
+    /// Notes which classes of a patch are defined, whatever becomes of the patch: nobody can define them again.
+    pub(crate) fn note_defined(&mut self, dex: &Dex, is_defined: impl Fn(&str) -> bool) {
+        let defined = dex.classes.iter().filter(|class| is_defined(&class.name()));
+        self.brought.extend(defined.map(|class| (class.name(), digest(class))));
+    }
+
     /// Replaces all methods that a patch replaces, as one patch.
     pub fn apply_patch(
         &mut self,
@@ -54,8 +60,7 @@ impl Engine {
             opened.map_err(failed(&field.to_string()))??;
         }
         classes.define(&names).map_err(failed("the patch's classes"))?;
-        let new = dex.classes.iter().filter(|class| names.contains(&class.name()));
-        self.brought.extend(new.map(|class| (class.name(), digest(class))));
+        self.note_defined(dex, |class| names.iter().any(|name| name == class));
         self.find_originals(env, dex, classes)?;
         let mut changes = Vec::new();
         for replacement in replacements(dex) {

@@ -174,5 +174,11 @@ pub(super) fn apply(
 ) -> Result<u32, String> {
     let dex = read(path)?;
     let mut given = Given { env, loader, defined };
-    with(|engine| engine.apply_patch(env, &dex, &mut given)).map(|patch| patch.number)
+    with(|engine| {
+        // Of what the Java side was told to define, and nothing that is taken.
+        engine.to_define(&dex)?;
+        engine.note_defined(&dex, |name| given.defined.contains_key(name));
+        engine.apply_patch(env, &dex, &mut given)
+    })
+    .map(|patch| patch.number)
 }
