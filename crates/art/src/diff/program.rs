@@ -1,7 +1,7 @@
 //! A program's classes, over all of its dex files.
 
 use crate::dex::{Class, Dex, Method, MethodRef, Text};
-use crate::flags::{PRIVATE, STATIC};
+use crate::flags::{PRIVATE, STATIC, SYNTHETIC};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) struct Program<'a> {
@@ -63,6 +63,9 @@ impl<'a> Program<'a> {
     /// Whether a method is called, or would be, where another one is meant that it overrides, implements or hides: that
     /// of a superclass or an interface, or perhaps that of a class that is not a part of the program.
     pub(super) fn may_override(&self, class: &Class, method: &Method) -> bool {
+        if is_accessor(method) {
+            return false;
+        }
         if method.access & (PRIVATE | STATIC) != 0 {
             let same = |parent: &Class| parent.method(&method.name, &method.prototype).map(|one| one.access);
             return self.superclasses(class).filter_map(same).any(|access| access & PRIVATE == 0);
@@ -103,7 +106,7 @@ impl<'a> Program<'a> {
     /// Whether a method would be overridden or hidden: a class that extends its class has one, or gets one from an
     /// interface.
     pub(super) fn may_be_overridden(&self, class: &Class, method: &Method) -> bool {
-        if method.access & PRIVATE != 0 {
+        if method.access & PRIVATE != 0 || is_accessor(method) {
             return false;
         }
         let is_one = |other: &Class| other.method(&method.name, &method.prototype).is_some();
@@ -122,6 +125,12 @@ impl<'a> Program<'a> {
         }
         false
     }
+}
+
+/// Whether a method is one that compilers make for other classes (`access$000`): those name its class, and superclasses
+/// have others of the same name.
+fn is_accessor(method: &Method) -> bool {
+    method.access & (STATIC | SYNTHETIC) == STATIC | SYNTHETIC
 }
 
 /// What a class extends or implements.

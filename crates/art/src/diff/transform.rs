@@ -153,11 +153,30 @@ pub(super) fn cast_object(code: &mut Code, class: &Text) {
             ([&to_first[..], &cast(0), &back].concat(), 3)
         }
     };
-    // An even number of code units: what has to begin at an even one still does, and all jumps are relative.
+    insert(code, units, (reference, Reference::Type(class.clone())));
+}
+
+/// Has the body of a static method begin by making sure that its first argument is an object, as its callers would if it was
+/// the object's.
+pub(super) fn check_object(code: &mut Code) {
+    let get_class = MethodRef {
+        class: Text::from("Ljava/lang/Object;"),
+        name: Text::from("getClass"),
+        prototype: Arc::new(Prototype { returns: Text::from("Ljava/lang/Class;"), parameters: Vec::new() }),
+    };
+    // Of one register, whichever that is. And a `nop`.
+    let call = u16::from(Opcode::INVOKE_VIRTUAL_RANGE.byte()) | 1 << 8;
+    code.outgoing = code.outgoing.max(1);
+    insert(code, vec![call, 0, code.registers - code.incoming, 0], (1, Reference::Method(get_class)));
+}
+
+/// Puts instructions with one index before a body's: an even number of code units, so that what has to begin at an even one
+/// still does. All jumps are relative.
+fn insert(code: &mut Code, units: Vec<u16>, reference: (u32, Reference)) {
     let added = units.len() as u32;
     code.units.splice(0..0, units);
     code.references.iter_mut().for_each(|(at, _)| *at += added);
-    code.references.insert(0, (reference, Reference::Type(class.clone())));
+    code.references.insert(0, reference);
     for part in &mut code.tries {
         part.start += added;
         part.catches.iter_mut().for_each(|(_, target)| *target += added);

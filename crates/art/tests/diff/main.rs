@@ -213,6 +213,8 @@ fn refused_because_of_relatives() -> Outcome {
     assert_eq!(refused(&programs(&of_class, "", ""), &programs(&of_class, "", &of_class))?, hides);
     // What is private is nobody else's.
     assert_eq!(refused(&programs(&hidden, "", ""), &programs(&hidden, &hidden, &of_class))?, []);
+    let accessor = method("static synthetic access$000()V");
+    assert_eq!(refused(&programs(&accessor, "", &accessor), &programs(&accessor, &accessor, ""))?, []);
     // What is gone no longer overrides, implements or hides anything.
     let gone = one("C.f()V", Reason::OverrideRemoved);
     assert_eq!(refused(&programs(&open, "", &open), &programs(&open, "", ""))?, gone);

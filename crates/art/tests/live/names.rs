@@ -14,6 +14,7 @@ pub(crate) const ALL: &[Case] = &[
     ("names::new_private_method_called_as_a_superclasses", new_private_method_called_as_a_superclasses),
     ("names::new_methods_of_a_superclass", new_methods_of_a_superclass),
     ("names::added_before_and_called_by_a_subclass", added_before_and_called_by_a_subclass),
+    ("names::new_methods_without_an_object", new_methods_without_an_object),
     ("names::two_helpers_of_one_name", two_helpers_of_one_name),
     ("names::fields_after_every_method_was_replaced", fields_after_every_method_was_replaced),
     ("names::classes_only", classes_only),
@@ -102,6 +103,36 @@ fn added_before_and_called_by_a_subclass(runtime: &mut Runtime) {
     assert_eq!(program.int_of(object, "f"), Ok(13));
 }
 
+/// A method that is new is called without an object: that is thrown, although its body does without one. Its arguments fill
+/// more than the first registers.
+fn new_methods_without_an_object(runtime: &mut Runtime) {
+    let text = |f: &str, more: &str| class("LC", OBJECT, &(method("public f()I", f) + more));
+    let body = ":from; move/from16 v0, p1; const/4 v1, 0; div-int v0, v0, v1; :to; return v0; :caught; \
+                move-exception v0; move/from16 v0, p1";
+    let of_more = method("private more(IJJJJJJJJ)I", body)
+        .replace(".registers 8", ".registers 40")
+        .replace(".end method", ".catch Ljava/lang/ArithmeticException; {:from .. :to} :caught\n.end method");
+    let calls = |object: &str| {
+        format!(
+            "{object}; const/16 v1, 42; const-wide/16 v2, 1; const-wide/16 v4, 1; const-wide/16 v6, 1; \
+             const-wide/16 v8, 1; const-wide/16 v10, 1; const-wide/16 v12, 1; const-wide/16 v14, 1; \
+             const-wide/16 v16, 1; invoke-direct/range {{v0 .. v17}}, LC;->more(IJJJJJJJJ)I; move-result v0"
+        )
+    };
+    let new =
+        |object: &str| version(&text(&calls(object), &of_more).replace(".registers 8", ".registers 20"));
+    let old = version(&text("const/4 v0, 1", ""));
+    let mut program = Program::start(runtime, &old);
+    let object = program.object("C");
+    program.patch(runtime, &old, &new("move-object/from16 v0, p0"));
+    assert_eq!(program.int_of(object, "f"), Ok(42));
+    program.patch(runtime, &old, &new("const/4 v0, 0"));
+    assert_eq!(
+        program.int_of(object, "f").expect_err("an exception").class,
+        "java.lang.NullPointerException"
+    );
+}
+
 /// A private method of objects, and a static one that takes an object: as helpers both take that.
 fn two_helpers_of_one_name(runtime: &mut Runtime) {
     let text = |f: &str| {
@@ -174,8 +205,9 @@ fn circles(runtime: &mut Runtime) {
         class(&format!("L{name}"), OBJECT, &method("public static f()I", &format!("const/4 v0, {number}")))
     };
     let program = Program::start(runtime, &version(&[of("A", 1), of("B", 2), of("C", 3)].concat()));
-    let change =
-        |runtime: &Runtime, target: &str, fix: &str| program.change_of(runtime, target, fix, ["f", "()I"]);
+    let change = |runtime: &Runtime, target: &str, fix: &str| {
+        program.change_of(runtime, target, fix, ["f", "()I"]).expect("classes")
+    };
     let refused = |runtime: &mut Runtime, changes: &[[&str; 2]]| {
         let changes: Vec<_> = changes.iter().map(|[target, fix]| change(runtime, target, fix)).collect();
         match runtime.engine.apply(runtime.env, &changes) {

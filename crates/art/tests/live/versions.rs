@@ -126,7 +126,7 @@ impl Program {
         std::fs::write(path, dex::write(&dex).expect("a dex file")).expect("a file");
         let names: Vec<String> = dex.classes.iter().map(Class::name).collect();
         self.define(&names)?;
-        Ok(self.change_of(runtime, class, fix_class, [name, signature]))
+        self.change_of(runtime, class, fix_class, [name, signature])
     }
 
     /// A method, and the one of the same name of another class of the program.
@@ -136,15 +136,15 @@ impl Program {
         class: &str,
         fix_class: &str,
         [name, signature]: [&str; 2],
-    ) -> Change {
+    ) -> Result<Change, Thrown> {
+        let (target, fix) = (self.find(class)?, self.find(fix_class)?);
         let find = |class| {
             let name =
                 |is_static| MethodName { name: name.to_owned(), signature: signature.to_owned(), is_static };
-            let class = self.class(class);
             let found = runtime.engine.method(runtime.env, class, &name(false));
             found.or_else(|_| runtime.engine.method(runtime.env, class, &name(true))).expect("a method")
         };
-        Change { target: find(class), fix: find(fix_class) }
+        Ok(Change { target: find(target), fix: find(fix) })
     }
 
     /// A class of the program.
