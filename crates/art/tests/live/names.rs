@@ -18,6 +18,7 @@ pub(crate) const ALL: &[Case] = &[
     ("names::two_helpers_of_one_name", two_helpers_of_one_name),
     ("names::fields_after_every_method_was_replaced", fields_after_every_method_was_replaced),
     ("names::classes_only", classes_only),
+    ("names::index_of_another_method", index_of_another_method),
     ("names::circles", circles),
     ("names::protected_of_another_package", protected_of_another_package),
     ("names::enumerations_and_interfaces", enumerations_and_interfaces),
@@ -193,6 +194,26 @@ fn classes_only(runtime: &mut Runtime) {
     assert!(matches!(runtime.engine.roll_back(runtime.env, number), Err(EngineError::NoPatch(_))));
     program.patch(runtime, &old, &new);
     runtime.engine.roll_back_all(runtime.env).expect("the way back");
+}
+
+/// In the patch's file the fix has the index that another method of the class has in the program's. A copied record says
+/// that index, by which 14 finds methods of a class when they are called for the first time.
+fn index_of_another_method(runtime: &mut Runtime) {
+    let text = |a: &str| {
+        let of_class = [method("public static a()I", a), method("public static b()I", "const/4 v0, 2")];
+        let calls = method("public static f()I", "invoke-static {}, LC;->b()I; move-result v0");
+        class("LC", OBJECT, &of_class.concat()) + &class("LD", OBJECT, &calls)
+    };
+    // In the one file: the constructor, `a`, and `b`; in the other one the constructor, `b`, and `a` of the patch's class.
+    let fix = "new-instance v0, LC;; invoke-direct {v0}, LC;-><init>()V; invoke-static {}, LC;->b()I; \
+               move-result v0; add-int/lit8 v0, v0, 5";
+    let [old, new] = both([text("const/4 v0, 1"), text(fix)]);
+    let mut program = Program::start(runtime, &old);
+    assert_eq!(program.int("C", "a"), Ok(1));
+    program.patch(runtime, &old, &new);
+    let by_index = runtime.engine.way() != Way::Entry && runtime.engine.layout().release().level() >= 31;
+    let expected = if by_index { 7 } else { 2 };
+    assert_eq!((program.int("C", "a"), program.int("D", "f")), (Ok(7), Ok(expected)));
 }
 
 /// A method that leads to another one that leads back would be called for ever.
