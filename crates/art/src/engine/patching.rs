@@ -87,8 +87,8 @@ impl Engine {
         };
         let method = lookup::declared(env, class)?.into_iter().find(is_as_it_was);
         let method = method.ok_or_else(|| EngineError::NoRecord(field.to_string()))?;
-        let of_class = self.read(method).get(Field::DeclaringClass).unwrap_or_default() as u32;
-        super::fields::open(env, class, of_class, field)
+        let of_class = || self.read(method).get(Field::DeclaringClass).unwrap_or_default() as u32;
+        super::fields::open(env, class, of_class, field, self.suspension.as_ref())
     }
 
     /// A method, and the one that replaces it.

@@ -1,7 +1,8 @@
 //! Where something is not to be had: references, memory, the engine itself.
 
 use crate::Case;
-use crate::runtime::{Runtime, write_dex};
+use crate::running::Shared;
+use crate::runtime::{Runtime, collect, write_dex};
 use crate::versions::{Program, version};
 use livepatch_art::engine::EngineError;
 use livepatch_art::exported::{
@@ -9,12 +10,14 @@ use livepatch_art::exported::{
 };
 use livepatch_art::record::Way;
 use std::ffi::{CStr, c_void};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 pub(crate) const ALL: &[Case] = &[
     ("limits::local_references", local_references),
     ("limits::memory_for_code", memory_for_code),
     ("limits::called_from_an_initialiser", called_from_an_initialiser),
+    ("limits::fields_while_another_thread_collects", fields_while_another_thread_collects),
 ];
 
 /// Up to Android 7 a native method may have 512 local references, or the process ends.
@@ -129,4 +132,37 @@ fn called_from_an_initialiser(runtime: &mut Runtime) {
         assert_eq!(replaced, 1);
     }
     assert_eq!(livepatch_art_refresh(), 0);
+}
+
+/// The collector updates what a field's record says about its class, and what a method's does, one after the other.
+fn fields_while_another_thread_collects(runtime: &mut Runtime) {
+    let text = |f: &str| {
+        version(&format!(
+            ".class public LKeeper;\n.super Ljava/lang/Object;\n.field private static kept:I\n\
+             .method public static f()I\n    .registers 1\n    {f}\n    return v0\n.end method\n\
+             .method public static g()I\n    .registers 1\n    const/4 v0, 1\n    return v0\n.end method\n"
+        ))
+    };
+    let (old, new) = (text("const/4 v0, 1"), text("sget v0, LKeeper;->kept:I"));
+    let mut program = Program::start(runtime, &old);
+    let shared = Shared::new(runtime, "App", "callDiv", "(II)I");
+    let stop = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&stop);
+    let thread = std::thread::spawn(move || {
+        shared.attached(|env, _| {
+            let mut count = 0;
+            while !until.load(Ordering::Relaxed) {
+                collect(env);
+                count += 1;
+            }
+            count
+        })
+    });
+    for _ in 0..150 {
+        let number = program.patch(runtime, &old, &new);
+        assert_eq!(program.int("Keeper", "f"), Ok(0));
+        runtime.engine.roll_back(runtime.env, number).expect("the way back");
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(thread.join().expect("a thread") > 0);
 }
