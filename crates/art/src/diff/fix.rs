@@ -5,7 +5,7 @@ use super::findings::{Finding, Reason};
 use super::program::Program;
 use super::transform::{Needs, Transform, cast_object, check_object, fix_of, helper_ref};
 use crate::dex::{Class, Code, FieldRef, Method, MethodRef, Text};
-use crate::flags::STATIC;
+use crate::flags::{NATIVE, STATIC};
 use crate::patch::{Original, annotation, opens, stands_for};
 use crate::smali;
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,7 +132,10 @@ impl Making<'_, '_> {
                 signature: helper.prototype.to_string(),
                 is_static,
             };
-            let mut code = self.body(&helper.class, method, true);
+            let mut code = match method.access & NATIVE {
+                0 => self.body(&helper.class, method, true),
+                _ => no_body(&reference),
+            };
             let is_there = self.old.declared(&helper).is_some();
             // Callers of a method of objects rely on being told if there is none, and so may its body.
             if let Some(code) = code.as_mut().filter(|_| !is_there && !is_static) {
@@ -178,6 +181,14 @@ fn helper(reference: &MethodRef, code: Option<Code>) -> Method {
         annotations: Vec::new(),
         parameter_annotations: Vec::new(),
     }
+}
+
+/// A body of what stands for a native method: nobody gets there, because the engine leads callers to that one.
+fn no_body(reference: &MethodRef) -> Option<Code> {
+    let error = "Ljava/lang/UnsatisfiedLinkError;";
+    let (new, made) =
+        (format!("new-instance v0, {error}"), format!("invoke-direct {{v0}}, {error}-><init>()V"));
+    smali::body(&[".locals 1", &new, &made, "throw v0"], &reference.prototype, true).ok()
 }
 
 /// A body that calls a static method with what it was given, after it has made sure that the first is an object.

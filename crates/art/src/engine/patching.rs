@@ -4,9 +4,11 @@ use super::lookup::{self, MethodName};
 use super::memory::RecordAddress;
 use super::{Change, Engine, EngineError, Patch};
 use crate::dex::{Class, Dex, FieldRef, Reference};
+use crate::flags::NATIVE;
 use crate::jni::{Environment, Thrown};
 use crate::layout::Field;
 use crate::patch::{Original, Replacement, StandIn, opened, replacements, stand_ins};
+use crate::preflight::Refusal;
 use crate::record::Way;
 use jni_sys::jclass;
 use sha2::{Digest as _, Sha256};
@@ -176,6 +178,9 @@ impl Engine {
         let Ok(original) = self.method(env, holder, &named(&of.method, &of.signature, of.is_static)) else {
             return Ok(None);
         };
+        if self.way != Way::Entry && self.read(original.record).flags() & NATIVE != 0 {
+            return Err(EngineError::Refused { method: original.to_string(), refusal: Refusal::Native });
+        }
         let stand_in = classes.defined(class).map_err(failed(class))?;
         let stand_in = self.method(env, stand_in, &named(method, signature, true))?;
         Ok(Some([stand_in.record, original.record]))

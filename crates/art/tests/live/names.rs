@@ -8,6 +8,7 @@ use livepatch_art::dex::Dex;
 use livepatch_art::engine::EngineError;
 use livepatch_art::preflight::Refusal;
 use livepatch_art::record::Way;
+use std::ffi::c_void;
 use std::fmt::Write as _;
 
 pub(crate) const ALL: &[Case] = &[
@@ -18,6 +19,7 @@ pub(crate) const ALL: &[Case] = &[
     ("names::two_helpers_of_one_name", two_helpers_of_one_name),
     ("names::fields_after_every_method_was_replaced", fields_after_every_method_was_replaced),
     ("names::classes_only", classes_only),
+    ("names::private_native_methods", private_native_methods),
     ("names::index_of_another_method", index_of_another_method),
     ("names::circles", circles),
     ("names::protected_of_another_package", protected_of_another_package),
@@ -194,6 +196,46 @@ fn classes_only(runtime: &mut Runtime) {
     assert!(matches!(runtime.engine.roll_back(runtime.env, number), Err(EngineError::NoPatch(_))));
     program.patch(runtime, &old, &new);
     runtime.engine.roll_back_all(runtime.env).expect("the way back");
+}
+
+extern "C" fn seven(_env: *mut c_void, _object: *mut c_void, wide: i64) -> i32 {
+    i32::try_from(wide).unwrap_or_default() + 7
+}
+
+/// A private method that is native has no body that a helper could have: that leads to it, which copies do not.
+fn private_native_methods(runtime: &mut Runtime) {
+    let text = |f: &str| {
+        let of_class = [
+            ".method private native own(J)I\n.end method\n".to_owned(),
+            ".method private static native all(J)I\n.end method\n".to_owned(),
+            method("public f()I", f),
+        ];
+        class("LC", OBJECT, &of_class.concat())
+    };
+    let calls = "const-wide/16 v2, 100; invoke-direct {p0, v2, v3}, LC;->own(J)I; move-result v0; \
+                 const-wide/16 v2, 1000; invoke-static {v2, v3}, LC;->all(J)I; move-result v1; add-int/2addr v0, v1";
+    let [old, new] = both([text("const/4 v0, 1"), text(calls)]);
+    let mut program = Program::start(runtime, &old);
+    for name in ["own", "all"] {
+        let function = seven as extern "C" fn(*mut c_void, *mut c_void, i64) -> i32;
+        // SAFETY: it takes an environment, an object or a class, and a `long`, and returns an `int`.
+        unsafe { runtime.env.register(program.class("C"), name, "(J)I", function as *mut c_void) }
+            .expect("registered");
+    }
+    let object = program.object("C");
+    let patched = program.try_patch(runtime, &old, &new);
+    match runtime.engine.way() {
+        Way::Entry => {
+            let number = patched.expect("a patch").number;
+            assert_eq!(program.int_of(object, "f"), Ok(1114));
+            runtime.engine.roll_back(runtime.env, number).expect("the way back");
+        }
+        _ => assert!(
+            matches!(patched, Err(EngineError::Refused { refusal: Refusal::Native, .. })),
+            "{patched:?}"
+        ),
+    }
+    assert_eq!(program.int_of(object, "f"), Ok(1));
 }
 
 /// In the patch's file the fix has the index that another method of the class has in the program's. A copied record says
