@@ -65,6 +65,9 @@ pub enum EngineError {
         /// Why.
         refusal: Refusal,
     },
+    /// Another class's method would be replaced for all.
+    #[error("{0} is inherited: the class that is loaded does not have it itself")]
+    Inherited(String),
     /// There is no room for the code that leads to a fix.
     #[error("there is no memory for code")]
     NoMemory(#[source] std::io::Error),
@@ -115,6 +118,8 @@ pub struct Engine {
     added: HashSet<[String; 3]>,
     /// Classes that patches brought, by their names, with what tells whether another one is the same.
     brought: HashMap<String, [u8; 32]>,
+    /// Patches that have brought nothing but classes.
+    without_methods: HashSet<u32>,
     last: u32,
     patience: Duration,
     alone: bool,
@@ -156,6 +161,7 @@ impl Engine {
             live: Vec::new(),
             added: HashSet::new(),
             brought: HashMap::new(),
+            without_methods: HashSet::new(),
             last: 0,
             patience: PATIENCE,
             alone: false,
@@ -209,7 +215,11 @@ impl Engine {
     pub fn method(&self, env: Environment, class: jclass, name: &MethodName) -> Result<Method, EngineError> {
         let id = env.method(class, &name.name, &name.signature, name.is_static);
         id.map_err(|thrown| EngineError::Thrown { what: name.to_string(), thrown })?;
-        Method::find(env, class, name)
+        let found = Method::find(env, class, name)?;
+        match lookup::is_inherited(env, class, name, found.record) {
+            true => Err(EngineError::Inherited(found.to_string())),
+            false => Ok(found),
+        }
     }
 
     /// A record's bytes, as they are now.
@@ -225,6 +235,10 @@ impl Engine {
     pub fn apply(&mut self, env: Environment, changes: &[Change]) -> Result<Patch, EngineError> {
         for (nth, change) in changes.iter().enumerate() {
             self.check(change, &changes[..nth])?;
+            if self.way == Way::Entry && self.leads_back(change, &changes[..nth]) {
+                let (method, refusal) = (change.target.to_string(), Refusal::Itself);
+                return Err(EngineError::Refused { method, refusal });
+            }
         }
         if self.way == Way::Entry {
             return self.apply_by_entries(changes);
@@ -263,6 +277,27 @@ impl Engine {
         }
     }
 
+    /// Whether a fix leads to what it replaces, by others of its patch, or by any that is live and may become the newest
+    /// when patches are taken back.
+    fn leads_back(&self, change: &Change, others: &[Change]) -> bool {
+        let (mut to_do, mut seen) = (vec![change.fix.record], HashSet::new());
+        while let Some(record) = to_do.pop() {
+            if record == change.target.record {
+                return true;
+            }
+            if seen.insert(record) {
+                let of_patch = others.iter().map(|other| (other.target.record, other.fix.record));
+                let live = self
+                    .live
+                    .iter()
+                    .flat_map(|live| live.bodies.iter().map(|body| (live.target.record, body.fix)));
+                to_do
+                    .extend(of_patch.chain(live).filter(|(target, _)| *target == record).map(|(_, fix)| fix));
+            }
+        }
+        false
+    }
+
     /// Replaces methods without asking whether that can go well. For those who want to see what goes wrong: such a
     /// patch may not be rolled back.
     pub fn apply_unchecked(&mut self, changes: &[Change]) -> Result<Patch, EngineError> {
@@ -290,11 +325,16 @@ impl Engine {
     /// no other thread runs, if that can be asked for.
     fn give(&self, records: &[RecordAddress]) {
         let Some(entries) = &self.entries else { return };
+        let of_these = self.live.iter().filter(|live| records.contains(&live.target.record));
+        // What takes time is done before others are held.
+        let found: Vec<(&Live, Option<usize>)> = of_these
+            .map(|live| (live, live.bodies.is_empty().then(|| entries.way_back(&live.original)).flatten()))
+            .collect();
         let all = || {
-            for live in self.live.iter().filter(|live| records.contains(&live.target.record)) {
+            for (live, entry) in &found {
                 match live.bodies.last() {
                     Some(body) => entries.give(live.target.record, body.fix),
-                    None => entries.take_back(live.target.record, &live.original),
+                    None => entries.take_back(live.target.record, &live.original, *entry),
                 }
             }
         };
@@ -321,6 +361,9 @@ impl Engine {
     fn note(&mut self, changes: &[Change]) -> Patch {
         self.last += 1;
         let number = self.last;
+        if changes.is_empty() {
+            self.without_methods.insert(number);
+        }
         for change in changes {
             let body = Body { patch: number, fix: change.fix.record };
             let known = self.live.iter_mut().find(|live| live.target.record == change.target.record);
@@ -348,7 +391,10 @@ impl Engine {
         let records: Vec<_> =
             self.live.iter().filter(|live| of_patch(live)).map(|live| live.target.record).collect();
         if records.is_empty() {
-            return Err(EngineError::NoPatch(patch));
+            return match self.without_methods.remove(&patch) {
+                true => Ok(()),
+                false => Err(EngineError::NoPatch(patch)),
+            };
         }
         let is_last = |live: &&Live| of_patch(live) && live.bodies.len() == 1;
         if let Some(live) = self
@@ -387,6 +433,7 @@ impl Engine {
     pub fn roll_back_all(&mut self, env: Environment) -> Result<(), EngineError> {
         let numbers: std::collections::BTreeSet<u32> =
             self.live.iter().flat_map(|live| live.bodies.iter().map(|body| body.patch)).collect();
+        self.without_methods.clear();
         numbers.into_iter().rev().try_for_each(|number| self.roll_back(env, number))
     }
 

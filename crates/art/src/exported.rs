@@ -4,7 +4,7 @@
 mod state;
 
 use crate::engine::{Change, MethodName};
-use crate::jni::Environment;
+use crate::jni::{Environment, Thrown};
 use jni_sys::{JNIEnv, JavaVM, jbyteArray, jclass, jint, jobject, jobjectArray, jstring};
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::AssertUnwindSafe;
@@ -226,9 +226,9 @@ pub unsafe extern "system" fn Java_livepatch_art_NativePatcher_apply(
     // SAFETY: the machine's own environment, of this thread.
     let env = unsafe { Environment::new(env) };
     let applied = guarded(|| {
-        let elements = |array| env.elements(array).map_err(|thrown| thrown.to_string());
-        let names = elements(names)?.into_iter().map(|name| env.text(name));
-        let defined = names.zip(elements(classes)?).collect();
+        let thrown = |thrown: Thrown| thrown.to_string();
+        let names = env.of_elements(names, |name| Ok(env.text(name))).map_err(thrown)?;
+        let defined = names.into_iter().zip(env.elements(classes).map_err(thrown)?).collect();
         state::apply(env, loader, defined, env.text(dex).as_ref())
     });
     applied.map(|number| jint::try_from(number).unwrap_or(jint::MAX)).unwrap_or_else(|said| {

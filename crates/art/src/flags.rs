@@ -17,6 +17,8 @@ pub const NATIVE: u32 = 0x0100;
 pub const INTERFACE: u32 = 0x0200;
 /// It has no body.
 pub const ABSTRACT: u32 = 0x0400;
+/// Made by a compiler.
+pub const SYNTHETIC: u32 = 0x1000;
 /// `<init>` or `<clinit>`.
 pub const CONSTRUCTOR: u32 = 0x0001_0000;
 /// What the source calls `synchronized` (native methods have only this one).

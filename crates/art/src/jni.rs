@@ -48,6 +48,9 @@ impl KeptClass {
     }
 }
 
+/// How many local references a frame is made for. It may have more.
+const LOCALS: jint = 16;
+
 /// What a method is called on.
 #[derive(Clone, Copy, Debug)]
 pub enum Receiver {
@@ -99,6 +102,16 @@ impl Environment {
     /// The class of an object.
     pub fn class_of(&self, object: jobject) -> jclass {
         call!(self.v1_2.GetObjectClass(object))
+    }
+
+    /// The class that a class extends; null for `Object` and interfaces.
+    pub fn superclass(&self, class: jclass) -> jclass {
+        call!(self.v1_2.GetSuperclass(class))
+    }
+
+    /// Whether objects of a class are objects of another one.
+    pub fn is_subclass(&self, class: jclass, of: jclass) -> bool {
+        call!(self.v1_2.IsAssignableFrom(class, of))
     }
 
     /// A method of a class, which is initialised if it is not yet.
@@ -304,8 +317,35 @@ impl Environment {
 
     /// The objects of an array.
     pub fn elements(&self, array: jobjectArray) -> Result<Vec<jobject>, Thrown> {
-        let length = call!(self.v1_2.GetArrayLength(array));
-        (0..length).map(|nth| self.checked(call!(self.v1_2.GetObjectArrayElement(array, nth)))).collect()
+        let element = |nth| self.checked(call!(self.v1_2.GetObjectArrayElement(array, nth)));
+        (0..call!(self.v1_2.GetArrayLength(array))).map(element).collect()
+    }
+
+    /// What is made of each object of an array, one reference at a time: runtimes up to 7 have room for 512 of them.
+    pub fn of_elements<T>(
+        &self,
+        array: jobjectArray,
+        make: impl Fn(jobject) -> Result<T, Thrown>,
+    ) -> Result<Vec<T>, Thrown> {
+        let one = |nth| {
+            let element = self.checked(call!(self.v1_2.GetObjectArrayElement(array, nth)))?;
+            let made = make(element);
+            self.delete_local(element);
+            made
+        };
+        (0..call!(self.v1_2.GetArrayLength(array))).map(one).collect()
+    }
+
+    /// Does something, and gives all local references back that it has made.
+    pub fn framed<T>(&self, something: impl FnOnce() -> T) -> Result<T, Thrown> {
+        if call!(self.v1_2.PushLocalFrame(LOCALS)) != 0 {
+            self.check()?;
+            let message = "no room for local references".to_owned();
+            return Err(Thrown { class: "PushLocalFrame".to_owned(), message });
+        }
+        let made = something();
+        call!(self.v1_2.PopLocalFrame(std::ptr::null_mut()));
+        Ok(made)
     }
 
     /// A new array of strings.

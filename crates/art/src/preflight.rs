@@ -78,8 +78,8 @@ pub enum Refusal {
     /// The runtime does not call its body.
     #[error("the runtime has code of its own for it, and would not call a body")]
     Intrinsic,
-    /// One and the same.
-    #[error("it would be replaced by itself")]
+    /// One and the same, or one that leads there.
+    #[error("it would be replaced by itself, or by a method that leads back to it")]
     Itself,
 }
 

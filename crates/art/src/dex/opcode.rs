@@ -82,6 +82,9 @@ impl Opcode {
     /// `move-object/16`
     pub const MOVE_OBJECT_16: Self = Self(0x09);
 
+    /// `invoke-virtual/range`
+    pub const INVOKE_VIRTUAL_RANGE: Self = Self(0x74);
+
     /// Of an instruction's first code unit; none if no instruction begins so.
     pub fn of_unit(unit: u16) -> Option<Self> {
         let byte = unit.to_le_bytes()[0];

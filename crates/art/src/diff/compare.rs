@@ -85,7 +85,10 @@ impl<'a> Comparison<'a> {
         }
         for method in old.methods().filter(|method| new.method(&method.name, &method.prototype).is_none()) {
             let place = full_name(&old.descriptor, method);
-            self.notes.push(Finding { place, reason: Reason::Removed });
+            match program.may_override(new, method) {
+                true => self.refuse(place, Reason::OverrideRemoved),
+                false => self.notes.push(Finding { place, reason: Reason::Removed }),
+            }
         }
     }
 
@@ -164,7 +167,7 @@ impl<'a> Comparison<'a> {
             || method.access & ABSTRACT != 0
         {
             self.refuse(place, Reason::InterfaceMethodAdded);
-        } else if program.may_override(class, method) {
+        } else if program.may_override(class, method) || program.may_be_overridden(class, method) {
             self.refuse(place, Reason::Overrides);
         } else {
             self.new_methods.entry(&class.descriptor).or_default().push(method);

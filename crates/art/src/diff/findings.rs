@@ -45,6 +45,11 @@ pub enum Reason {
         "the new method overrides or implements one, or may: vtables of loaded classes have no room for it"
     )]
     Overrides,
+    /// Nor can they lose anything.
+    #[error(
+        "it is gone, and what it overrode or hid, or may have, is to be called: the loaded class still has it"
+    )]
+    OverrideRemoved,
     /// A class cannot get a constructor.
     #[error("the constructor is new: it would have to be in the class that is loaded")]
     ConstructorAdded,

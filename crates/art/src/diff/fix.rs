@@ -3,9 +3,9 @@
 use super::compare::{Comparison, full_name};
 use super::findings::{Finding, Reason};
 use super::program::Program;
-use super::transform::{Needs, Transform, cast_object, fix_of, helper_ref};
+use super::transform::{Needs, Transform, cast_object, check_object, fix_of, helper_ref};
 use crate::dex::{Class, Code, FieldRef, Method, MethodRef, Text};
-use crate::flags::STATIC;
+use crate::flags::{NATIVE, STATIC};
 use crate::patch::{Original, annotation, opens, stands_for};
 use crate::smali;
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,11 +132,19 @@ impl Making<'_, '_> {
                 signature: helper.prototype.to_string(),
                 is_static,
             };
-            let code = self.body(&helper.class, method, true);
+            let mut code = match method.access & NATIVE {
+                0 => self.body(&helper.class, method, true),
+                _ => no_body(&reference),
+            };
+            let is_there = self.old.declared(&helper).is_some();
+            // Callers of a method of objects rely on being told if there is none, and so may its body.
+            if let Some(code) = code.as_mut().filter(|_| !is_there && !is_static) {
+                check_object(code);
+            }
             let mut stand_in = self::helper(&reference, code);
-            // What is there already may be replaced by other patches: the engine leads its stand-in to it. As it may
-            // rely on having an object, that is made sure of before.
-            if self.old.declared(&helper).is_some() && !is_static {
+            // What is there already may be replaced by other patches: the engine leads its stand-in to it, and the object
+            // is checked before.
+            if is_there && !is_static {
                 stand_in.name = Text::from(format!("{}$live", helper.name).as_str());
                 let callee = MethodRef { name: stand_in.name.clone(), ..reference.clone() };
                 add(self.fix(&helper.class), self::helper(&reference, checked_call(&callee)));
@@ -173,6 +181,14 @@ fn helper(reference: &MethodRef, code: Option<Code>) -> Method {
         annotations: Vec::new(),
         parameter_annotations: Vec::new(),
     }
+}
+
+/// A body of what stands for a native method: nobody gets there, because the engine leads callers to that one.
+fn no_body(reference: &MethodRef) -> Option<Code> {
+    let error = "Ljava/lang/UnsatisfiedLinkError;";
+    let (new, made) =
+        (format!("new-instance v0, {error}"), format!("invoke-direct {{v0}}, {error}-><init>()V"));
+    smali::body(&[".locals 1", &new, &made, "throw v0"], &reference.prototype, true).ok()
 }
 
 /// A body that calls a static method with what it was given, after it has made sure that the first is an object.

@@ -82,8 +82,12 @@ impl Transform<'_, '_> {
 
     /// The method that has to become a helper for a call of it.
     fn helper(&self, method: &MethodRef, name: &str) -> Result<Option<MethodRef>, Reason> {
-        if self.comparison.is_new(method) {
-            return Ok(Some(method.clone()));
+        // Compilers name the class that a method is looked for in, and not the one that has it.
+        if let Some(class) = self.new.holder(method) {
+            let found = MethodRef { class: class.clone(), ..method.clone() };
+            if self.comparison.is_new(&found) {
+                return Ok(Some(found));
+            }
         }
         if !self.moves || method.class != *self.class {
             return Ok(None);
@@ -110,8 +114,10 @@ pub(super) fn helper_ref(method: &MethodRef, is_static: bool, suffix: &str) -> M
         parameters.insert(0, method.class.clone());
     }
     let prototype = Prototype { returns: method.prototype.returns.clone(), parameters };
-    // Another name than any that the source can have, so that it is no method's that replaces one.
-    let name = Text::from(format!("{}$helper", method.name).as_str());
+    // Other names than any that the source can have, so that it is no method's that replaces one; and two, because a
+    // static method may take what one of objects has before its parameters here.
+    let kind = if is_static { "static" } else { "helper" };
+    let name = Text::from(format!("{}${kind}", method.name).as_str());
     MethodRef { class: fix_of(&method.class, suffix), name, prototype: Arc::new(prototype) }
 }
 
@@ -147,11 +153,30 @@ pub(super) fn cast_object(code: &mut Code, class: &Text) {
             ([&to_first[..], &cast(0), &back].concat(), 3)
         }
     };
-    // An even number of code units: what has to begin at an even one still does, and all jumps are relative.
+    insert(code, units, (reference, Reference::Type(class.clone())));
+}
+
+/// Has the body of a static method begin by making sure that its first argument is an object, as its callers would if it was
+/// the object's.
+pub(super) fn check_object(code: &mut Code) {
+    let get_class = MethodRef {
+        class: Text::from("Ljava/lang/Object;"),
+        name: Text::from("getClass"),
+        prototype: Arc::new(Prototype { returns: Text::from("Ljava/lang/Class;"), parameters: Vec::new() }),
+    };
+    // Of one register, whichever that is. And a `nop`.
+    let call = u16::from(Opcode::INVOKE_VIRTUAL_RANGE.byte()) | 1 << 8;
+    code.outgoing = code.outgoing.max(1);
+    insert(code, vec![call, 0, code.registers - code.incoming, 0], (1, Reference::Method(get_class)));
+}
+
+/// Puts instructions with one index before a body's: an even number of code units, so that what has to begin at an even one
+/// still does. All jumps are relative.
+fn insert(code: &mut Code, units: Vec<u16>, reference: (u32, Reference)) {
     let added = units.len() as u32;
     code.units.splice(0..0, units);
     code.references.iter_mut().for_each(|(at, _)| *at += added);
-    code.references.insert(0, (reference, Reference::Type(class.clone())));
+    code.references.insert(0, reference);
     for part in &mut code.tries {
         part.start += added;
         part.catches.iter_mut().for_each(|(_, target)| *target += added);

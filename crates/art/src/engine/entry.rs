@@ -52,7 +52,7 @@ impl Entries {
         let c = env.method(probe, "c", "()V", true).ok()?;
         found.give(a, b);
         let called = env.call(Receiver::Class(probe), c, 'V', &[]);
-        found.take_back(a, &before);
+        found.take_back(a, &before, found.way_back(&before));
         called.is_err().then_some(found)
     }
 
@@ -85,10 +85,15 @@ impl Entries {
         self.leading.get(&fix) == Some(&memory::read_entry(target, self.place))
     }
 
-    /// Gives a method the entry and the flags that it had.
-    pub(super) fn take_back(&self, target: RecordAddress, original: &Record) {
+    /// The entry that a method gets when it is taken back. This looks up what is mapped where, which takes its time.
+    pub(super) fn way_back(&self, original: &Record) -> Option<usize> {
         let entry = original.get(Field::Quick).and_then(|entry| usize::try_from(entry).ok());
-        if let Some(entry) = entry.and_then(|entry| self.lasting(entry, is_compiled_here)) {
+        entry.and_then(|entry| self.lasting(entry, is_compiled_here))
+    }
+
+    /// Gives a method the entry and the flags that it had.
+    pub(super) fn take_back(&self, target: RecordAddress, original: &Record, entry: Option<usize>) {
+        if let Some(entry) = entry {
             memory::write_entry(target, self.place, entry);
         }
         let release = self.layout.release();

@@ -3,6 +3,7 @@
 
 use super::EngineError;
 use super::memory;
+use super::suspension::Suspension;
 use crate::dex::{FieldRef, Text};
 use crate::flags::{PRIVATE, STATIC};
 use crate::jni::{Environment, Thrown};
@@ -16,18 +17,18 @@ const OF_JAVA: u32 = 0xffff;
 /// What a field's record (`ArtField`, 6.0 and later) has that can be compared with what is known otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Known {
-    /// The class, as a record of one of its methods has it.
-    class: u32,
     flags: u32,
     offset: u32,
 }
 
-/// Makes a private field public, after checking that its record is one.
+/// Makes a private field public, after checking that its record is one: of the class that `of_class` says, which it is asked
+/// while no collection runs. The collector changes both, one after the other.
 pub(super) fn open(
     env: Environment,
     class: jclass,
-    of_class: u32,
+    of_class: impl FnOnce() -> u32,
     field: &FieldRef,
+    suspension: Option<&Suspension>,
 ) -> Result<(), EngineError> {
     let name = |text: &Text| text.to_string();
     let thrown = |thrown| EngineError::Thrown { what: field.to_string(), thrown };
@@ -37,33 +38,34 @@ pub(super) fn open(
         Ok(id) => (id, false),
         Err(_) => (find(true).map_err(thrown)?, true),
     };
-    let known = reflected(env, class, id, is_static, of_class).map_err(thrown)?;
+    let known = reflected(env, class, id, is_static).map_err(thrown)?;
     let unknown = || EngineError::NoRecord(field.to_string());
     let address = memory::FieldAddress::new(id.expose_provenance()).ok_or_else(unknown)?;
-    let [class, flags, _, offset] = memory::read_field(address);
-    let is_it = (class, flags & OF_JAVA, offset) == (known.class, known.flags & OF_JAVA, known.offset);
-    if !is_it || (flags & STATIC != 0) != is_static {
-        return Err(unknown());
-    }
-    memory::write_field_flags(address, flags & !PRIVATE | PUBLIC);
-    Ok(())
+    let open = || {
+        let [class, flags, _, offset] = memory::read_field(address);
+        let is_it = (class, flags & OF_JAVA, offset) == (of_class(), known.flags & OF_JAVA, known.offset);
+        let is_one = is_it && (flags & STATIC != 0) == is_static;
+        if is_one {
+            memory::write_field_flags(address, flags & !PRIVATE | PUBLIC);
+        }
+        is_one
+    };
+    let opened = match suspension {
+        Some(suspension) => suspension.while_others_wait(open),
+        None => open(),
+    };
+    if opened { Ok(()) } else { Err(unknown()) }
 }
 
 /// What `java.lang.reflect.Field` says about it.
-fn reflected(
-    env: Environment,
-    class: jclass,
-    id: jfieldID,
-    is_static: bool,
-    of_class: u32,
-) -> Result<Known, Thrown> {
+fn reflected(env: Environment, class: jclass, id: jfieldID, is_static: bool) -> Result<Known, Thrown> {
     let object = env.reflected_field(class, id, is_static)?;
     let of_field = env.find_class("java/lang/reflect/Field")?;
     let get = |name: &str| {
         let field = env.field(of_field, name, "I", false)?;
         Ok::<u32, Thrown>(env.int_field(object, field).cast_unsigned())
     };
-    let known = Known { class: of_class, flags: get("accessFlags")?, offset: get("offset")? };
+    let known = Known { flags: get("accessFlags")?, offset: get("offset")? };
     env.delete_local(object);
     Ok(known)
 }

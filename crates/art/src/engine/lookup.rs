@@ -76,6 +76,17 @@ pub(super) fn record(
     RecordAddress::new(address).filter(|_| agrees(id, address)).ok_or_else(no_record)
 }
 
+/// Whether what is found in a class is its superclass's: virtual machines look there as well, and for private methods, too.
+pub(super) fn is_inherited(env: Environment, class: jclass, name: &MethodName, found: RecordAddress) -> bool {
+    let parent = env.superclass(class);
+    if parent.is_null() {
+        return false;
+    }
+    let of_parent = record(env, parent, name);
+    env.delete_local(parent);
+    of_parent.is_ok_and(|record| record == found)
+}
+
 /// An id is the record's address, or an odd number that says nothing (11 and later).
 fn agrees(id: jmethodID, address: usize) -> bool {
     let id = id.expose_provenance();
@@ -118,10 +129,8 @@ pub(super) fn declared(env: Environment, class: jclass) -> Result<Vec<RecordAddr
             getter.iter().find_map(|(name, signature)| env.method(of_class, name, signature, false).ok());
         let Some(id) = found else { continue };
         let all = env.call_object(Receiver::Object(class), id, &[jvalue { z: false }]).map_err(thrown)?;
-        for reflected in env.elements(all).map_err(thrown)? {
-            records.extend(RecordAddress::new(reflected_address(env, reflected).map_err(thrown)?));
-            env.delete_local(reflected);
-        }
+        let addresses = env.of_elements(all, |reflected| env.framed(|| reflected_address(env, reflected))?);
+        records.extend(addresses.map_err(thrown)?.into_iter().filter_map(RecordAddress::new));
         env.delete_local(all);
     }
     Ok(records)
@@ -169,11 +178,6 @@ pub(super) fn own_stack(env: Environment) -> Result<Vec<(String, String)>, Throw
     let [class, name] =
         ["declaringClass", "methodName"].map(|field| env.field(element, field, "Ljava/lang/String;", false));
     let (class, name) = (class?, name?);
-    let mut frames = Vec::new();
-    for frame in env.elements(all)? {
-        frames.push((env.text(env.object_field(frame, class)), env.text(env.object_field(frame, name))));
-        env.delete_local(frame);
-    }
-    env.delete_local(all);
-    Ok(frames)
+    let text = |frame, field| env.framed(|| env.text(env.object_field(frame, field)));
+    env.of_elements(all, |frame| Ok((text(frame, class)?, text(frame, name)?)))
 }

@@ -7,10 +7,11 @@ use crate::patch::{Certificate, Strictness, Unverified};
 use crate::release::Release;
 use jni_sys::{jclass, jobject};
 use sha2::{Digest as _, Sha256};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error;
 use std::ffi::{CString, c_char};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +19,8 @@ static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
 
 thread_local! {
     static ERROR: RefCell<CString> = RefCell::default();
+    /// Whether this thread has the engine.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// An error with its causes, as one line.
@@ -50,16 +53,39 @@ pub(super) fn last_error() -> *const c_char {
 pub(super) fn start(env: Environment, api_level: u32, probe: jclass) -> Result<(), String> {
     let release = Release::of_level(api_level);
     let release = release.ok_or_else(|| format!("nothing is known about API level {api_level}"))?;
-    let started = Engine::start(env, release, probe).map_err(|error| text(&error))?;
-    ENGINE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(started);
-    Ok(())
+    locked(|engine| {
+        let started = Engine::start(env, release, probe).map_err(|error| text(&error))?;
+        engine.get_or_insert(started);
+        Ok(())
+    })
+}
+
+/// Has the engine for this thread alone. It runs Java code, which may come back here: it would wait for itself.
+fn locked<T>(something: impl FnOnce(&mut Option<Engine>) -> Result<T, String>) -> Result<T, String> {
+    /// Until this thread leaves.
+    struct Inside;
+
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            INSIDE.set(false);
+        }
+    }
+
+    if INSIDE.replace(true) {
+        return Err(
+            "this thread is replacing methods, and came back from there: in a class's initialiser".to_owned()
+        );
+    }
+    let _inside = Inside;
+    something(&mut ENGINE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Has the engine do something.
 pub(super) fn with<T>(something: impl FnOnce(&mut Engine) -> Result<T, EngineError>) -> Result<T, String> {
-    let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
-    let engine = engine.as_mut().ok_or("the engine is not started")?;
-    something(engine).map_err(|error| text(&error))
+    locked(|engine| {
+        let engine = engine.as_mut().ok_or("the engine is not started")?;
+        something(engine).map_err(|error| text(&error))
+    })
 }
 
 /// The methods that are replaced, a line each.
@@ -89,7 +115,11 @@ pub(super) fn verify(patch: &Path, certificate: &[u8], folder: &Path) -> Result<
     };
     let name: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let (new, path) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.dex")));
-    std::fs::write(&new, bytes).map_err(system(&new))?;
+    // One that cannot be written to is left if a process ended between here and the end.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(system(&new)(error)),
+        _ => std::fs::write(&new, bytes).map_err(system(&new))?,
+    }
     // Android 14 and later load no dex file that can be written to.
     let mut permissions = std::fs::metadata(&new).map_err(system(&new))?.permissions();
     permissions.set_readonly(true);
@@ -144,5 +174,11 @@ pub(super) fn apply(
 ) -> Result<u32, String> {
     let dex = read(path)?;
     let mut given = Given { env, loader, defined };
-    with(|engine| engine.apply_patch(env, &dex, &mut given)).map(|patch| patch.number)
+    with(|engine| {
+        // Of what the Java side was told to define, and nothing that is taken.
+        engine.to_define(&dex)?;
+        engine.note_defined(&dex, |name| given.defined.contains_key(name));
+        engine.apply_patch(env, &dex, &mut given)
+    })
+    .map(|patch| patch.number)
 }

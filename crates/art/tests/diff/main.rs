@@ -104,10 +104,10 @@ fn calls_lead_to_what_is_there() -> Outcome {
     assert_eq!(calls("fee$helper"), checked);
     assert_eq!(calls("fee$live"), all);
     let stand_ins: Vec<_> = stand_ins(&patch).into_iter().map(|one| (one.method, one.of.method)).collect();
-    let expected = [("all$helper", "all"), ("fee$live", "fee"), ("isRich$helper", "isRich")];
+    let expected = [("all$static", "all"), ("fee$live", "fee"), ("isRich$helper", "isRich")];
     assert_eq!(stand_ins, expected.map(|(method, of)| (method.to_owned(), of.to_owned())));
     assert_eq!(calls("fee"), all);
-    assert_eq!(calls("count"), ["LAccount_CF;->all$helper()I"]);
+    assert_eq!(calls("count"), ["LAccount_CF;->all$static()I"]);
     // It is a dex file that can be read.
     let bytes = dex::write(&patch)?;
     assert_eq!(dex::read(&bytes)?.classes.len(), patch.classes.len());
@@ -176,6 +176,56 @@ fn refused_because_of_a_body() -> Outcome {
     let taken = format!(".class public L{name};\n.super Ljava/lang/Object;\n");
     let difference = between(&format!("{old}{taken}"), &format!("{new}{taken}"))?;
     assert_eq!(difference.refused.first().map(|finding| &finding.reason), Some(&Reason::NameTaken));
+    Ok(())
+}
+
+/// What is called by the name of a superclass's or an interface's method, by callers that nobody changes.
+#[test]
+fn refused_because_of_relatives() -> Outcome {
+    let class =
+        |head: &str, parent: &str, body: &str| format!(".class public {head};\n.super {parent}\n{body}");
+    let method = |head: &str| format!(".method {head}\n    .registers 2\n    return-void\n.end method\n");
+    let programs = |of_a: &str, of_b: &str, of_c: &str| {
+        let face = ".class public abstract interface LFace;\n.super Ljava/lang/Object;\n";
+        let all = [
+            face.to_owned() + &method("public shown()V"),
+            class("LA", "Ljava/lang/Object;", of_a),
+            class("LB", "LA;", &format!(".implements LFace;\n{of_b}")),
+            class("LC", "LB;", of_c),
+        ];
+        all.concat()
+    };
+    let plain = programs("", "", "");
+    let refused = |old: &str, new: &str| -> Result<Vec<(String, Reason)>, smali::SmaliError> {
+        let found = between(old, new)?.refused.into_iter();
+        Ok(found.map(|finding| (finding.place, finding.reason)).collect())
+    };
+    let [open, of_class] = [method("public f()V"), method("public static f()V")];
+    let (hidden, shown) = (method("private f()V"), method("public shown()V"));
+    let one = |place: &str, reason: Reason| vec![(place.to_owned(), reason)];
+    // A subclass's subclass has it, or a subclass's interface.
+    let overrides = one("A.f()V", Reason::Overrides);
+    assert_eq!(refused(&programs("", "", &open), &programs(&open, "", &open))?, overrides);
+    assert_eq!(refused(&plain, &programs(&shown, "", ""))?, one("A.shown()V", Reason::Overrides));
+    // A static one hides one.
+    assert_eq!(refused(&programs("", "", &of_class), &programs(&of_class, "", &of_class))?, overrides);
+    let hides = one("C.f()V", Reason::Overrides);
+    assert_eq!(refused(&programs(&of_class, "", ""), &programs(&of_class, "", &of_class))?, hides);
+    // What is private is nobody else's.
+    assert_eq!(refused(&programs(&hidden, "", ""), &programs(&hidden, &hidden, &of_class))?, []);
+    let accessor = method("static synthetic access$000()V");
+    assert_eq!(refused(&programs(&accessor, "", &accessor), &programs(&accessor, &accessor, ""))?, []);
+    // What is gone no longer overrides, implements or hides anything.
+    let gone = one("C.f()V", Reason::OverrideRemoved);
+    assert_eq!(refused(&programs(&open, "", &open), &programs(&open, "", ""))?, gone);
+    assert_eq!(refused(&programs("", "", &shown), &plain)?, one("C.shown()V", Reason::OverrideRemoved));
+    assert_eq!(refused(&programs(&of_class, "", &of_class), &programs(&of_class, "", ""))?, gone);
+    // It went from a class to what that extends.
+    assert_eq!(refused(&programs("", "", &open), &programs("", &open, ""))?, gone);
+    for body in [&open, &of_class, &hidden] {
+        let difference = between(&programs("", "", body), &plain)?;
+        assert_eq!((difference.refused.len(), difference.notes.len()), (0, 1), "{body}");
+    }
     Ok(())
 }
 

@@ -22,6 +22,7 @@ pub(crate) const ALL: &[Case] = &[
     ("beyond::constructor_added", constructor_added),
     ("beyond::private_constructor", private_constructor),
     ("beyond::method_of_an_interface_added", method_of_an_interface_added),
+    ("beyond::override_removed", override_removed),
     ("beyond::method_handle", method_handle),
     ("beyond::method_that_an_earlier_patch_added", method_that_an_earlier_patch_added),
     ("beyond::name_that_is_taken", name_that_is_taken),
@@ -186,6 +187,16 @@ fn method_of_an_interface_added(runtime: &mut Runtime) {
     assert_eq!(refused("app/Box", body, &changes), Reason::InterfaceMethodAdded);
     let (program, object) = live(runtime, "app/Box", "app/Base", body);
     assert_eq!(thrown(program.int_of(object, "f")), "java.lang.NoSuchMethodError");
+}
+
+/// The class still has it, and so it is called: 3 by `Square`, and not 4 by `Shape`.
+fn override_removed(runtime: &mut Runtime) {
+    let body = "    .registers 2\n    invoke-interface {p0}, Lapp/Shape;->corners()I\n    move-result v0\n    return v0\n";
+    let corners =
+        ".method public corners()I\n    .registers 2\n    const/4 v0, 3\n    return v0\n.end method\n";
+    assert_eq!(refused("app/Square", body, &[(corners, "")]), Reason::OverrideRemoved);
+    let (program, object) = live(runtime, "app/Square", "java/lang/Object", body);
+    assert_eq!(program.int_of(object, "f"), Ok(3));
 }
 
 /// What a handle leads to is checked against the class that it is in.

@@ -7,6 +7,8 @@
 mod beyond;
 mod checked;
 mod kinds;
+mod limits;
+mod names;
 mod newer;
 mod patched;
 mod reported;
@@ -36,7 +38,13 @@ const SKIPPED: &[(u32, &str, &str)] =
 
 /// Cases that run in each way: by entries, and by copies.
 fn in_each_way() -> impl Iterator<Item = &'static Case> {
-    kinds::ALL.iter().chain(running::ALL).chain(patched::ALL).chain(reported::ALL)
+    kinds::ALL
+        .iter()
+        .chain(running::ALL)
+        .chain(patched::ALL)
+        .chain(reported::ALL)
+        .chain(names::ALL)
+        .chain(limits::ALL)
 }
 
 /// Cases that run where calls go through entries, and choose a way if they mean one.

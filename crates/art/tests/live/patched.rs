@@ -7,6 +7,7 @@ use jni_sys::jvalue;
 use livepatch_art::dex::{self, Dex};
 use livepatch_art::diff::diff;
 use livepatch_art::exported::*;
+use livepatch_art::flags::{CONSTRUCTOR, INTERFACE, PRIVATE, STATIC};
 use livepatch_art::jni::Receiver;
 use livepatch_art::patch::{self, About, Created, Key};
 use std::ffi::CStr;
@@ -19,6 +20,7 @@ pub(crate) const ALL: &[Case] = &[
     ("patched::super_call_of_a_default_method", super_call_of_a_default_method),
     ("patched::through_the_exports", through_the_exports),
     ("patched::from_a_real_compiler", from_a_real_compiler),
+    ("patched::all_methods_by_themselves", all_methods_by_themselves),
 ];
 
 const OLD: &str = include_str!("../../data/demo-old.smali");
@@ -224,9 +226,8 @@ fn through_the_exports(runtime: &mut Runtime) {
 const DX: &str = "LIVEPATCH_DX";
 
 /// What a real compiler makes of a source.
-fn compiled(folder: &Path, version: &str, dx: &Path) -> Dex {
-    let source =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/java").join(version).join("Shop.java");
+fn compiled(folder: &Path, version: &str, file: &str, dx: &Path) -> Dex {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/java").join(version).join(file);
     let (classes, out) = (folder.join(version), folder.join(format!("{version}.dex")));
     let run = |command: &mut Command| {
         let output = command.output().expect("a tool");
@@ -245,7 +246,7 @@ fn from_a_real_compiler(runtime: &mut Runtime) {
         println!("skipped: {DX} does not name the archive of dx");
         return;
     };
-    let [old, new] = ["old", "new"].map(|version| compiled(&runtime.folder, version, &dx));
+    let [old, new] = ["old", "new"].map(|version| compiled(&runtime.folder, version, "Shop.java", &dx));
     let difference = diff(std::slice::from_ref(&old), &[new]);
     assert_eq!(difference.refused, []);
     assert_eq!(difference.added, ["Shop$1"]);
@@ -276,4 +277,51 @@ fn from_a_real_compiler(runtime: &mut Runtime) {
     assert_eq!(all(), [7, 16 * 8 / 20, 5, 8, 8, 1]);
     runtime.engine.roll_back(env, number).expect("the way back");
     assert_eq!(all(), [5, 6, 5, -1, -1, 0]);
+}
+
+/// Every method that can be replaced is replaced by itself, from a class beside its own: nothing is different.
+fn all_methods_by_themselves(runtime: &mut Runtime) {
+    let Some(dx) = std::env::var_os(DX).map(PathBuf::from) else {
+        println!("skipped: {DX} does not name the archive of dx");
+        return;
+    };
+    let old = compiled(&runtime.folder, "every", "Every.java", &dx);
+    let mut new = old.clone();
+    let mut expected = Vec::new();
+    for class in &mut new.classes {
+        let (name, in_interface) = (class.name(), class.access & INTERFACE != 0);
+        for method in class.methods_mut().filter(|method| method.access & CONSTRUCTOR == 0) {
+            if in_interface && method.access & (STATIC | PRIVATE) == 0 {
+                continue;
+            }
+            let Some(code) = &mut method.code else { continue };
+            // Two instructions that do nothing, in front.
+            code.units.splice(0..0, [0, 0]);
+            code.references.iter_mut().for_each(|(at, _)| *at += 2);
+            for part in &mut code.tries {
+                part.start += 2;
+                part.catches.iter_mut().for_each(|(_, target)| *target += 2);
+                part.catch_all.iter_mut().for_each(|target| *target += 2);
+            }
+            expected.push(format!("{name}.{}{}", method.name, method.prototype));
+        }
+    }
+    let difference = diff(std::slice::from_ref(&old), std::slice::from_ref(&new));
+    assert_eq!(difference.refused, []);
+    let mut changed = difference.changed.clone();
+    changed.sort();
+    expected.sort();
+    assert_eq!(changed, expected);
+    assert!(expected.len() > 30, "{expected:?}");
+    let mut program = Program::start(runtime, &old);
+    // What it returns in the virtual machine of a JDK.
+    let before = 85_925_981;
+    assert_eq!(program.int("Every", "run"), Ok(before));
+    let number = program.patch(runtime, &old, &new);
+    assert_eq!(program.int("Every", "run"), Ok(before));
+    assert_eq!(runtime.engine.list().len(), expected.len());
+    runtime.collect();
+    assert_eq!(program.int("Every", "run"), Ok(before));
+    runtime.engine.roll_back(runtime.env, number).expect("the way back");
+    assert_eq!(program.int("Every", "run"), Ok(before));
 }

@@ -155,15 +155,19 @@ impl Runtime {
             let array = self.env.byte_array(64 << 10).expect("an array");
             self.env.delete_local(array);
         }
-        let class = self.env.find_class("dalvik/system/VMRuntime").expect("a class");
-        let object = self.env.allocate(class).expect("an object");
-        // 14 only asks for a collection, which its thread for that does; there is none here, and so this thread.
-        let is_there = self.env.method(class, "concurrentGC", "()V", false).is_ok();
-        let names: &[&str] =
-            if is_there { &["concurrentGC"] } else { &["requestConcurrentGC", "runHeapTasks"] };
-        for name in names {
-            let method = self.env.method(class, name, "()V", false).expect("a method");
-            self.env.call(Receiver::Object(object), method, 'V', &[]).expect("a collection");
-        }
+        collect(self.env);
+    }
+}
+
+/// Has a collection run.
+pub(crate) fn collect(env: Environment) {
+    let class = env.find_class("dalvik/system/VMRuntime").expect("a class");
+    let object = env.allocate(class).expect("an object");
+    // 14 only asks for a collection, which its thread for that does; there is none here, and so this thread.
+    let is_there = env.method(class, "concurrentGC", "()V", false).is_ok();
+    let names: &[&str] = if is_there { &["concurrentGC"] } else { &["requestConcurrentGC", "runHeapTasks"] };
+    for name in names {
+        let method = env.method(class, name, "()V", false).expect("a method");
+        env.call(Receiver::Object(object), method, 'V', &[]).expect("a collection");
     }
 }

@@ -126,6 +126,17 @@ impl Program {
         std::fs::write(path, dex::write(&dex).expect("a dex file")).expect("a file");
         let names: Vec<String> = dex.classes.iter().map(Class::name).collect();
         self.define(&names)?;
+        self.change_of(runtime, class, fix_class, [name, signature])
+    }
+
+    /// A method, and the one of the same name of another class of the program.
+    pub(crate) fn change_of(
+        &self,
+        runtime: &Runtime,
+        class: &str,
+        fix_class: &str,
+        [name, signature]: [&str; 2],
+    ) -> Result<Change, Thrown> {
         let (target, fix) = (self.find(class)?, self.find(fix_class)?);
         let find = |class| {
             let name =

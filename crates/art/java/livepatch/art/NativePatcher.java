@@ -28,9 +28,22 @@ final class NativePatcher implements Patcher {
         return apply(loader, define(dex, names), names, dex);
     }
 
+    /** A loader gives the class that it has, if it has one of a name: the program's, or that of a patch that failed half way. */
+    private void refuseTaken(String name) {
+        try {
+            Class.forName(name, false, loader);
+        } catch (ClassNotFoundException expected) {
+            return;
+        }
+        throw new IllegalStateException("there is a class " + name + " already");
+    }
+
     /** In the program's own loader: the patch's classes see what its classes see. */
     @SuppressWarnings("deprecation")
     private Class<?>[] define(String dex, String[] names) {
+        for (String name : names) {
+            refuseTaken(name);
+        }
         try {
             dalvik.system.DexFile file = dalvik.system.DexFile.loadDex(dex, null, 0);
             Class<?>[] defined = new Class<?>[names.length];

@@ -55,12 +55,18 @@ public final class PatchManager {
         }
     }
 
-    /** Applies all patches that are kept, the newest one last. Those that cannot be applied are kept no more. */
+    /**
+     * Applies all patches that are kept and are not live yet, the newest one last. Those that cannot be applied are kept no
+     * more.
+     */
     public synchronized List<String> loadPatch() {
         List<Patch> patches = new ArrayList<>();
         List<File> files = new ArrayList<>();
         List<String> failed = new ArrayList<>();
         for (File file : kept()) {
+            if (live.containsKey(file.getName())) {
+                continue;
+            }
             try {
                 Patch patch = patcher.verify(file, folder);
                 int at = 0;
@@ -87,7 +93,8 @@ public final class PatchManager {
     }
 
     /**
-     * Applies a patch and keeps it. If it cannot be applied, it is not kept, and what was live is.
+     * Applies a patch and keeps it. If it cannot be applied, it is not kept, and what was live is. One that is kept under
+     * this name, and is not live, stays unless the new one is as its maker left it.
      *
      * @throws IOException if it cannot be read, or is not as its maker left it
      * @throws IllegalStateException with the reason, if nothing was replaced
@@ -107,11 +114,14 @@ public final class PatchManager {
             if (!copy.renameTo(kept)) {
                 throw new IOException("cannot keep " + kept);
             }
-            apply(name, patch);
-        } catch (IOException | RuntimeException error) {
+            try {
+                apply(name, patch);
+            } catch (RuntimeException error) {
+                kept.delete();
+                throw error;
+            }
+        } finally {
             copy.delete();
-            kept.delete();
-            throw error;
         }
     }
 
@@ -148,7 +158,12 @@ public final class PatchManager {
     }
 
     private void apply(String name, Patch patch) {
-        live.put(name, patcher.apply(patch));
+        try {
+            live.put(name, patcher.apply(patch));
+        } catch (LinkageError error) {
+            // A runtime throws this where the patch's classes do not fit the program's.
+            throw new IllegalStateException(error);
+        }
     }
 
     private List<File> kept() {

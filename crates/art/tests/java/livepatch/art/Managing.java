@@ -9,7 +9,7 @@ import java.util.List;
 
 /** What is kept, in which order it is applied, and what happens to what is broken. */
 public final class Managing {
-    /** A patch's text is its time; "bad" is not signed, and a negative time cannot be applied. */
+    /** A patch's text is its time; "bad" is not signed, and a negative time cannot be applied: -2 has classes that do not fit. */
     private static final class Fake implements Patcher {
         final List<String> done = new ArrayList<>();
         int last;
@@ -25,6 +25,9 @@ public final class Managing {
 
         @Override
         public int apply(Patch patch) {
+            if (patch.created == -2) {
+                throw new VerifyError("does not fit");
+            }
             if (patch.created < 0) {
                 throw new IllegalStateException("refused");
             }
@@ -77,19 +80,32 @@ public final class Managing {
         // AndFix #41: what is broken or refused is not left where it would be loaded at every start.
         fails(() -> manager.addPatch(write(outside, "c.apatch", "bad")));
         fails(() -> manager.addPatch(write(outside, "d.apatch", "-1")));
+        fails(() -> manager.addPatch(write(outside, "d.apatch", "-2")));
         fails(() -> manager.addPatch(write(outside, "e.zip", "5")));
         fails(() -> manager.addPatch(outside.resolve("a.apatch").toString()));
         check(List.of("b.apatch", "a.apatch"), manager.list());
         check(List.of("+20", "+30"), fake.done);
 
+        // Those are live already: nothing is applied twice, which could be taken back only once.
+        check(List.of(), manager.loadPatch());
+        check(List.of("+20", "+30"), fake.done);
+
+        // What is kept, and is not live yet, is not lost to a broken one of its name.
+        PatchManager early = new PatchManager(folder.toFile(), new Fake());
+        write(outside, "a.apatch", "bad");
+        fails(() -> early.addPatch(outside.resolve("a.apatch").toString()));
+        check("30", new String(Files.readAllBytes(folder.resolve("a.apatch"))));
+        check(false, Files.exists(folder.resolve("a.apatch.new")));
+
         // The next start: by time, whatever the names are; what became bad is dropped, and the rest is applied.
         write(folder, "0.apatch", "25");
         write(folder, "1.apatch", "bad");
         write(folder, "2.apatch", "-1");
+        write(folder, "3.apatch", "-2");
         Fake next = new Fake();
         PatchManager again = new PatchManager(folder.toFile(), next);
         again.init("1");
-        check(2, again.loadPatch().size());
+        check(3, again.loadPatch().size());
         check(List.of("+20", "+25", "+30"), next.done);
         check(List.of(), new PatchManager(folder.toFile(), new Fake()).loadPatch());
 
