@@ -9,6 +9,7 @@ mod copying;
 mod entry;
 mod executable;
 mod fields;
+mod kernel;
 mod lookup;
 mod memory;
 mod patching;
