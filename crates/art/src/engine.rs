@@ -196,7 +196,7 @@ impl Engine {
     }
 
     /// Takes the word of the caller that no other thread runs Java code while something is replaced: for runtimes
-    /// that do not say how to hold them.
+    /// that do not say how to hold them, and for emulators, in which it cannot be told what others run.
     pub fn assume_alone(&mut self) {
         self.alone = true;
     }

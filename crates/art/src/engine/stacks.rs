@@ -22,7 +22,8 @@ pub(super) enum Running {
     Nowhere,
     /// This one may be on some stack.
     Somewhere(RecordAddress),
-    /// A thread is in native code and on a processor: where its stack ends cannot be told.
+    /// A thread is in native code and on a processor, or the kernel does not know its stack, because it is an
+    /// emulator's thread: where its stack ends cannot be told.
     Unknown,
 }
 
@@ -32,6 +33,7 @@ pub(super) fn running(records: &[RecordAddress]) -> Running {
 }
 
 fn look(records: &[RecordAddress]) -> io::Result<Running> {
+    let _readable = kernel::Readable::new()?;
     let own = std::fs::read_link("/proc/thread-self")?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let memory = File::open("/proc/self/mem")?;
@@ -44,7 +46,10 @@ fn look(records: &[RecordAddress]) -> io::Result<Running> {
             return Ok(Running::Unknown);
         };
         // A thread that ends has no stack any more.
-        let Some(end) = end_of_mapping(&maps, pointer) else { continue };
+        if pointer == 0 {
+            continue;
+        }
+        let Some(end) = end_of_mapping(&maps, pointer) else { return Ok(Running::Unknown) };
         // A mapping may go on behind a thread's stack with something else.
         let control = task.to_str().and_then(|task| kernel::robust_list(task.parse().ok()?));
         let end = control.filter(|control| (pointer..end).contains(control)).unwrap_or(end);
