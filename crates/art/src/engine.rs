@@ -18,6 +18,7 @@ mod state;
 mod suspension;
 mod symbols;
 mod trampoline;
+mod visible;
 
 pub use lookup::{Method, MethodName};
 pub use memory::RecordAddress;
@@ -124,6 +125,9 @@ pub struct Engine {
 /// How long to wait until no thread runs a method that is to be replaced.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long threads have to pass a point at which they could be held, where it is not known how to hold them.
+const UNHELD: Duration = Duration::from_millis(20);
+
 /// A method and the one whose body it gets.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -228,6 +232,7 @@ impl Engine {
             self.check(change, &changes[..nth])?;
         }
         if self.way == Way::Entry {
+            self.make_visible(env, changes)?;
             return self.apply_by_entries(changes);
         }
         self.find_anchors(env, changes)?;
@@ -277,6 +282,32 @@ impl Engine {
             None => self.write(&records),
         }
         Ok(patch)
+    }
+
+    /// Has the runtime do first what it would do to the entries of static methods some time later.
+    fn make_visible(&self, env: Environment, changes: &[Change]) -> Result<(), EngineError> {
+        if !visible::is_late(self.layout.release()) {
+            return Ok(());
+        }
+        let is_new = |method: &&Method| {
+            method.name.is_static && self.live.iter().all(|live| live.target.class_name != method.class_name)
+        };
+        let methods: HashMap<&str, &Method> = changes
+            .iter()
+            .map(|change| &change.target)
+            .filter(is_new)
+            .map(|method| (method.class_name.as_str(), method))
+            .collect();
+        for method in methods.values() {
+            let thrown = |thrown| EngineError::Thrown { what: method.class_name.clone(), thrown };
+            visible::ask(env, method).map_err(thrown)?;
+        }
+        match &self.suspension {
+            _ if methods.is_empty() => {}
+            Some(suspension) => suspension.while_others_wait(|| ()),
+            None => std::thread::sleep(UNHELD),
+        }
+        Ok(())
     }
 
     fn apply_by_entries(&mut self, changes: &[Change]) -> Result<Patch, EngineError> {
@@ -407,11 +438,7 @@ fn targets(changes: &[Change]) -> Vec<RecordAddress> {
 
 /// Initialises a class by its name, as its first use would, through a loader of its own.
 pub fn initialised(env: Environment, name: &str, loader: jni_sys::jobject) -> Result<jclass, Thrown> {
-    let class = env.find_class("java/lang/Class")?;
-    let signature = "(Ljava/lang/String;ZLjava/lang/ClassLoader;)Ljava/lang/Class;";
-    // Android has `forName`; the boot classes of tests have only what it calls.
-    let find = env.method(class, "forName", signature, true);
-    let find = find.or_else(|_| env.method(class, "classForName", signature, true))?;
+    let (class, find) = lookup::for_name(env)?;
     let arguments = [jvalue { l: env.string(name)? }, jvalue { z: true }, jvalue { l: loader }];
     env.call_object(Receiver::Class(class), find, &arguments)
 }

@@ -16,6 +16,7 @@ pub(crate) const ALL: &[Case] = &[
     ("under_three_threads", under_three_threads),
     ("busy_native_thread", busy_native_thread),
     ("not_dumpable", not_dumpable),
+    ("called_often", called_often),
     ("class_not_used_yet", class_not_used_yet),
     ("hundreds_of_patches", hundreds_of_patches),
     ("refreshed", refreshed),
@@ -213,6 +214,16 @@ fn not_dumpable(runtime: &mut Runtime) {
     assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
     runtime.engine.roll_back(runtime.env, patch).expect("the way back");
     assert_eq!(is_dumpable(), 0);
+}
+
+/// The runtime has ideas of its own about a static method's entry until all threads see that its class is initialised.
+fn called_often(runtime: &mut Runtime) {
+    let patch = runtime.apply(runtime.change("App", "div", "(II)I", true));
+    for _ in 0..300 {
+        assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+    }
+    runtime.engine.roll_back(runtime.env, patch).expect("the way back");
+    assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
 }
 
 /// The target's class and the fix's are initialised before anything is replaced: their initialisers run once.
