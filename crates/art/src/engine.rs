@@ -125,9 +125,6 @@ pub struct Engine {
 /// How long to wait until no thread runs a method that is to be replaced.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long threads have to pass a point at which they could be held, where it is not known how to hold them.
-const UNHELD: Duration = Duration::from_millis(20);
-
 /// A method and the one whose body it gets.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -289,23 +286,19 @@ impl Engine {
         if !visible::is_late(self.layout.release()) {
             return Ok(());
         }
-        let is_new = |method: &&Method| {
-            method.name.is_static && self.live.iter().all(|live| live.target.class_name != method.class_name)
-        };
-        let methods: HashMap<&str, &Method> = changes
-            .iter()
-            .map(|change| &change.target)
-            .filter(is_new)
-            .map(|method| (method.class_name.as_str(), method))
-            .collect();
-        for method in methods.values() {
-            let thrown = |thrown| EngineError::Thrown { what: method.class_name.clone(), thrown };
-            visible::ask(env, method).map_err(thrown)?;
+        let mut known: Vec<&Method> = self.live.iter().map(|live| &live.target).collect();
+        known.retain(|method| method.name.is_static);
+        let before = known.len();
+        for method in changes.iter().map(|change| &change.target).filter(|method| method.name.is_static) {
+            let class = method.class.class();
+            if known.iter().all(|other| !env.is_same(other.class.class(), class)) {
+                let thrown = |thrown| EngineError::Thrown { what: method.class_name.clone(), thrown };
+                visible::ask(env, class, &method.class_name).map_err(thrown)?;
+                known.push(method);
+            }
         }
-        match &self.suspension {
-            _ if methods.is_empty() => {}
-            Some(suspension) => suspension.while_others_wait(|| ()),
-            None => std::thread::sleep(UNHELD),
+        if known.len() > before {
+            visible::wait(self.suspension.as_ref());
         }
         Ok(())
     }
