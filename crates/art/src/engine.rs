@@ -86,7 +86,9 @@ pub enum EngineError {
     #[error("{0} is running, and a body that runs must keep its record")]
     Running(String),
     /// It cannot be told whether one of the methods is running.
-    #[error("a thread is busy with native code, and it cannot be told which methods it has called that from")]
+    #[error(
+        "a thread is busy with native code, or an emulator's, and it cannot be told which methods it has called that from"
+    )]
     Busy,
     /// Other threads would see half a record.
     #[error("this runtime does not say how other threads are held, and they would see half a record")]
