@@ -17,23 +17,24 @@ const PARTS: [&str; 2] = ["libstd-rust-web-", "libllvm"];
 pub(crate) fn find() -> Result<PathBuf, String> {
     let given = std::env::var_os(VARIABLE).map(PathBuf::from);
     for rustc in given.into_iter().chain([PathBuf::from("rustc")]) {
-        if has_target(&rustc) {
+        if has(&rustc, TARGET) {
             return Ok(rustc);
         }
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let folder = std::path::absolute(target.join("cross")).map_err(|error| error.to_string())?;
     let rustc = folder.join("rustc");
-    if has_target(&rustc) {
+    if has(&rustc, TARGET) {
         return Ok(rustc);
     }
     eprintln!("── unpack {}", PACKAGES.join(", "));
     unpack(&folder).map_err(|error| format!("no rustc for {TARGET} can be had: {error}"))?;
-    has_target(&rustc).then_some(rustc).ok_or_else(|| format!("Debian's rustc for {TARGET} does not work"))
+    has(&rustc, TARGET).then_some(rustc).ok_or_else(|| format!("Debian's rustc for {TARGET} does not work"))
 }
 
-fn has_target(rustc: &Path) -> bool {
-    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();
+/// Whether a rustc has a std for a target.
+pub(crate) fn has(rustc: &Path, target: &str) -> bool {
+    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
     output.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 

@@ -2,6 +2,7 @@
 
 mod android_libraries;
 mod apt;
+mod art_processors;
 mod art_runtimes;
 mod bench;
 mod ci;
@@ -76,6 +77,8 @@ enum Chore {
     Jar,
     /// Unpack Android's runtimes of other releases of Debian, and print the variables by which tests find them
     ArtRuntimes,
+    /// Replace methods in Android's runtime on x86, ARM64 and ARM, unpacked and emulated
+    ArtProcessors(art_processors::Arguments),
     /// Set up and run all tests
     Test,
     /// Format, lints, dependency directions, documentation and all tests
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Chore::MachoPackages => macho::packages::run(),
         Chore::Jar => jar::run(),
         Chore::ArtRuntimes => art_runtimes::run(),
+        Chore::ArtProcessors(arguments) => art_processors::run(&arguments),
         Chore::Test => ci::test(),
         Chore::Ci => ci::all(),
         Chore::Directions => directions::check(),

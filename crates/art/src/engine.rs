@@ -9,6 +9,7 @@ mod copying;
 mod entry;
 mod executable;
 mod fields;
+mod kernel;
 mod lookup;
 mod memory;
 mod patching;
@@ -17,6 +18,7 @@ mod state;
 mod suspension;
 mod symbols;
 mod trampoline;
+mod visible;
 
 pub use lookup::{Method, MethodName};
 pub use memory::RecordAddress;
@@ -87,7 +89,9 @@ pub enum EngineError {
     #[error("{0} is running, and a body that runs must keep its record")]
     Running(String),
     /// It cannot be told whether one of the methods is running.
-    #[error("a thread is busy with native code, and it cannot be told which methods it has called that from")]
+    #[error(
+        "a thread is busy with native code, or an emulator's, and it cannot be told which methods it has called that from"
+    )]
     Busy,
     /// Other threads would see half a record.
     #[error("this runtime does not say how other threads are held, and they would see half a record")]
@@ -201,7 +205,7 @@ impl Engine {
     }
 
     /// Takes the word of the caller that no other thread runs Java code while something is replaced: for runtimes
-    /// that do not say how to hold them.
+    /// that do not say how to hold them, and for emulators, in which it cannot be told what others run.
     pub fn assume_alone(&mut self) {
         self.alone = true;
     }
@@ -241,6 +245,7 @@ impl Engine {
             }
         }
         if self.way == Way::Entry {
+            self.make_visible(env, changes)?;
             return self.apply_by_entries(changes);
         }
         self.find_anchors(env, changes)?;
@@ -311,6 +316,28 @@ impl Engine {
             None => self.write(&records),
         }
         Ok(patch)
+    }
+
+    /// Has the runtime do first what it would do to the entries of static methods some time later.
+    fn make_visible(&self, env: Environment, changes: &[Change]) -> Result<(), EngineError> {
+        if !visible::is_late(self.layout.release()) {
+            return Ok(());
+        }
+        let mut known: Vec<&Method> = self.live.iter().map(|live| &live.target).collect();
+        known.retain(|method| method.name.is_static);
+        let before = known.len();
+        for method in changes.iter().map(|change| &change.target).filter(|method| method.name.is_static) {
+            let class = method.class.class();
+            if known.iter().all(|other| !env.is_same(other.class.class(), class)) {
+                let thrown = |thrown| EngineError::Thrown { what: method.class_name.clone(), thrown };
+                visible::ask(env, class, &method.class_name).map_err(thrown)?;
+                known.push(method);
+            }
+        }
+        if known.len() > before {
+            visible::wait(self.suspension.as_ref());
+        }
+        Ok(())
     }
 
     fn apply_by_entries(&mut self, changes: &[Change]) -> Result<Patch, EngineError> {
@@ -453,11 +480,7 @@ fn targets(changes: &[Change]) -> Vec<RecordAddress> {
 
 /// Initialises a class by its name, as its first use would, through a loader of its own.
 pub fn initialised(env: Environment, name: &str, loader: jni_sys::jobject) -> Result<jclass, Thrown> {
-    let class = env.find_class("java/lang/Class")?;
-    let signature = "(Ljava/lang/String;ZLjava/lang/ClassLoader;)Ljava/lang/Class;";
-    // Android has `forName`; the boot classes of tests have only what it calls.
-    let find = env.method(class, "forName", signature, true);
-    let find = find.or_else(|_| env.method(class, "classForName", signature, true))?;
+    let (class, find) = lookup::for_name(env)?;
     let arguments = [jvalue { l: env.string(name)? }, jvalue { z: true }, jvalue { l: loader }];
     env.call_object(Receiver::Class(class), find, &arguments)
 }

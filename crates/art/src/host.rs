@@ -9,6 +9,7 @@ mod dynamic;
 mod loader;
 mod package;
 mod probe;
+mod processor;
 mod stub;
 
 pub use boot::{BootError, Machine, Setup};

@@ -393,6 +393,11 @@ impl Environment {
         call!(self.v1_2.IsInstanceOf(object, class))
     }
 
+    /// Whether two references are to the same object.
+    pub fn is_same(&self, one: jobject, other: jobject) -> bool {
+        call!(self.v1_2.IsSameObject(one, other))
+    }
+
     /// A reference that stays when the native method returns, for all threads.
     pub fn global(&self, object: jobject) -> Result<jobject, Thrown> {
         self.checked(call!(self.v1_2.NewGlobalRef(object)))

@@ -96,15 +96,16 @@ impl Engine {
         loop {
             let found = suspension.while_others_wait(|| {
                 let found = stacks::running(records);
-                if found == Running::Nowhere {
+                let is_idle = found == Running::Nowhere || found == Running::Unknown && self.alone;
+                if is_idle {
                     self.write(records);
                 }
-                found
+                (!is_idle).then_some(found)
             });
             let error = match found {
-                Running::Nowhere => return Ok(()),
-                Running::Unknown => EngineError::Busy,
-                Running::Somewhere(record) => {
+                None | Some(Running::Nowhere) => return Ok(()),
+                Some(Running::Unknown) => EngineError::Busy,
+                Some(Running::Somewhere(record)) => {
                     let live = self.live.iter().find(|live| live.target.record == record);
                     EngineError::Running(live.map(|live| live.target.to_string()).unwrap_or_default())
                 }

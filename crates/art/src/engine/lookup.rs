@@ -136,6 +136,25 @@ pub(super) fn declared(env: Environment, class: jclass) -> Result<Vec<RecordAddr
     Ok(records)
 }
 
+/// The loader that a class came from; null of a boot class.
+pub(super) fn class_loader(env: Environment, class: jclass) -> Result<jobject, Thrown> {
+    let (of_class, loader) = (env.class_of(class), "Ljava/lang/ClassLoader;");
+    match env.method(of_class, "getClassLoader", &format!("(){loader}"), false) {
+        Ok(getter) => env.call_object(Receiver::Object(class), getter, &[]),
+        Err(_) => Ok(env.object_field(class, env.field(of_class, "classLoader", loader, false)?)),
+    }
+}
+
+/// `Class`, and what finds a class by its name, whether it is to be initialised, and its loader.
+pub(super) fn for_name(env: Environment) -> Result<(jclass, jmethodID), Thrown> {
+    let class = env.find_class("java/lang/Class")?;
+    let signature = "(Ljava/lang/String;ZLjava/lang/ClassLoader;)Ljava/lang/Class;";
+    // Android has `forName`; the boot classes of tests have only what it calls.
+    let find = env.method(class, "forName", signature, true);
+    let find = find.or_else(|_| env.method(class, "classForName", signature, true))?;
+    Ok((class, find))
+}
+
 fn class_name(env: Environment, class: jclass) -> Result<String, Thrown> {
     let of_class = env.class_of(class);
     let find = |name| env.method(of_class, name, "()Ljava/lang/String;", false);

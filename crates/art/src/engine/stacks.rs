@@ -5,6 +5,7 @@
 //! on the thread's own stack: where no word of a stack is the address, the method is not running there. (The other
 //! way round, a word may be left over, or be an id in native code.)
 
+use super::kernel;
 use super::memory::RecordAddress;
 use std::fs::File;
 use std::io;
@@ -21,7 +22,8 @@ pub(super) enum Running {
     Nowhere,
     /// This one may be on some stack.
     Somewhere(RecordAddress),
-    /// A thread is in native code and on a processor: where its stack ends cannot be told.
+    /// A thread is in native code and on a processor, or the kernel does not know its stack, because it is an
+    /// emulator's thread: where its stack ends cannot be told.
     Unknown,
 }
 
@@ -31,6 +33,7 @@ pub(super) fn running(records: &[RecordAddress]) -> Running {
 }
 
 fn look(records: &[RecordAddress]) -> io::Result<Running> {
+    let _readable = kernel::Readable::new()?;
     let own = std::fs::read_link("/proc/thread-self")?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let memory = File::open("/proc/self/mem")?;
@@ -39,11 +42,17 @@ fn look(records: &[RecordAddress]) -> io::Result<Running> {
         if own.file_name() == Some(&task) {
             continue;
         }
-        let Some(pointer) = stack_pointer(&Path::new("/proc/self/task").join(task)) else {
+        let Some(pointer) = stack_pointer(&Path::new("/proc/self/task").join(&task)) else {
             return Ok(Running::Unknown);
         };
         // A thread that ends has no stack any more.
-        let Some(end) = end_of_mapping(&maps, pointer) else { continue };
+        if pointer == 0 {
+            continue;
+        }
+        let Some(end) = end_of_mapping(&maps, pointer) else { return Ok(Running::Unknown) };
+        // A mapping may go on behind a thread's stack with something else.
+        let control = task.to_str().and_then(|task| kernel::robust_list(task.parse().ok()?));
+        let end = control.filter(|control| (pointer..end).contains(control)).unwrap_or(end);
         if let Some(found) = search(&memory, pointer, end, records)? {
             return Ok(Running::Somewhere(found));
         }
@@ -75,25 +84,19 @@ fn end_of_mapping(maps: &str, address: u64) -> Option<u64> {
     })
 }
 
-/// Searches a stack, upwards. A mapping may go on behind a thread's stack with something else: the thread's control
-/// block, which is the last thing on it, tells where it ends.
+/// Searches a stack, upwards.
 fn search(memory: &File, from: u64, to: u64, records: &[RecordAddress]) -> io::Result<Option<RecordAddress>> {
     let mut at = from.next_multiple_of(WORD as u64);
     let mut piece = vec![0; PIECE];
-    // Two words more than are looked at are read, for the control block.
-    while at + 2 * (WORD as u64) < to {
+    while at + WORD as u64 <= to {
         let length = PIECE.min(usize::try_from(to - at).unwrap_or(PIECE)) / WORD * WORD;
         memory.read_exact_at(&mut piece[..length], at)?;
-        let words: Vec<usize> = piece[..length].chunks_exact(WORD).map(word).collect();
-        for (nth, three) in words.windows(3).enumerate() {
-            if let Some(found) = records.iter().find(|record| record.as_usize() == three[0]) {
-                return Ok(Some(*found));
-            }
-            if is_control_block(at as usize + nth * WORD, three) {
-                return Ok(None);
-            }
+        let mut words = piece[..length].chunks_exact(WORD).map(word);
+        let found = words.find_map(|word| records.iter().find(|record| record.as_usize() == word));
+        if let Some(found) = found {
+            return Ok(Some(*found));
         }
-        at += (length - 2 * WORD) as u64;
+        at += length as u64;
     }
     Ok(None)
 }
@@ -102,10 +105,4 @@ const WORD: usize = size_of::<usize>();
 
 fn word(bytes: &[u8]) -> usize {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte))
-}
-
-/// glibc's on x86-64 (`tcbhead_t`): aligned to 64 bytes, its first and its third word say where it is. Elsewhere
-/// there is no telling, and what follows a stack is taken for a part of it.
-fn is_control_block(at: usize, words: &[usize]) -> bool {
-    cfg!(target_arch = "x86_64") && at.is_multiple_of(64) && words[0] == at && words[2] == at
 }

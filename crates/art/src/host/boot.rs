@@ -21,6 +21,8 @@ const STUBS: [(&str, Option<&str>); 3] =
 /// which has no name at all.
 const OF_10: [(&str, Option<&str>); 2] =
     [("lib7z.so", None), ("libnativehelper.so", Some("libnativehelper.so.0"))];
+/// What is found before the C library's own, where the runtime does not start with that.
+const STACKS: &str = "libstacks.so";
 /// The boot class path.
 const CORE: &str = "core.jar";
 
@@ -94,8 +96,15 @@ impl Setup {
             std::fs::write(&path, bytes).map_err(|source| BootError::Write { path, source })
         };
         write(CORE, &jar)?;
+        let processor = package.processor();
+        let on_load = stub::Function { name: "JNI_OnLoad", code: processor.version };
         for (name, needs) in STUBS.into_iter().chain(OF_10) {
-            write(name, &stub::library(name, needs))?;
+            write(name, &stub::library(processor, name, needs.map(str::as_bytes), on_load))?;
+        }
+        if let Some(code) = processor.success {
+            let runtime = package.original();
+            let function = stub::Function { name: "pthread_attr_setstack", code };
+            write(STACKS, &stub::library(processor, STACKS, Some(runtime.as_os_str().as_bytes()), function))?;
         }
         if package.needs_correction() {
             let path = package.original();
@@ -104,7 +113,8 @@ impl Setup {
             let made = corrected::corrected(read).map_err(|source| BootError::Build { path, source })?;
             write(RUNTIME, &made)?;
         }
-        for name in ["dalvik-cache", "dalvik-cache/x86_64"] {
+        let cache = Path::new("dalvik-cache");
+        for name in [cache, &cache.join(processor.android)] {
             let path = folder.join(name);
             if let Err(source) = std::fs::create_dir(&path)
                 && !path.is_dir()
@@ -151,10 +161,11 @@ impl Setup {
         for library in self.package.libraries() {
             load(library)?;
         }
-        let runtime = load(match self.package.needs_correction() {
-            true => self.folder.join(RUNTIME),
-            false => self.package.original(),
-        })?;
+        let runtime = match self.package.processor().success {
+            _ if self.package.needs_correction() => load(self.folder.join(RUNTIME))?,
+            Some(_) => load_with(self.folder.join(STACKS), dynamic::load_first)?,
+            None => load(self.package.original())?,
+        };
         // They are asked for by name; what is loaded already has that name.
         for (name, _) in STUBS.iter().chain(of_10.iter().skip(1)) {
             load(self.folder.join(name))?;
@@ -180,7 +191,14 @@ impl Setup {
 }
 
 fn load(path: PathBuf) -> Result<dynamic::Library, BootError> {
-    dynamic::load(&path).map_err(|said| BootError::Library { path, said })
+    load_with(path, dynamic::load)
+}
+
+fn load_with(
+    path: PathBuf,
+    with: fn(&Path) -> Result<dynamic::Library, String>,
+) -> Result<dynamic::Library, BootError> {
+    with(&path).map_err(|said| BootError::Library { path, said })
 }
 
 /// A runtime in this process, and its main thread.

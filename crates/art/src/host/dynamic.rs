@@ -11,10 +11,25 @@ pub(super) struct Library(*mut c_void);
 
 /// Loads a library for good; its symbols serve those that are loaded later.
 pub(super) fn load(path: &Path) -> Result<Library, String> {
+    open(path, 0)
+}
+
+/// The same, but what it needs finds its symbols there first, before the program's and the C library's own.
+pub(super) fn load_first(path: &Path) -> Result<Library, String> {
+    open(path, DEEP_BIND)
+}
+
+/// glibc's `RTLD_DEEPBIND`; Android's linker has nothing like it.
+#[cfg(target_env = "gnu")]
+const DEEP_BIND: libc::c_int = libc::RTLD_DEEPBIND;
+#[cfg(not(target_env = "gnu"))]
+const DEEP_BIND: libc::c_int = 0;
+
+fn open(path: &Path, flags: libc::c_int) -> Result<Library, String> {
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "a path with a NUL in it")?;
     // SAFETY: a text that ends with a NUL. What runs in it are initialisers of Debian's packages and of empty
     // libraries, which expect nothing but a process.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_GLOBAL) };
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_GLOBAL | flags) };
     match handle.is_null() {
         false => Ok(Library(handle)),
         true => Err(last_error()),

@@ -1,12 +1,11 @@
 //! Where the runtime's libraries are.
 
+use super::processor::Processor;
 use crate::release::Release;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where Debian's packages put them.
-const FOLDER: &str = "usr/lib/x86_64-linux-gnu/android";
 /// The runtime itself.
 pub(super) const RUNTIME: &str = "libart.so.0";
 /// The dynamic loader of a C library.
@@ -18,22 +17,36 @@ const SEVEN_ZIP_OF_14: &str = "usr/lib/7zip/7z.so";
 /// Runtimes that are not of the system's release: what names the folder into which whose packages were unpacked.
 const UNPACKED: [(u32, &str, &str); 2] =
     [(10, "LIVEPATCH_ART_10", "Debian 11's"), (14, "LIVEPATCH_ART_14", "Debian 13's")];
+/// Names the folder into which Debian 12's packages for another processor than the system's were unpacked, with all that
+/// they need: what would be the root folder there.
+const ROOT: &str = "LIVEPATCH_ART_ROOT";
 
 /// An installed or unpacked `android-libart`.
 #[derive(Clone, Debug)]
 pub struct Package {
     version: u32,
     release: Release,
+    processor: &'static Processor,
     root: PathBuf,
+    /// Where what is not Android's is, if that is not the system's.
+    system: Option<PathBuf>,
 }
 
 impl Package {
     /// The one of a version of Android, or what to do to have it.
     pub fn of(version: u32) -> Result<Self, String> {
+        let own = Processor::own().filter(|_| cfg!(target_os = "linux"));
+        let processor = own.ok_or("Debian has no android-libart for this system")?;
+        let system = std::env::var_os(ROOT).map(PathBuf::from);
         let (root, hint) = match UNPACKED.iter().find(|(unpacked, ..)| *unpacked == version) {
-            None if version == 11 => {
-                (PathBuf::from("/"), "on Debian 12: apt install android-libart p7zip-full".to_owned())
-            }
+            None if version == 11 => match &system {
+                Some(root) => {
+                    (root.clone(), format!("unpack Debian 12's packages (docs/art.md) into {ROOT}"))
+                }
+                None => {
+                    (PathBuf::from("/"), "on Debian 12: apt install android-libart p7zip-full".to_owned())
+                }
+            },
             None => return Err(format!("no boot classes of Android {version} are known")),
             Some((_, variable, whose)) => {
                 let hint =
@@ -43,10 +56,10 @@ impl Package {
             }
         };
         let release = Release::of_version(version).ok_or("no such version")?;
-        if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-            return Err("Android's runtime is run on x86-64 Linux only".to_owned());
+        if version == 14 && !cfg!(target_arch = "x86_64") {
+            return Err("Android 14's runtime is run on x86-64 only".to_owned());
         }
-        let package = Self { version, release, root };
+        let package = Self { version, release, processor, root, system };
         let loader = package.own_c_library().map(|folder| folder.join(LOADER));
         let mut needed = [package.original(), package.seven_zip()].into_iter().chain(loader);
         match needed.find(|file| !file.exists()) {
@@ -68,15 +81,34 @@ impl Package {
             14 => "sigchain log base ziparchive backtrace nativebridge nativeloader cpu_features",
             _ => "sigchain base ziparchive log backtrace nativebridge nativeloader",
         };
-        let own = names.split(' ').map(|name| self.root.join(FOLDER).join(format!("lib{name}.so.0")));
+        let own = names.split(' ').map(|name| self.folder().join(format!("lib{name}.so.0")));
         let of_14 = (self.version == 14).then(|| PathBuf::from("libtinyxml2.so.11"));
         let others = [self.seven_zip(), PathBuf::from("liblz4.so.1")];
-        others.into_iter().chain(of_14).chain(own).collect()
+        let unnamed = self.processor.unnamed.iter().map(PathBuf::from);
+        others.into_iter().chain(unnamed).chain(of_14).chain(own).collect()
+    }
+
+    /// For which processor it is.
+    pub(super) fn processor(&self) -> &'static Processor {
+        self.processor
+    }
+
+    /// Where Debian's packages put it.
+    fn folder(&self) -> PathBuf {
+        self.root.join("usr/lib").join(self.processor.debian).join("android")
+    }
+
+    /// Where the linker has to look for what the libraries need, if it has to be told.
+    fn search_path(&self) -> Option<OsString> {
+        let root = self.system.as_ref()?;
+        let folders = ["lib", "usr/lib"].map(|folder| root.join(folder).join(self.processor.debian));
+        let others = [self.folder(), root.join("usr/lib/p7zip")];
+        std::env::join_paths(folders.into_iter().chain(others)).ok()
     }
 
     /// The runtime as it is packaged.
     pub(super) fn original(&self) -> PathBuf {
-        self.root.join(FOLDER).join(RUNTIME)
+        self.folder().join(RUNTIME)
     }
 
     /// Whether that does not start without a correction.
@@ -86,23 +118,26 @@ impl Package {
 
     /// Starts a program that is to have the runtime: with its own C library, if the system's is too old for it.
     pub(super) fn command(&self, program: &Path) -> Command {
-        let Some(libraries) = self.own_c_library() else { return Command::new(program) };
+        let Some(libraries) = self.own_c_library() else {
+            let mut command = Command::new(program);
+            command.envs(self.search_path().map(|path| ("LD_LIBRARY_PATH", path)));
+            return command;
+        };
         let mut command = Command::new(libraries.join(LOADER));
-        let folders = [libraries, self.root.join(FOLDER), self.seven_zip().with_file_name("")];
+        let folders = [libraries, self.folder(), self.seven_zip().with_file_name("")];
         command.arg("--library-path").arg(folders.map(OsString::from).join(":".as_ref())).arg(program);
         command
     }
 
     /// Where that is.
     fn own_c_library(&self) -> Option<PathBuf> {
-        let folder = Path::new(FOLDER).parent()?;
-        (self.version == 14).then(|| self.root.join(folder))
+        (self.version == 14).then(|| self.root.join("usr/lib").join(self.processor.debian))
     }
 
     fn seven_zip(&self) -> PathBuf {
         match self.version {
             14 => self.root.join(SEVEN_ZIP_OF_14),
-            _ => Path::new("/").join(SEVEN_ZIP),
+            _ => self.system.as_deref().unwrap_or(Path::new("/")).join(SEVEN_ZIP),
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) const ALL: &[Case] = &[
     ("on_the_stack", on_the_stack),
     ("under_three_threads", under_three_threads),
     ("busy_native_thread", busy_native_thread),
+    ("not_dumpable", not_dumpable),
+    ("called_often", called_often),
     ("class_not_used_yet", class_not_used_yet),
     ("hundreds_of_patches", hundreds_of_patches),
     ("refreshed", refreshed),
@@ -189,6 +191,41 @@ fn busy_native_thread(runtime: &mut Runtime) {
     thread.join().expect("a thread");
     runtime.apply(change);
     assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+}
+
+/// As programs are on Android that cannot be debugged: the kernel keeps from them what it says about them. A user with
+/// fewer rights than root has to be asked for that.
+fn not_dumpable(runtime: &mut Runtime) {
+    const NOBODY: libc::uid_t = 65534;
+    const NO: libc::c_ulong = 0;
+    // SAFETY: neither has to do with memory.
+    let is_dumpable = || unsafe { libc::prctl(libc::PR_GET_DUMPABLE, NO, NO, NO, NO) };
+    let change = runtime.change("App", "div", "(II)I", true);
+    // SAFETY: as above.
+    unsafe {
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0);
+        }
+        assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, NO, NO, NO, NO), 0);
+    }
+    let refused = std::fs::File::open("/proc/self/mem").expect_err("no leave to read");
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    let patch = runtime.apply(change);
+    assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+    runtime.engine.roll_back(runtime.env, patch).expect("the way back");
+    assert_eq!(is_dumpable(), 0);
+}
+
+/// The runtime has ideas of its own about a static method's entry until all threads see that its class is initialised.
+fn called_often(runtime: &mut Runtime) {
+    // That one of its other methods is replaced already makes no difference.
+    runtime.apply(runtime.change("App", "virt", "()I", false));
+    let patch = runtime.apply(runtime.change("App", "div", "(II)I", true));
+    for _ in 0..300 {
+        assert_eq!(runtime.int("App", "callDiv", &[7, 0]), Ok(1234));
+    }
+    runtime.engine.roll_back(runtime.env, patch).expect("the way back");
+    assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
 }
 
 /// The target's class and the fix's are initialised before anything is replaced: their initialisers run once.

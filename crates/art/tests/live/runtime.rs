@@ -57,6 +57,9 @@ impl Runtime {
         let mut engine = Engine::start(env, release, probe).expect("an engine");
         assert_eq!(engine.way(), if interprets { Way::Fields } else { Way::Entry });
         engine.set_way(way).expect("nothing is live");
+        if crate::is_emulated() {
+            engine.assume_alone();
+        }
         let mut runtime =
             Self { machine, env, folder: folder.to_owned(), app, engine, fixes: HashMap::new() };
         runtime.define("fix.dex", classes(FIX));
