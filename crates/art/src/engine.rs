@@ -245,7 +245,7 @@ impl Engine {
             }
         }
         if self.way == Way::Entry {
-            self.make_visible(env, changes)?;
+            self.make_visible(env, changes.iter().map(|change| &change.target))?;
             return self.apply_by_entries(changes);
         }
         self.find_anchors(env, changes)?;
@@ -319,14 +319,18 @@ impl Engine {
     }
 
     /// Has the runtime do first what it would do to the entries of static methods some time later.
-    fn make_visible(&self, env: Environment, changes: &[Change]) -> Result<(), EngineError> {
+    fn make_visible<'a>(
+        &'a self,
+        env: Environment,
+        methods: impl Iterator<Item = &'a Method>,
+    ) -> Result<(), EngineError> {
         if !visible::is_late(self.layout.release()) {
             return Ok(());
         }
         let mut known: Vec<&Method> = self.live.iter().map(|live| &live.target).collect();
         known.retain(|method| method.name.is_static);
         let before = known.len();
-        for method in changes.iter().map(|change| &change.target).filter(|method| method.name.is_static) {
+        for method in methods.filter(|method| method.name.is_static) {
             let class = method.class.class();
             if known.iter().all(|other| !env.is_same(other.class.class(), class)) {
                 let thrown = |thrown| EngineError::Thrown { what: method.class_name.clone(), thrown };
@@ -392,7 +396,8 @@ impl Engine {
             self.without_methods.insert(number);
         }
         for change in changes {
-            let body = Body { patch: number, fix: change.fix.record };
+            let (fix, class) = (change.fix.record, change.fix.class.clone());
+            let body = Body { patch: number, fix, _class: class };
             let known = self.live.iter_mut().find(|live| live.target.record == change.target.record);
             match known {
                 Some(live) => live.bodies.push(body),

@@ -8,8 +8,9 @@
 )]
 
 use jni_sys::{JNIEnv, JavaVM, jclass, jfieldID, jint, jmethodID, jobject, jobjectArray, jstring, jvalue};
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::fmt;
+use std::sync::Arc;
 
 /// What was thrown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,17 +35,50 @@ pub struct Environment {
     env: *mut JNIEnv,
 }
 
-/// A class that is kept: a reference that stays, for all threads.
-#[derive(Clone, Copy, Debug)]
-pub struct KeptClass(jclass);
+/// A function of the environment's table.
+macro_rules! call {
+    ($self:ident . $version:ident . $name:ident ( $($argument:expr),* )) => {
+        // SAFETY: the environment is this thread's (see `Environment::new`), its table has the functions of all
+        // versions from 1.6 on, and arguments are as that function's description says.
+        unsafe { ((**$self.env).$version.$name)($self.env $(, $argument)*) }
+    };
+}
 
-// SAFETY: global references can be used by all threads (JNI, "Global and Local References").
-unsafe impl Send for KeptClass {}
+/// A class that is kept: a reference for all threads, which goes with the last of its copies.
+#[derive(Clone, Debug)]
+pub struct KeptClass(Arc<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    class: jclass,
+    machine: *mut JavaVM,
+}
+
+// SAFETY: global references and the virtual machine can be used by all threads (JNI, "Global and Local References",
+// "The Invocation API").
+unsafe impl Send for Kept {}
+// SAFETY: as above.
+unsafe impl Sync for Kept {}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut env: *mut c_void = std::ptr::null_mut();
+        // SAFETY: the machine's own table; Android's machine is never destroyed.
+        let code =
+            unsafe { ((**self.machine).v1_2.GetEnv)(self.machine, &raw mut env, jni_sys::JNI_VERSION_1_6) };
+        // A thread that the machine does not know cannot give it back: then it stays.
+        if code == jni_sys::JNI_OK {
+            // SAFETY: this thread's environment, as the machine says, and a global reference that nobody has any more.
+            let env = unsafe { Environment::new(env.cast()) };
+            call!(env.v1_2.DeleteGlobalRef(self.class));
+        }
+    }
+}
 
 impl KeptClass {
     /// The class.
-    pub fn class(self) -> jclass {
-        self.0
+    pub fn class(&self) -> jclass {
+        self.0.class
     }
 }
 
@@ -60,15 +94,6 @@ pub enum Receiver {
     Object(jobject),
     /// An object; the method's own body runs.
     Exactly(jobject, jclass),
-}
-
-/// A function of the environment's table.
-macro_rules! call {
-    ($self:ident . $version:ident . $name:ident ( $($argument:expr),* )) => {
-        // SAFETY: the environment is this thread's (see `Environment::new`), its table has the functions of all
-        // versions from 1.6 on, and arguments are as that function's description says.
-        unsafe { ((**$self.env).$version.$name)($self.env $(, $argument)*) }
-    };
 }
 
 impl Environment {
@@ -403,9 +428,10 @@ impl Environment {
         self.checked(call!(self.v1_2.NewGlobalRef(object)))
     }
 
-    /// A class, kept for good.
+    /// A class, kept as long as this or a copy of it is.
     pub fn keep(&self, class: jclass) -> Result<KeptClass, Thrown> {
-        self.global(class).map(KeptClass)
+        let machine = self.machine()?;
+        Ok(KeptClass(Arc::new(Kept { class: self.global(class)?, machine })))
     }
 
     /// Gives a local reference back before the native method returns.

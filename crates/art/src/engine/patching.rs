@@ -1,6 +1,6 @@
 //! Applying a patch as it comes in a file.
 
-use super::lookup::{self, MethodName};
+use super::lookup::{self, Method, MethodName};
 use super::memory::RecordAddress;
 use super::{Change, Engine, EngineError, Patch};
 use crate::dex::{Class, Dex, FieldRef, Reference};
@@ -146,28 +146,33 @@ impl Engine {
         dex: &Dex,
         classes: &impl Classes,
     ) -> Result<(), EngineError> {
+        let mut pairs = Vec::new();
         for stand_in in stand_ins(dex) {
             let found = env.framed(|| self.find_original(env, &stand_in, classes));
-            let Some([stand_in, original]) = found.map_err(failed(&stand_in.class))?? else {
-                let Original { class, method, signature, .. } = stand_in.of;
-                self.added.insert([class, method, signature]);
-                continue;
-            };
-            if let Some(entries) = self.entries.as_mut().filter(|_| self.way == Way::Entry) {
-                entries.lead_to(&[original])?;
-                entries.give(stand_in, original);
+            match found.map_err(failed(&stand_in.class))?? {
+                Some(pair) => pairs.push(pair),
+                None => {
+                    let Original { class, method, signature, .. } = stand_in.of;
+                    self.added.insert([class, method, signature]);
+                }
             }
+        }
+        if self.way == Way::Entry {
+            self.make_visible(env, pairs.iter().map(|[stand_in, _]| stand_in))?;
+            let entries = self.entries.as_mut().ok_or(EngineError::AnotherWay)?;
+            entries.lead_to(&pairs.iter().map(|[_, original]| original.record).collect::<Vec<_>>())?;
+            pairs.iter().for_each(|[stand_in, original]| entries.give(stand_in.record, original.record));
         }
         Ok(())
     }
 
-    /// The record of a method that stands for one of the program, and that one's; none if the program has no such one.
+    /// A method that stands for one of the program, and that one; none if the program has no such one.
     fn find_original(
         &self,
         env: Environment,
         stand_in: &StandIn,
         classes: &impl Classes,
-    ) -> Result<Option<[RecordAddress; 2]>, EngineError> {
+    ) -> Result<Option<[Method; 2]>, EngineError> {
         let StandIn { class, method, signature, of } = stand_in;
         let holder = classes.find(&of.class).map_err(failed(class))?;
         let named = |name: &str, signature: &str, is_static| MethodName {
@@ -183,7 +188,7 @@ impl Engine {
         }
         let stand_in = classes.defined(class).map_err(failed(class))?;
         let stand_in = self.method(env, stand_in, &named(method, signature, true))?;
-        Ok(Some([stand_in.record, original.record]))
+        Ok(Some([stand_in, original]))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::lookup::Method;
 use super::memory::RecordAddress;
+use crate::jni::KeptClass;
 use crate::record::Record;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(super) struct Live {
 pub(super) struct Body {
     pub(super) patch: u32,
     pub(super) fix: RecordAddress,
+    /// Whose record that is: it is there as long as the class is.
+    pub(super) _class: KeptClass,
 }
 
 /// A patch that was applied.

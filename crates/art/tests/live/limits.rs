@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) const ALL: &[Case] = &[
     ("limits::local_references", local_references),
+    ("limits::global_references", global_references),
     ("limits::memory_for_code", memory_for_code),
     ("limits::called_from_an_initialiser", called_from_an_initialiser),
     ("limits::fields_while_another_thread_collects", fields_while_another_thread_collects),
@@ -57,6 +58,22 @@ fn local_references(runtime: &mut Runtime) {
     }
     runtime.engine.roll_back(runtime.env, number).expect("the way back");
     assert_eq!(program.int_of(object, "h299"), Ok(301));
+}
+
+/// A process may have 51,200 global references, and ends with the next one: those of a patch go when it is taken back.
+fn global_references(runtime: &mut Runtime) {
+    let class = runtime.class("App");
+    // As above: a new one's value says how many there are.
+    let next = |runtime: &Runtime| runtime.env.global(class).expect("a reference").expose_provenance();
+    let (one, two) = (next(runtime), next(runtime));
+    for _ in 0..100 {
+        let change = runtime.change("App", "div", "(II)I", true);
+        let patch = runtime.apply(change);
+        runtime.engine.roll_back(runtime.env, patch).expect("the way back");
+    }
+    let made = (next(runtime) - two) / (two - one);
+    assert!(made < 20, "{made} references");
+    assert!(runtime.int("App", "callDiv", &[7, 0]).is_err());
 }
 
 /// There is no memory for what leads to a fix: an error, and everything is as it was.
