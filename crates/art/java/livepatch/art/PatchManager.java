@@ -8,6 +8,7 @@ import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -18,11 +19,15 @@ import java.util.Map;
  */
 public final class PatchManager {
     private static final String SUFFIX = ".apatch";
+    /** Behind the name of a patch that is being applied: if it is there at a start, the process ended while it was. */
+    private static final String APPLYING = ".applying";
 
     private final File folder;
     private final Patcher patcher;
     /** Numbers of patches that are live, by their files' names, in the order in which they were applied. */
     private final Map<String, Integer> live = new LinkedHashMap<>();
+    /** Their dex files. */
+    private final Map<String, File> dexFiles = new HashMap<>();
 
     /**
      * For a program.
@@ -57,7 +62,7 @@ public final class PatchManager {
 
     /**
      * Applies all patches that are kept and are not live yet, the newest one last. Those that cannot be applied are kept no
-     * more.
+     * more, nor is one with which the process ended while it was applied.
      */
     public synchronized List<String> loadPatch() {
         List<Patch> patches = new ArrayList<>();
@@ -65,6 +70,13 @@ public final class PatchManager {
         List<String> failed = new ArrayList<>();
         for (File file : kept()) {
             if (live.containsKey(file.getName())) {
+                continue;
+            }
+            File mark = new File(folder, file.getName() + APPLYING);
+            if (mark.exists()) {
+                failed.add(file.getName() + ": the process ended while it was applied");
+                file.delete();
+                mark.delete();
                 continue;
             }
             try {
@@ -131,6 +143,10 @@ public final class PatchManager {
         if (number != null) {
             patcher.rollBack(number);
             live.remove(name);
+            File dex = dexFiles.remove(name);
+            if (dex != null && !dexFiles.containsValue(dex)) {
+                dex.delete();
+            }
         }
         new File(folder, name).delete();
     }
@@ -158,11 +174,19 @@ public final class PatchManager {
     }
 
     private void apply(String name, Patch patch) {
+        File mark = new File(folder, name + APPLYING);
         try {
+            mark.createNewFile();
             live.put(name, patcher.apply(patch));
-        } catch (LinkageError error) {
-            // A runtime throws this where the patch's classes do not fit the program's.
+            dexFiles.put(name, patch.dex);
+        } catch (IOException | LinkageError error) {
+            // A runtime throws the latter where the patch's classes do not fit the program's.
             throw new IllegalStateException(error);
+        } finally {
+            mark.delete();
+            if (!live.containsKey(name) && !dexFiles.containsValue(patch.dex)) {
+                patch.dex.delete();
+            }
         }
     }
 

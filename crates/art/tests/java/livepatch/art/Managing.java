@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /** What is kept, in which order it is applied, and what happens to what is broken. */
@@ -20,7 +21,9 @@ public final class Managing {
             if (text.equals("bad")) {
                 throw new IOException("not signed");
             }
-            return new Patch(patch.getName(), Long.parseLong(text), patch);
+            File dex = new File(folder, text + ".dex");
+            Files.write(dex.toPath(), new byte[1]);
+            return new Patch(patch.getName(), Long.parseLong(text), dex);
         }
 
         @Override
@@ -56,6 +59,12 @@ public final class Managing {
         return Files.write(folder.resolve(name), text.getBytes()).toString();
     }
 
+    private static List<String> names(Path folder) {
+        String[] names = folder.toFile().list();
+        Arrays.sort(names);
+        return List.of(names);
+    }
+
     private interface Action {
         void run() throws IOException;
     }
@@ -85,6 +94,7 @@ public final class Managing {
         fails(() -> manager.addPatch(outside.resolve("a.apatch").toString()));
         check(List.of("b.apatch", "a.apatch"), manager.list());
         check(List.of("+20", "+30"), fake.done);
+        check(List.of("20.dex", "30.dex", "a.apatch", "b.apatch", "version"), names(folder));
 
         // Those are live already: nothing is applied twice, which could be taken back only once.
         check(List.of(), manager.loadPatch());
@@ -105,12 +115,17 @@ public final class Managing {
         Fake next = new Fake();
         PatchManager again = new PatchManager(folder.toFile(), next);
         again.init("1");
-        check(3, again.loadPatch().size());
+        // One with which the last process ended.
+        write(folder, "4.apatch", "26");
+        write(folder, "4.apatch.applying", "");
+        check(4, again.loadPatch().size());
         check(List.of("+20", "+25", "+30"), next.done);
+        check(List.of("0.apatch", "20.dex", "25.dex", "30.dex", "a.apatch", "b.apatch", "version"), names(folder));
         check(List.of(), new PatchManager(folder.toFile(), new Fake()).loadPatch());
 
         check(3, again.refresh());
         again.removePatch("0.apatch");
+        check(false, Files.exists(folder.resolve("25.dex")));
         check(List.of("b.apatch", "a.apatch"), again.list());
         again.removeAllPatch();
         check(List.of("+20", "+25", "+30", "-2", "-3", "-1"), next.done);
