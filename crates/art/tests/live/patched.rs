@@ -9,7 +9,9 @@ use livepatch_art::diff::diff;
 use livepatch_art::exported::*;
 use livepatch_art::flags::{CONSTRUCTOR, INTERFACE, PRIVATE, STATIC};
 use livepatch_art::jni::Receiver;
+use livepatch_art::layout::Layout;
 use livepatch_art::patch::{self, About, Created, Key};
+use livepatch_art::release::{Pointer, Release};
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -149,12 +151,11 @@ fn through_the_exports(runtime: &mut Runtime) {
         assert_eq!(livepatch_art_roll_back(raw, 1), -1);
         assert_eq!(error(), "the engine is not started");
         // Records of 12 are smaller.
-        let (other, sizes) = match release.level() {
-            31.. => (30, "records are 32 bytes long, and not 40 as in Android 11"),
-            _ => (31, "records are 40 bytes long, and not 32 as in Android 12"),
-        };
-        assert_eq!(livepatch_art_start(raw, other, probe), -1);
-        assert!(error().contains(sizes), "{}", error());
+        let other = Release::of_version(if release.level() < 31 { 12 } else { 11 }).expect("a version");
+        let [own, wrong] = [release, other].map(|release| Layout::of(release, Pointer::OWN).size());
+        assert_eq!(livepatch_art_start(raw, other.level(), probe), -1);
+        let expected = format!("records are {own} bytes long, and not {wrong} as in Android {other}");
+        assert!(error().contains(&expected), "{}", error());
         assert_eq!(livepatch_art_start(raw, 99, probe), -1);
         Java_livepatch_art_NativePatcher_start(raw, probe, release.level() as i32, probe);
 
