@@ -5,10 +5,12 @@
 
 use crate::apt::Apt;
 use crate::cross_rustc;
-use crate::run::{Result, cargo, output, step, target};
+use crate::report::{date, machine, machine_line, save, table};
+use crate::run::{Result, cargo, output, target};
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -92,12 +94,49 @@ const SOURCE: &str = "rust-web-src";
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let all = [Processor::X86, Processor::Arm64, Processor::Arm];
     let chosen = if arguments.processors.is_empty() { &all[..] } else { &arguments.processors };
-    let failed: Vec<String> =
-        chosen.iter().filter_map(|processor| on(&processor.names(), &arguments.cases).err()).collect();
-    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+    let mut rows = Vec::new();
+    for processor in chosen {
+        let names = processor.names();
+        let said = on(&names, &arguments.cases)?;
+        print!("{said}");
+        rows.push(row(&names, &said)?);
+    }
+    let machine = machine();
+    let head = ["processor", "run by", "passed", "of these skipped", "failed"];
+    let text = format!(
+        "# Java methods replaced on other processors\n\n{}\n\nLive cases of `{}`, each in a process of its own; a case that \
+         is skipped says why.\n\n{}\n",
+        machine_line(&machine),
+        arguments.cases,
+        table(&head, &rows),
+    );
+    // Only all of them are a result to keep.
+    if arguments.processors.is_empty() {
+        let data = json!({ "date": date(), "machine": machine, "cases": arguments.cases, "rows": rows });
+        save("art-processors", &data, &text)?;
+    }
+    match rows.iter().all(|row| row.last().is_some_and(|failed| failed == "0")) {
+        true => Ok(()),
+        false => Err(format!("some cases failed\n{text}")),
+    }
 }
 
-fn on(names: &Names, cases: &str) -> Result {
+/// What a run of the cases has come to.
+fn row(names: &Names, said: &str) -> Result<Vec<String>> {
+    let line = said.lines().find(|line| line.starts_with("test result: "));
+    let line = line.ok_or_else(|| format!("the cases on {} did not come to an end", names.debian))?;
+    let count = |what: &str| {
+        let words: Vec<&str> = line.split([' ', ';']).filter(|word| !word.is_empty()).collect();
+        let at = words.iter().position(|word| *word == what);
+        at.and_then(|at| words.get(at.checked_sub(1)?)).map_or("–".to_owned(), |count| (*count).to_owned())
+    };
+    let skipped = said.lines().filter(|line| line.contains(" skipped: ")).count().to_string();
+    let by = names.emulator.unwrap_or("this machine").to_owned();
+    Ok(vec![names.debian.to_owned(), by, count("passed"), skipped, count("failed")])
+}
+
+/// What the cases say on a processor.
+fn on(names: &Names, cases: &str) -> Result<String> {
     let root = root(names)?;
     let rustc = cross_rustc::find()?;
     let mut test = cargo();
@@ -114,7 +153,10 @@ fn on(names: &Names, cases: &str) -> Result {
         let runner = format!("{emulator} -L {}", root.display());
         test.env(format!("{variable}_RUNNER"), &runner).env("TEST_RUNNER", runner);
     }
-    step(&format!("Android 11 on {}", names.debian), test.args(["--", cases]))
+    eprintln!("── Android's runtime on {}", names.debian);
+    let output = test.args(["--", cases]).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("{}: {error}", names.debian))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Programs are linked with what was unpacked; those that no emulator starts are told where their libraries are.
