@@ -151,7 +151,8 @@ impl Setup {
         command
     }
 
-    /// Starts the runtime in this process, which has none yet and was started as [`Self::command`] says. This thread is its main thread.
+    /// Starts the runtime in this process, which has none yet and was started as [`Self::command`] says. This thread is
+    /// its main thread.
     pub fn boot(&self) -> Result<Machine, BootError> {
         let is_10 = Some(self.package.release()) == Release::of_version(10);
         let of_10: &[(&str, _)] = if is_10 { &OF_10 } else { &[] };
