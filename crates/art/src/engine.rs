@@ -10,9 +10,11 @@ mod entry;
 mod executable;
 mod fields;
 mod kernel;
+mod leading;
 mod lookup;
 mod memory;
 mod patching;
+mod reason;
 mod stacks;
 mod state;
 mod suspension;
@@ -23,10 +25,11 @@ mod visible;
 pub use lookup::{Method, MethodName};
 pub use memory::RecordAddress;
 pub use patching::Classes;
+pub use reason::EngineError;
 pub use state::{Patch, Replaced};
 
 use crate::jni::{Environment, Receiver, Thrown};
-use crate::layout::{Layout, Mismatch, check_size};
+use crate::layout::{Layout, check_size};
 use crate::preflight::{self, Refusal};
 use crate::record::{Record, Way};
 use crate::release::{Pointer, Release};
@@ -37,78 +40,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use suspension::Suspension;
-use thiserror::Error;
-
-/// Why nothing was replaced.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// The runtime's records are none that are known.
-    #[error("this runtime is not as its release says")]
-    Mismatch(#[from] Mismatch),
-    /// Records that are objects on the heap are not written to.
-    #[error("on Android {0} records are objects on the heap, which is not supported")]
-    HeapObjects(Release),
-    /// A method's record could not be found.
-    #[error("the record of {0} could not be found")]
-    NoRecord(String),
-    /// The class or the method is not there, or something was thrown by its initialiser.
-    #[error("{what}: the runtime threw {thrown}")]
-    Thrown {
-        /// What was asked for.
-        what: String,
-        /// What was thrown.
-        thrown: Thrown,
-    },
-    /// It would go wrong.
-    #[error("{method} cannot be replaced: {refusal}")]
-    Refused {
-        /// The method.
-        method: String,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// Another class's method would be replaced for all.
-    #[error("{0} is inherited: the class that is loaded does not have it itself")]
-    Inherited(String),
-    /// There is no room for the code that leads to a fix.
-    #[error("there is no memory for code")]
-    NoMemory(#[source] std::io::Error),
-    /// What its entry was is gone when it is to be taken back.
-    #[error("{0} was compiled while the program ran, and what could be its entry afterwards is not known")]
-    NoWayBack(String),
-    /// Methods are replaced in another way, or cannot be in this one.
-    #[error("methods are replaced already, and in another way, or this runtime has no such way")]
-    AnotherWay,
-    /// Every method of a class would be replaced.
-    #[error("{0} would have no method that is as it was, and the way back needs one")]
-    NoAnchor(String),
-    /// The same method is there twice.
-    #[error("{0} is there twice in one patch")]
-    Twice(String),
-    /// A body that runs finds what it refers to through the record.
-    #[error("{0} is running, and a body that runs must keep its record")]
-    Running(String),
-    /// It cannot be told whether one of the methods is running.
-    #[error(
-        "a thread is busy with native code, or an emulator's, and it cannot be told which methods it has called that from"
-    )]
-    Busy,
-    /// Other threads would see half a record.
-    #[error("this runtime does not say how other threads are held, and they would see half a record")]
-    NoSuspension,
-    /// A class loader has one class of a name for good.
-    #[error("an earlier patch has brought another class {0}: make the patch from the version that runs now")]
-    ClassTaken(String),
-    /// It is in a class of an earlier patch, and not where it says.
-    #[error(
-        "an earlier patch has added {0}, which the class that is loaded does not have: make the patch from the version \
-         before that one"
-    )]
-    AddedBefore(String),
-    /// There is no such patch.
-    #[error("there is no patch {0}")]
-    NoPatch(u32),
-}
 
 /// What replaces methods in this process. There must be one only.
 #[derive(Debug)]
@@ -282,27 +213,6 @@ impl Engine {
         }
     }
 
-    /// Whether a fix leads to what it replaces, by others of its patch, or by any that is live and may become the newest
-    /// when patches are taken back.
-    fn leads_back(&self, change: &Change, others: &[Change]) -> bool {
-        let (mut to_do, mut seen) = (vec![change.fix.record], HashSet::new());
-        while let Some(record) = to_do.pop() {
-            if record == change.target.record {
-                return true;
-            }
-            if seen.insert(record) {
-                let of_patch = others.iter().map(|other| (other.target.record, other.fix.record));
-                let live = self
-                    .live
-                    .iter()
-                    .flat_map(|live| live.bodies.iter().map(|body| (live.target.record, body.fix)));
-                to_do
-                    .extend(of_patch.chain(live).filter(|(target, _)| *target == record).map(|(_, fix)| fix));
-            }
-        }
-        false
-    }
-
     /// Replaces methods without asking whether that can go well. For those who want to see what goes wrong: such a
     /// patch may not be rolled back.
     pub fn apply_unchecked(&mut self, changes: &[Change]) -> Result<Patch, EngineError> {
@@ -316,76 +226,6 @@ impl Engine {
             None => self.write(&records),
         }
         Ok(patch)
-    }
-
-    /// Has the runtime do first what it would do to the entries of static methods some time later.
-    fn make_visible<'a>(
-        &'a self,
-        env: Environment,
-        methods: impl Iterator<Item = &'a Method>,
-    ) -> Result<(), EngineError> {
-        if !visible::is_late(self.layout.release()) {
-            return Ok(());
-        }
-        let mut known: Vec<&Method> = self.live.iter().map(|live| &live.target).collect();
-        known.retain(|method| method.name.is_static);
-        let before = known.len();
-        for method in methods.filter(|method| method.name.is_static) {
-            let class = method.class.class();
-            if known.iter().all(|other| !env.is_same(other.class.class(), class)) {
-                let thrown = |thrown| EngineError::Thrown { what: method.class_name.clone(), thrown };
-                visible::ask(env, class, &method.class_name).map_err(thrown)?;
-                known.push(method);
-            }
-        }
-        if known.len() > before {
-            visible::wait(self.suspension.as_ref());
-        }
-        Ok(())
-    }
-
-    fn apply_by_entries(&mut self, changes: &[Change]) -> Result<Patch, EngineError> {
-        let fixes: Vec<RecordAddress> = changes.iter().map(|change| change.fix.record).collect();
-        self.entries.as_mut().ok_or(EngineError::AnotherWay)?.lead_to(&fixes)?;
-        let patch = self.note(changes);
-        self.give(&targets(changes));
-        Ok(patch)
-    }
-
-    /// Gives methods the entries that the state says. One is changed at once for all threads; several together while
-    /// no other thread runs, if that can be asked for.
-    fn give(&self, records: &[RecordAddress]) {
-        let Some(entries) = &self.entries else { return };
-        let of_these = self.live.iter().filter(|live| records.contains(&live.target.record));
-        // What takes time is done before others are held.
-        let found: Vec<(&Live, Option<usize>)> = of_these
-            .map(|live| (live, live.bodies.is_empty().then(|| entries.way_back(&live.original)).flatten()))
-            .collect();
-        let all = || {
-            for (live, entry) in &found {
-                match live.bodies.last() {
-                    Some(body) => entries.give(live.target.record, body.fix),
-                    None => entries.take_back(live.target.record, &live.original, *entry),
-                }
-            }
-        };
-        match &self.suspension {
-            Some(suspension) if records.len() > 1 => suspension.while_others_wait(all),
-            _ => all(),
-        }
-    }
-
-    /// Leads callers to the fixes again where the runtime has given a method another entry meanwhile, as it does when a
-    /// compilation ends that had begun before the patch, or when all calls are traced. Returns how many there were.
-    pub fn refresh(&mut self) -> usize {
-        let Some(entries) = self.entries.as_ref().filter(|_| self.way == Way::Entry) else { return 0 };
-        let lost = self.live.iter().filter_map(|live| {
-            let (target, fix) = (live.target.record, live.bodies.last()?.fix);
-            (!entries.is_given(target, fix)).then_some(target)
-        });
-        let lost: Vec<RecordAddress> = lost.collect();
-        self.give(&lost);
-        lost.len()
     }
 
     /// Has a new patch in the state.

@@ -3,8 +3,9 @@
 //! file, its kind; and bodies that run find what they refer to where it was.
 
 use super::memory::{self, RecordAddress};
+use super::reason::EngineError;
 use super::trampoline::Machine;
-use super::{EngineError, executable, symbols};
+use super::{executable, symbols};
 use crate::flags;
 use crate::jni::{Environment, Receiver};
 use crate::layout::{Field, Layout, Place};

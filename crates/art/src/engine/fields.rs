@@ -1,8 +1,8 @@
 //! Making private fields accessible, for bodies that have moved to another class: as the compiler does it with
 //! accessors, but without code.
 
-use super::EngineError;
 use super::memory;
+use super::reason::EngineError;
 use super::suspension::Suspension;
 use crate::dex::{FieldRef, Text};
 use crate::flags::{PRIVATE, STATIC};

@@ -1,7 +1,7 @@
 //! From names to records.
 
-use super::EngineError;
 use super::memory::RecordAddress;
+use super::reason::EngineError;
 use crate::jni::{Environment, KeptClass, Receiver, Thrown};
 use crate::preflight::Described;
 use crate::record::Record;
