@@ -107,8 +107,14 @@ fn on_the_stack(runtime: &mut Runtime) {
             assert_eq!(runtime.int("App", "onStack", &[]), Ok(2));
         }
         _ => {
-            assert!(matches!(applied, Err(EngineError::Running(name)) if name == "App.onStack()I"));
+            // On a machine that is busy, the thread may not have got to where it waits, each time it is looked at.
+            let is_refused = match &applied {
+                Err(EngineError::Running(name)) => name == "App.onStack()I",
+                other => matches!(other, Err(EngineError::Busy)),
+            };
+            assert!(is_refused, "{applied:?}");
             assert!(runtime.engine.list().is_empty());
+            runtime.engine.set_patience(Duration::from_secs(20));
         }
     }
     // Another method is replaced meanwhile, while that thread waits.
