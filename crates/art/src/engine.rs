@@ -12,6 +12,7 @@ mod fields;
 mod kernel;
 mod leading;
 mod lookup;
+mod maps;
 mod memory;
 mod patching;
 mod reason;
@@ -148,8 +149,6 @@ impl Engine {
 
     /// Finds a method. Its class is initialised first, as it would be by its first call.
     pub fn method(&self, env: Environment, class: jclass, name: &MethodName) -> Result<Method, EngineError> {
-        let id = env.method(class, &name.name, &name.signature, name.is_static);
-        id.map_err(|thrown| EngineError::Thrown { what: name.to_string(), thrown })?;
         let found = Method::find(env, class, name)?;
         match lookup::is_inherited(env, class, name, found.record) {
             true => Err(EngineError::Inherited(found.to_string())),
@@ -269,11 +268,8 @@ impl Engine {
             };
         }
         let is_last = |live: &&Live| of_patch(live) && live.bodies.len() == 1;
-        if let Some(live) = self
-            .live
-            .iter()
-            .filter(is_last)
-            .find(|live| self.way != Way::Entry && self.anchor(live).is_none())
+        if self.way != Way::Entry
+            && let Some(live) = self.live.iter().filter(is_last).find(|live| self.anchor(live).is_none())
         {
             return Err(EngineError::NoAnchor(live.target.to_string()));
         }

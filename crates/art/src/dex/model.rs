@@ -16,6 +16,13 @@ pub struct Dex {
     pub classes: Vec<Class>,
 }
 
+/// The name of a class as Java has it, with dots, from its descriptor.
+pub fn class_name(descriptor: &Text) -> String {
+    let descriptor = descriptor.to_text();
+    let name = descriptor.strip_prefix('L').and_then(|name| name.strip_suffix(';'));
+    name.unwrap_or(&descriptor).replace('/', ".")
+}
+
 /// A class (`class_def_item` and all that it leads to).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Class {
@@ -63,9 +70,7 @@ impl Class {
 
     /// Its name as Java has it: with dots.
     pub fn name(&self) -> String {
-        let descriptor = self.descriptor.to_text();
-        let name = descriptor.strip_prefix('L').and_then(|name| name.strip_suffix(';'));
-        name.unwrap_or(&descriptor).replace('/', ".")
+        class_name(&self.descriptor)
     }
 
     /// All methods: direct ones first.

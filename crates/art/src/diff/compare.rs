@@ -2,7 +2,7 @@
 
 use super::findings::{Finding, Reason};
 use super::program::Program;
-use crate::dex::{Class, Field, Method, MethodRef, Text, Value};
+use crate::dex::{Class, Field, Method, MethodRef, Text, Value, class_name};
 use crate::flags::{ABSTRACT, CONSTRUCTOR, DECLARED_SYNCHRONIZED, INTERFACE, NATIVE, STATIC, SYNCHRONIZED};
 use crate::preflight::{self, Described};
 use crate::record::Way;
@@ -177,8 +177,7 @@ impl<'a> Comparison<'a> {
 
 /// A method's class, name and signature.
 pub(super) fn full_name(class: &Text, method: &Method) -> String {
-    let class = Class::new(class.clone(), 0, None).name();
-    format!("{class}.{}{}", method.name, method.prototype)
+    format!("{}.{}{}", class_name(class), method.name, method.prototype)
 }
 
 /// What fields begin with that have no value in the file.

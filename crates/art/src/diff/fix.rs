@@ -4,7 +4,7 @@ use super::compare::{Comparison, full_name};
 use super::findings::{Finding, Reason};
 use super::program::Program;
 use super::transform::{Needs, Transform, cast_object, check_object, fix_of, helper_ref};
-use crate::dex::{Class, Code, FieldRef, Method, MethodRef, Text};
+use crate::dex::{Class, Code, FieldRef, Method, MethodRef, Text, class_name};
 use crate::flags::{NATIVE, STATIC};
 use crate::patch::{Original, annotation, opens, stands_for};
 use crate::smali;
@@ -102,7 +102,7 @@ impl Making<'_, '_> {
         {
             cast_object(code, class);
         }
-        let of = Class::new(class.clone(), 0, None).name();
+        let of = class_name(class);
         made.annotations = vec![annotation(&of, &method.name.to_text())];
         made.parameter_annotations = Vec::new();
         add(self.fix(class), made);
@@ -127,7 +127,7 @@ impl Making<'_, '_> {
             let is_static = method.access & STATIC != 0;
             let reference = helper_ref(&helper, is_static, self.suffix);
             let original = Original {
-                class: Class::new(helper.class.clone(), 0, None).name(),
+                class: class_name(&helper.class),
                 method: helper.name.to_string(),
                 signature: helper.prototype.to_string(),
                 is_static,
@@ -202,9 +202,10 @@ fn checked_call(callee: &MethodRef) -> Option<Code> {
         _ => (Some("move-result v0"), "return v0"),
     };
     let call = format!("invoke-static/range {{p0 .. p{}}}, {callee}", registers.checked_sub(1)?);
-    let check = "invoke-virtual {p0}, Ljava/lang/Object;->getClass()Ljava/lang/Class;";
-    let lines: Vec<&str> = [".locals 2", check, &call].into_iter().chain(result).chain([returns]).collect();
-    smali::body(&lines, &callee.prototype, true).ok()
+    let lines: Vec<&str> = [".locals 2", &call].into_iter().chain(result).chain([returns]).collect();
+    let mut code = smali::body(&lines, &callee.prototype, true).ok()?;
+    check_object(&mut code);
+    Some(code)
 }
 
 fn add(class: &mut Class, method: Method) {

@@ -1,6 +1,6 @@
 //! A program's classes, over all of its dex files.
 
-use crate::dex::{Class, Dex, Method, MethodRef, Text};
+use crate::dex::{Class, Dex, Field, FieldRef, Method, MethodRef, Text};
 use crate::flags::{PRIVATE, STATIC, SYNTHETIC};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,10 +32,15 @@ impl<'a> Program<'a> {
     /// The class in which a method is found that is looked for in another one: that class, or one that it extends. None if
     /// that is not a part of the program.
     pub(super) fn holder(&self, reference: &MethodRef) -> Option<&'a Text> {
-        let class = *self.classes.get(&reference.class)?;
-        let mut all = std::iter::once(class).chain(self.superclasses(class));
+        let mut all = self.with_superclasses(&reference.class);
         let found = all.find(|class| class.method(&reference.name, &reference.prototype).is_some())?;
         Some(&found.descriptor)
+    }
+
+    /// A class of the program, and what it extends.
+    fn with_superclasses(&self, name: &Text) -> impl Iterator<Item = &'a Class> {
+        let class = self.classes.get(name).copied();
+        class.into_iter().flat_map(|class| std::iter::once(class).chain(self.superclasses(class)))
     }
 
     /// What a class extends, as far as it is a part of the program.
@@ -46,18 +51,11 @@ impl<'a> Program<'a> {
     }
 
     /// A field's access flags, where a class or one of its superclasses declares it, and which does.
-    pub(super) fn field(&self, reference: &crate::dex::FieldRef) -> Option<(&'a Text, u32)> {
-        let mut class = *self.classes.get(&reference.class)?;
-        // A chain is never longer than there are classes.
-        for _ in 0..=self.classes.len() {
-            let found =
-                class.fields().find(|field| field.name == reference.name && field.kind == reference.kind);
-            if let Some(field) = found {
-                return Some((&class.descriptor, field.access));
-            }
-            class = self.classes.get(class.superclass.as_ref()?)?;
-        }
-        None
+    pub(super) fn field(&self, reference: &FieldRef) -> Option<(&'a Text, u32)> {
+        self.with_superclasses(&reference.class).find_map(|class| {
+            let is_it = |field: &&Field| field.name == reference.name && field.kind == reference.kind;
+            class.fields().find(is_it).map(|field| (&class.descriptor, field.access))
+        })
     }
 
     /// Whether a method is called, or would be, where another one is meant that it overrides, implements or hides: that

@@ -5,7 +5,7 @@
 use super::memory::{self, RecordAddress};
 use super::reason::EngineError;
 use super::trampoline::Machine;
-use super::{executable, symbols};
+use super::{executable, maps, symbols};
 use crate::flags;
 use crate::jni::{Environment, Receiver};
 use crate::layout::{Field, Layout, Place};
@@ -119,43 +119,15 @@ impl Entries {
 
 /// Whether an address is in code that the runtime's compiler made in this process.
 fn is_compiled_here(address: usize) -> bool {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    mapped_file(&maps, address)
-        .is_some_and(|file| file.contains("jit-cache") || file.contains("jit-code-cache"))
-}
-
-/// What is mapped at an address, by its name in `/proc/self/maps`.
-fn mapped_file(maps: &str, address: usize) -> Option<&str> {
-    let line = maps.lines().find(|line| {
-        let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
-        range.is_some_and(|(start, end)| {
-            let [start, end] = [start, end].map(|word| usize::from_str_radix(word, 16).unwrap_or_default());
-            (start..end).contains(&address)
-        })
-    })?;
-    line.splitn(6, ' ').nth(5).map(str::trim)
+    let maps = maps::read().unwrap_or_default();
+    let file = maps::at(&maps, address as u64).map(|mapping| mapping.file);
+    file.is_some_and(|file| file.contains("jit-cache") || file.contains("jit-code-cache"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::release::{Pointer, Release};
-
-    /// As phones say it.
-    const MAPS: &str = "\
-12c00000-32c00000 rw-p 00000000 00:00 0 [anon:dalvik-main space (region space)]
-4a000000-4b000000 r-xp 02000000 00:01 1027 /memfd:jit-cache (deleted)
-70d00000-70f00000 r-xp 00100000 fd:05 233 /apex/com.android.art/lib64/libart.so
-7fe00000-7ff00000 r-xp 00000000 00:00 0
-";
-
-    #[test]
-    fn code_that_goes_away_is_told_by_what_is_mapped() {
-        assert_eq!(mapped_file(MAPS, 0x4a00_0010), Some("/memfd:jit-cache (deleted)"));
-        assert_eq!(mapped_file(MAPS, 0x70e0_0000), Some("/apex/com.android.art/lib64/libart.so"));
-        assert_eq!(mapped_file(MAPS, 0x7fe0_0000).unwrap_or_default(), "");
-        assert_eq!(mapped_file(MAPS, 0x1000), None);
-    }
 
     #[test]
     fn an_entry_that_goes_away_becomes_the_interpreters() -> Result<(), Box<dyn std::error::Error>> {

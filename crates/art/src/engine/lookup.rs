@@ -2,6 +2,7 @@
 
 use super::memory::RecordAddress;
 use super::reason::EngineError;
+use crate::flags::INTERFACE;
 use crate::jni::{Environment, KeptClass, Receiver, Thrown};
 use crate::preflight::Described;
 use crate::record::Record;
@@ -36,7 +37,7 @@ pub struct Method {
 }
 
 impl Method {
-    /// Finds a method without initialising its class.
+    /// Finds a method, in a class or what it extends. Its class is initialised first, as it would be by its first call.
     pub fn find(env: Environment, class: jclass, name: &MethodName) -> Result<Self, EngineError> {
         let thrown = |thrown| EngineError::Thrown { what: name.to_string(), thrown };
         let record = record(env, class, name)?;
@@ -168,7 +169,7 @@ fn is_interface(env: Environment, class: jclass) -> Result<bool, Thrown> {
         Ok(getter) => env.call_boolean(Receiver::Object(class), getter, &[]),
         Err(_) => {
             let field = env.field(of_class, "accessFlags", "I", false)?;
-            Ok(env.int_field(class, field) & 0x0200 != 0)
+            Ok(env.int_field(class, field) & INTERFACE.cast_signed() != 0)
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::lookup::{self, Method, MethodName};
 use super::memory::RecordAddress;
 use super::{Change, Engine, EngineError, Patch};
-use crate::dex::{Class, Dex, FieldRef, Reference};
+use crate::dex::{Class, Dex, FieldRef, Reference, class_name};
 use crate::flags::NATIVE;
 use crate::jni::{Environment, Thrown};
 use crate::layout::Field;
@@ -82,7 +82,7 @@ fn failed(what: &str) -> impl FnOnce(Thrown) -> EngineError {
 impl Engine {
     /// Makes a private field accessible.
     fn open(&self, env: Environment, field: &FieldRef, classes: &impl Classes) -> Result<(), EngineError> {
-        let class = classes.find(&class_name(field)).map_err(failed(&field.to_string()))?;
+        let class = classes.find(&class_name(&field.class)).map_err(failed(&field.to_string()))?;
         // Copies say that they are of another class; entries leave that as it is.
         let is_as_it_was = |record: &RecordAddress| {
             self.way == Way::Entry || self.live.iter().all(|live| live.target.record != *record)
@@ -116,14 +116,15 @@ impl Engine {
         dex: &Dex,
         classes: &impl Classes,
     ) -> Result<(), EngineError> {
+        if self.added.is_empty() {
+            return Ok(());
+        }
         let replaced = replacements(dex).into_iter().map(|one| [one.class, one.method, one.signature]);
         let bodies = dex.classes.iter().flat_map(Class::methods).filter_map(|method| method.code.as_ref());
         let called = bodies.flat_map(|code| &code.references).filter_map(|(_, reference)| match reference {
-            Reference::Method(method) => Some([
-                Class::new(method.class.clone(), 0, None).name(),
-                method.name.to_string(),
-                method.prototype.to_string(),
-            ]),
+            Reference::Method(method) => {
+                Some([class_name(&method.class), method.name.to_string(), method.prototype.to_string()])
+            }
             _ => None,
         });
         let of_earlier = |names: &[String; 3]| {
@@ -201,7 +202,7 @@ fn finds_in(env: Environment, dex: &Dex, classes: &impl Classes, name: &str, oth
             return true;
         }
         match dex.classes.iter().find(|class| class.name() == name).map(|class| &class.superclass) {
-            Some(Some(parent)) => name = Class::new(parent.clone(), 0, None).name(),
+            Some(Some(parent)) => name = class_name(parent),
             Some(None) => return false,
             None => {
                 let found = classes.find(&name).and_then(|class| Ok((class, classes.find(other)?)));
@@ -222,8 +223,4 @@ fn digest(class: &Class) -> [u8; 32] {
 fn name(replacement: &Replacement, method: &str) -> MethodName {
     let signature = replacement.signature.clone();
     MethodName { name: method.to_owned(), signature, is_static: replacement.is_static }
-}
-
-fn class_name(field: &FieldRef) -> String {
-    Class::new(field.class.clone(), 0, None).name()
 }

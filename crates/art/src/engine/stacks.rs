@@ -5,8 +5,8 @@
 //! on the thread's own stack: where no word of a stack is the address, the method is not running there. (The other
 //! way round, a word may be left over, or be an id in native code.)
 
-use super::kernel;
 use super::memory::RecordAddress;
+use super::{kernel, maps};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -35,7 +35,7 @@ pub(super) fn running(records: &[RecordAddress]) -> Running {
 fn look(records: &[RecordAddress]) -> io::Result<Running> {
     let _readable = kernel::Readable::new()?;
     let own = std::fs::read_link("/proc/thread-self")?;
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let maps = maps::read()?;
     let memory = File::open("/proc/self/mem")?;
     for task in std::fs::read_dir("/proc/self/task")? {
         let task = task?.file_name();
@@ -49,7 +49,8 @@ fn look(records: &[RecordAddress]) -> io::Result<Running> {
         if pointer == 0 {
             continue;
         }
-        let Some(end) = end_of_mapping(&maps, pointer) else { return Ok(Running::Unknown) };
+        let Some(mapping) = maps::at(&maps, pointer) else { return Ok(Running::Unknown) };
+        let end = mapping.range.end;
         // A mapping may go on behind a thread's stack with something else.
         let control = task.to_str().and_then(|task| kernel::robust_list(task.parse().ok()?));
         let end = control.filter(|control| (pointer..end).contains(control)).unwrap_or(end);
@@ -72,16 +73,6 @@ fn stack_pointer(task: &Path) -> Option<u64> {
         std::thread::sleep(std::time::Duration::from_micros(200));
     }
     None
-}
-
-/// Where the mapping ends that an address is in.
-fn end_of_mapping(maps: &str, address: u64) -> Option<u64> {
-    maps.lines().find_map(|line| {
-        let (start, end) = line.split_whitespace().next()?.split_once('-')?;
-        let [start, end] = [start, end].map(|word| u64::from_str_radix(word, 16));
-        let (start, end) = (start.ok()?, end.ok()?);
-        (start..end).contains(&address).then_some(end)
-    })
 }
 
 /// Searches a stack, upwards.

@@ -1,6 +1,7 @@
 //! Functions of the runtime by their names, also where the dynamic linker keeps them from libraries of programs, as it
 //! does on Android from 7.0 on: the runtime's own file says where they are in it.
 
+use super::maps;
 use object::read::elf::{ElfFile, FileHeader, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, elf};
 use std::collections::HashMap;
@@ -16,15 +17,12 @@ pub(super) fn find(names: &[&str]) -> HashMap<String, usize> {
 
 /// The runtime's file, and where its first byte is mapped.
 fn loaded() -> Option<(PathBuf, u64)> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    maps.lines().find_map(|line| {
-        let path = line.get(line.find('/')?..)?;
-        let mut words = line.split_whitespace();
-        let start = words.next()?.split_once('-')?.0;
-        let is_first = words.nth(1)? == "00000000";
-        let is_it = is_first && NAMES.iter().any(|name| path.ends_with(name));
-        is_it.then_some((PathBuf::from(path), u64::from_str_radix(start, 16).ok()?))
-    })
+    let maps = maps::read().ok()?;
+    let is_it = |mapping: &maps::Mapping<'_>| {
+        mapping.offset == 0 && NAMES.iter().any(|name| mapping.file.ends_with(name))
+    };
+    let mapping = maps::all(&maps).find(is_it)?;
+    Some((PathBuf::from(mapping.file), mapping.range.start))
 }
 
 fn in_file(path: &std::path::Path, base: u64, names: &[&str]) -> HashMap<String, usize> {
