@@ -112,9 +112,7 @@ impl Runtime {
     }
 
     pub(crate) fn new_object(&self, class: &str) -> jobject {
-        let class = self.class(class);
-        let constructor = self.env.method(class, "<init>", "()V", false).expect("a constructor");
-        self.env.new_object(class, constructor, &[]).expect("an object")
+        new_object(self.env, self.class(class))
     }
 
     /// Calls a static method that returns an `int`.
@@ -126,13 +124,10 @@ impl Runtime {
         self.env.call_int(Receiver::Class(class), id, &arguments)
     }
 
-    /// Calls a method of an object that takes nothing and returns an `int`.
     pub(crate) fn int_of(&self, object: jobject, name: &str) -> Result<i32, Thrown> {
-        let id = self.env.method(self.env.class_of(object), name, "()I", false)?;
-        self.env.call_int(Receiver::Object(object), id, &[])
+        int_of(self.env, object, name)
     }
 
-    /// Calls a static method that takes an object and returns an `int`.
     pub(crate) fn int_with(
         &self,
         class: &str,
@@ -140,9 +135,7 @@ impl Runtime {
         signature: &str,
         with: jobject,
     ) -> Result<i32, Thrown> {
-        let class = self.class(class);
-        let id = self.env.method(class, name, signature, true)?;
-        self.env.call_int(Receiver::Class(class), id, &[jvalue { l: with }])
+        int_with(self.env, self.class(class), (name, signature), with)
     }
 
     /// Calls a static method that takes nothing and returns a `long`.
@@ -160,6 +153,29 @@ impl Runtime {
         }
         collect(self.env);
     }
+}
+
+/// An object, by the constructor that takes nothing.
+pub(crate) fn new_object(env: Environment, class: jclass) -> jobject {
+    let constructor = env.method(class, "<init>", "()V", false).expect("a constructor");
+    env.new_object(class, constructor, &[]).expect("an object")
+}
+
+/// Calls a method of an object that takes nothing and returns an `int`.
+pub(crate) fn int_of(env: Environment, object: jobject, name: &str) -> Result<i32, Thrown> {
+    let id = env.method(env.class_of(object), name, "()I", false)?;
+    env.call_int(Receiver::Object(object), id, &[])
+}
+
+/// Calls a static method that takes an object and returns an `int`.
+pub(crate) fn int_with(
+    env: Environment,
+    class: jclass,
+    (name, signature): (&str, &str),
+    with: jobject,
+) -> Result<i32, Thrown> {
+    let id = env.method(class, name, signature, true)?;
+    env.call_int(Receiver::Class(class), id, &[jvalue { l: with }])
 }
 
 /// Has a collection run.

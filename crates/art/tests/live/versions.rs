@@ -1,7 +1,7 @@
 //! A program in two versions or more: the first one runs, and patches are made of what comes after it.
 
-use crate::runtime::{Runtime, classes};
-use jni_sys::{jclass, jobject, jvalue};
+use crate::runtime::{Runtime, classes, int_of, int_with, new_object};
+use jni_sys::{jclass, jobject};
 use livepatch_art::dex::{self, Class, Dex};
 use livepatch_art::diff::diff;
 use livepatch_art::engine::{Change, Classes, EngineError, MethodName, Patch};
@@ -152,11 +152,8 @@ impl Program {
         self.find(name).expect("a class")
     }
 
-    /// A new object.
     pub(crate) fn object(&self, class: &str) -> jobject {
-        let class = self.class(class);
-        let constructor = self.env.method(class, "<init>", "()V", false).expect("a constructor");
-        self.env.new_object(class, constructor, &[]).expect("an object")
+        new_object(self.env, self.class(class))
     }
 
     /// Calls a static method that takes nothing and returns an `int`.
@@ -166,13 +163,10 @@ impl Program {
         self.env.call_int(Receiver::Class(class), id, &[])
     }
 
-    /// Calls a method of an object that takes nothing and returns an `int`.
     pub(crate) fn int_of(&self, object: jobject, name: &str) -> Result<i32, Thrown> {
-        let id = self.env.method(self.env.class_of(object), name, "()I", false)?;
-        self.env.call_int(Receiver::Object(object), id, &[])
+        int_of(self.env, object, name)
     }
 
-    /// Calls a static method that takes an object and returns an `int`.
     pub(crate) fn int_with(
         &self,
         class: &str,
@@ -180,8 +174,6 @@ impl Program {
         signature: &str,
         with: jobject,
     ) -> Result<i32, Thrown> {
-        let class = self.find(class)?;
-        let id = self.env.method(class, name, signature, true)?;
-        self.env.call_int(Receiver::Class(class), id, &[jvalue { l: with }])
+        int_with(self.env, self.find(class)?, (name, signature), with)
     }
 }
