@@ -4,6 +4,7 @@
 //! run by this machine itself, the others by emulators.
 
 use crate::apt::Apt;
+use crate::art_runtimes::ANDROID;
 use crate::cross_rustc;
 use crate::report::{date, machine, machine_line, save, table};
 use crate::run::{Result, cargo, output, target};
@@ -67,15 +68,8 @@ impl Processor {
     }
 }
 
-/// The runtime, what it needs, and what programs are linked with.
-const PACKAGES: [&str; 17] = [
-    "android-libart",
-    "android-libbacktrace",
-    "android-libbase",
-    "android-liblog",
-    "android-libnativebridge",
-    "android-libnativeloader",
-    "android-libziparchive",
+/// What the runtime needs besides its own, and what programs are linked with.
+const PACKAGES: [&str; 10] = [
     "libatomic1",
     "libc6",
     "libc6-dev",
@@ -185,7 +179,8 @@ fn root(names: &Names) -> Result<PathBuf> {
     let apt = Apt::of_machines(&folder, &["amd64", names.debian])?;
     // Not all sources have to answer, if those do that have the packages.
     let updated = apt.run("apt-get", &["update", "--quiet"]);
-    let packages: Vec<String> = PACKAGES.iter().map(|name| format!("{name}:{}", names.debian)).collect();
+    let packages: Vec<String> =
+        ANDROID.iter().chain(&PACKAGES).map(|name| format!("{name}:{}", names.debian)).collect();
     let part = folder.join("part");
     apt.unpack(packages.iter().map(String::as_str), &part).map_err(|error| match updated {
         Ok(_) => error,

@@ -11,10 +11,22 @@ pub(crate) struct Runtime {
     version: u32,
     /// The release of Debian that has it.
     release: &'static str,
+    /// What it takes besides what they all have.
     packages: &'static [&'static str],
     /// Tell tests where things are: where that is in the packages.
     variables: &'static [(&'static str, &'static str)],
 }
+
+/// The runtime and its libraries, as all releases have them.
+pub(crate) const ANDROID: [&str; 7] = [
+    "android-libart",
+    "android-libbacktrace",
+    "android-libbase",
+    "android-liblog",
+    "android-libnativebridge",
+    "android-libnativeloader",
+    "android-libziparchive",
+];
 
 /// All of them.
 pub(crate) const ALL: [Runtime; 2] = [
@@ -22,15 +34,8 @@ pub(crate) const ALL: [Runtime; 2] = [
         version: 10,
         release: "bullseye",
         packages: &[
-            "android-libart",
-            "android-libbacktrace",
-            "android-libbase",
-            "android-liblog",
-            "android-libnativebridge",
             "android-libnativehelper",
-            "android-libnativeloader",
             "android-libunwind",
-            "android-libziparchive",
             // A compiler of dex files, which later releases do not have.
             "dalvik-exchange",
         ],
@@ -40,13 +45,6 @@ pub(crate) const ALL: [Runtime; 2] = [
         version: 14,
         release: "trixie",
         packages: &[
-            "android-libart",
-            "android-libbacktrace",
-            "android-libbase",
-            "android-liblog",
-            "android-libnativebridge",
-            "android-libnativeloader",
-            "android-libziparchive",
             // It is built for a C library that is newer than Debian 12's, and so is all that it uses.
             "7zip",
             "libc6",
@@ -85,7 +83,7 @@ impl Runtime {
         let android = target()?.join("android");
         let folder = android.join(self.version.to_string());
         if !folder.is_dir() {
-            eprintln!("── unpack {}'s {}", self.release, self.packages.join(", "));
+            eprintln!("── unpack {}'s {}", self.release, self.packages().collect::<Vec<_>>().join(", "));
             let unpacked = self.unpack(&android, &folder);
             unpacked
                 .map_err(|error| format!("no runtime of Android {} can be had: {error}", self.version))?;
@@ -93,12 +91,17 @@ impl Runtime {
         Ok(missing.into_iter().map(|(name, place)| (*name, folder.join(place))).collect())
     }
 
+    /// All that it takes.
+    fn packages(&self) -> impl Iterator<Item = &'static str> {
+        ANDROID.iter().chain(self.packages).copied()
+    }
+
     /// It is there wholly or not at all.
     fn unpack(&self, android: &Path, folder: &Path) -> Result<(), String> {
         let apt = Apt::of_release(android, self.release)?;
         apt.run("apt-get", &["update", "--quiet"])?;
         let part = folder.with_extension("part");
-        apt.unpack(self.packages.iter().copied(), &part)?;
+        apt.unpack(self.packages(), &part)?;
         std::fs::rename(&part, folder).map_err(|error| format!("{}: {error}", folder.display()))
     }
 }
